@@ -1,0 +1,93 @@
+"""What is known about a circuit once it has been screened, parsed and measured in the sandbox: plain data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Final
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from qcompute.errors import CannotRun
+
+
+class Language(StrEnum):
+    """The languages a circuit may be written in."""
+
+    OPENQASM_2 = "openqasm2"
+    OPENQASM_3 = "openqasm3"
+
+
+class Register(BaseModel):
+    """One classical register, in declared order; ``size`` in bits."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    size: int
+
+
+class CompiledCircuit(BaseModel):
+    """A parsed circuit.
+
+    ``measured`` maps each written classical bit to the qubit last measured into it, as ``(clbit, qubit)`` pairs in
+    clbit order; bits are numbered over all registers in declared order. ``depth`` and ``gate_counts`` are of the
+    circuit as written; ``num_ops`` counts every instruction, measurements and barriers included.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    source: str = Field(repr=False)
+    language: Language
+    sha256: str
+    num_qubits: int
+    num_clbits: int
+    registers: tuple[Register, ...]
+    measured: tuple[tuple[int, int], ...]
+    gate_counts: dict[str, int]
+    depth: int
+    num_ops: int
+    has_mid_circuit_measurement: bool = False
+    has_control_flow: bool = False
+
+
+DOCUMENTED_OPTIONS: Final = ("device", "optimization_level", "seed")
+"""Keys of ``configuration_data`` that are honoured here; all others are kept and passed on to the adapter."""
+
+
+class _Documented(BaseModel):
+    model_config = ConfigDict(strict=True)
+
+    device: str | None = Field(default=None, min_length=1, max_length=256)
+    optimization_level: int | None = Field(default=None, ge=0, le=3)
+    seed: int | None = Field(default=None, ge=0, lt=2**63)
+
+
+@dataclass(frozen=True, slots=True)
+class JobOptions:
+    """``configuration_data``, understood.
+
+    ``device`` asks for one device id; ``optimization_level`` is the transpiler's, 0 to 3; ``seed`` makes a simulator
+    repeatable. ``passed_on`` holds every other key, untouched.
+    """
+
+    device: str | None = None
+    optimization_level: int | None = None
+    seed: int | None = None
+    passed_on: dict[str, Any] = field(default_factory=dict[str, Any])
+
+    @classmethod
+    def of(cls, configuration_data: dict[str, Any]) -> JobOptions:
+        """Read ``configuration_data``.
+
+        Raises:
+            CannotRun: a documented key has a value that cannot be honoured; the message names the key.
+        """
+        try:
+            known = _Documented.model_validate({k: configuration_data.get(k) for k in DOCUMENTED_OPTIONS})
+        except ValidationError as error:
+            first = error.errors(include_input=False, include_url=False)[0]
+            name = str(first["loc"][0])
+            raise CannotRun(f"configuration_data.{name}: {first['msg']}", reason="bad_option") from None
+        rest = {k: v for k, v in configuration_data.items() if k not in DOCUMENTED_OPTIONS}
+        return cls(known.device, known.optimization_level, known.seed, rest)

@@ -1,0 +1,138 @@
+"""What every store does for the daemon, named after what the daemon does.
+
+All stores behave alike and pass the same tests (``tests/ledger``). Every method that writes returns only after the
+write is durable; concurrent writers share one commit. A store belongs to one daemon at a time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from qcompute.miner.job import FinishedJob, Job, NewJob, Nonce, Outcome, State
+from qcompute.units import ExecutionId
+
+
+class Intake(StrEnum):
+    """What became of a request."""
+
+    ACCEPTED = "accepted"
+    """A new row, due at once."""
+    DUPLICATE = "duplicate"
+    """A row with this execution id exists already; it was not touched."""
+    REPLAYED = "replayed"
+    """The nonce was used before; nothing was written."""
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some closed jobs in the order they were closed, and the cursor that continues behind the last of them."""
+
+    jobs: list[FinishedJob]
+    cursor: str
+
+
+class Ledger(ABC):
+    """The durable store of jobs. Methods may be called from many tasks of one event loop at once.
+
+    Every method raises `qcompute.errors.StoreError` when the database fails.
+    """
+
+    def __init__(self) -> None:
+        self._arrivals = {state: asyncio.Event() for state in State}
+
+    @abstractmethod
+    async def accept(self, job: NewJob, nonce: Nonce) -> Intake:
+        """Use the nonce and store the job, in one transaction. A replayed nonce stores nothing."""
+
+    @abstractmethod
+    async def use_nonce(self, nonce: Nonce) -> bool:
+        """Remember a nonce of a request without a job; False when it was used before."""
+
+    @abstractmethod
+    async def forget_nonces(self, before_ns: int) -> int:
+        """Drop nonces older than ``before_ns``; such requests must be refused as stale. Returns how many."""
+
+    @abstractmethod
+    async def due(self, state: State, now: datetime, limit: int) -> list[Job]:
+        """Jobs in ``state`` whose ``due_at`` has come, longest due first, at most ``limit``."""
+
+    @abstractmethod
+    async def next_due_at(self, state: State) -> datetime | None:
+        """The earliest ``due_at`` in ``state``; None when the state is empty."""
+
+    @abstractmethod
+    async def save(
+        self,
+        before: Job,
+        after: Job,
+        *,
+        circuit: str | None = None,
+        outcome: Outcome | None = None,
+        receipt: str | None = None,
+    ) -> Job:
+        """Replace the row ``before`` by ``after``, with the given parts, in one transaction.
+
+        Closing assigns ``cursor_seq`` and ``closed_at`` in commit order. Storing a circuit wipes ``input_data_url``.
+        Returns the stored row, with its new version.
+
+        Raises:
+            StaleRow: the row is not the version ``before`` any more; nothing was written.
+            Bug: the move is not in `qcompute.miner.job.MOVES`; nothing was written.
+        """
+
+    @abstractmethod
+    async def get(self, execution_id: ExecutionId) -> Job | None:
+        """One row."""
+
+    @abstractmethod
+    async def circuit(self, execution_id: ExecutionId) -> str | None:
+        """The stored circuit text of a job."""
+
+    @abstractmethod
+    async def outcome(self, execution_id: ExecutionId) -> Outcome | None:
+        """The stored outcome of a job."""
+
+    @abstractmethod
+    async def receipt(self, execution_id: ExecutionId) -> str | None:
+        """The stored signed receipt of a job, as canonical JSON."""
+
+    @abstractmethod
+    async def finished_after(self, cursor: str, limit: int) -> Page:
+        """Closed jobs behind a validator's cursor, in closing order.
+
+        A cursor of this ledger (``YYYY-MM-DD HH:MM:SS.ffffff|<ledger id>|<seq>``) continues exactly; any other text
+        is read by its leading time (the reference's format, or another ledger's), from the start of that second, so
+        a job may be sent twice but never missed. Text without a leading time starts from the beginning. The cursor
+        returned equals ``cursor`` when there is nothing behind it.
+        """
+
+    @abstractmethod
+    async def count_by_state(self) -> dict[State, int]:
+        """How many jobs are in each state; every state is a key."""
+
+    @abstractmethod
+    async def purge(self, closed_before: datetime) -> int:
+        """Remove jobs closed before then, with all their parts. Returns how many."""
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Finish pending writes and release the store; no call may follow."""
+
+    async def wait_for_arrival(self, state: State, timeout_seconds: float) -> None:
+        """Return when a job has been put into ``state`` since the last return, or after the timeout."""
+        event = self._arrivals[state]
+        try:
+            async with asyncio.timeout(max(timeout_seconds, 0)):
+                await event.wait()
+        except TimeoutError:
+            return
+        finally:
+            event.clear()
+
+    def _arrived(self, state: State) -> None:
+        """Called by stores on the event loop after a commit that put a row into ``state``."""
+        self._arrivals[state].set()

@@ -1,0 +1,175 @@
+"""The job: its states, its verdicts, the moves that are allowed. Pure: no I/O, no clock.
+
+`State` says where a job is on the road, `Verdict` how it ended. A stage takes a row in one state and leaves it in the
+same or a later one, in one transaction; no move walks back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Final
+
+from qcompute.units import Counts, DeviceId, ExecutionId, Hotkey, IdempotencyToken, Money, ProviderJobId, ProviderKey
+
+
+class State(StrEnum):
+    """Where a job is on the road; see the table in ``docs/explanation/one-job.md``."""
+
+    ACCEPTED = "accepted"
+    """Verified and on disk; its circuit is to be fetched."""
+    READY = "ready"
+    """Circuit stored; a device is to be chosen."""
+    SUBMITTING = "submitting"
+    """A paid call may be in flight."""
+    WAITING = "waiting"
+    """The vendor has it; polled when due."""
+    SETTLED = "settled"
+    """Outcome and receipt stored; to be delivered."""
+    CLOSED = "closed"
+    """Delivered; validators may collect it."""
+    HELD = "held"
+    """An operator must look; has a deadline."""
+
+
+class Verdict(StrEnum):
+    """How a job ended."""
+
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    REFUSED = "refused"
+
+
+MOVES: Final[Mapping[State, frozenset[State]]] = {
+    State.ACCEPTED: frozenset({State.ACCEPTED, State.READY, State.SETTLED}),
+    State.READY: frozenset({State.READY, State.SUBMITTING, State.SETTLED}),
+    State.SUBMITTING: frozenset({State.SUBMITTING, State.WAITING, State.HELD, State.SETTLED}),
+    State.WAITING: frozenset({State.WAITING, State.HELD, State.SETTLED}),
+    State.HELD: frozenset({State.HELD, State.WAITING, State.SETTLED}),
+    State.SETTLED: frozenset({State.SETTLED, State.CLOSED}),
+    State.CLOSED: frozenset(),
+}
+"""Every allowed move; staying means "try again later". A held job never goes back to submitting: it is adopted
+(waiting) or ended (settled)."""
+
+
+class CostKind(StrEnum):
+    """What a cost is worth."""
+
+    ACTUAL = "actual"
+    VENDOR_ESTIMATE = "vendor_estimate"
+    OUR_ESTIMATE = "our_estimate"
+    UNKNOWN = "unknown"
+
+
+class CountsSource(StrEnum):
+    """Whether counts were measured shot by shot or derived from probabilities."""
+
+    MEASURED = "measured"
+    SAMPLED = "sampled"
+
+
+@dataclass(frozen=True, slots=True)
+class NewJob:
+    """A verified request, about to become a row. ``input_data_url`` may be presigned: it is a secret."""
+
+    execution_id: ExecutionId
+    validator_hotkey: Hotkey
+    input_data_url: str = field(repr=False)
+    shots: int
+    configuration_data: dict[str, Any]
+    received_at: datetime
+    deadline_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One row of the ledger's ``jobs`` table. All times are aware UTC.
+
+    ``due_at`` is when the current stage looks at it next; ``attempts`` counts tries of the current stage and starts
+    again at every move; ``submit_attempts`` counts submits and never does. ``version`` grows with each save, and a
+    save with an old one is refused. ``input_data_url`` is encrypted at rest and wiped once the circuit is stored.
+    ``handle`` is the adapter's whole JobHandle. ``error_code`` and ``error`` are the last problem met, for people;
+    ``cursor_seq`` the place in the order of closing, None before.
+    """
+
+    execution_id: ExecutionId
+    validator_hotkey: Hotkey
+    shots: int
+    configuration_data: dict[str, Any]
+    received_at: datetime
+    deadline_at: datetime
+    due_at: datetime
+    state: State = State.ACCEPTED
+    verdict: Verdict | None = None
+    version: int = 0
+    attempts: int = 0
+    input_data_url: str | None = field(default=None, repr=False)
+    circuit_sha256: str | None = None
+    provider: ProviderKey | None = None
+    device_id: DeviceId | None = None
+    token: IdempotencyToken | None = None
+    submit_attempts: int = 0
+    submit_started_at: datetime | None = None
+    estimate: Money | None = None
+    provider_job_id: ProviderJobId | None = None
+    handle: dict[str, Any] | None = None
+    submitted_at: datetime | None = None
+    vendor_status: str | None = None
+    cancel_requested_at: datetime | None = None
+    upload_id: str | None = None
+    error_code: str | None = None
+    error: str | None = None
+    settled_at: datetime | None = None
+    closed_at: datetime | None = None
+    cursor_seq: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a job ended, stored before anyone is told. ``counts`` is None unless it succeeded."""
+
+    counts: Counts | None = field(repr=False)
+    counts_source: CountsSource | None
+    shots_returned: int | None
+    cost: Money | None
+    cost_kind: CostKind
+    message: str | None
+    timestamps: dict[str, Any]
+    metadata: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Nonce:
+    """One use of a hotkey. ``value_ns`` is the caller's nanosecond clock.
+
+    ``scope`` is the dendrite's uuid, within which nonces must grow; ``strictly_growing`` is false for ``btauth/1``,
+    where a nonce only must never repeat.
+    """
+
+    hotkey: Hotkey
+    scope: str
+    value_ns: int
+    strictly_growing: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class FinishedJob:
+    """A closed job as collected by validators."""
+
+    execution_id: ExecutionId
+    shots: int
+    verdict: Verdict
+    upload_id: str | None
+    provider_job_id: ProviderJobId | None
+    error: str | None
+    cursor_seq: int
+    closed_at: datetime
+
+
+def is_allowed(before: State, after: State) -> bool:
+    """Whether a row may go from ``before`` to ``after``."""
+    return after in MOVES[before]

@@ -1,0 +1,365 @@
+"""The adapter contract: everything a provider's author needs to import.
+
+An adapter is a plain synchronous class. The nine methods of the subnet's reference miner are enough, with the
+reference's names, argument names and record fields, so an adapter written for it works unchanged (it need not even
+inherit from `ProviderAdapter`; see `as_adapter`). The further methods have working defaults; overriding them buys
+idempotent submission, batch polling, early refusals and costs.
+
+Adapters are called from a fixed pool of threads, never from the event loop; they may block, but every network call
+needs a timeout of its own. They hold no job state: what is needed later is in the handle, so a restart loses nothing.
+"""
+
+from __future__ import annotations
+
+import inspect
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+from enum import StrEnum
+from typing import Any, ClassVar, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from qcompute.circuits.program import CompiledCircuit, JobOptions
+from qcompute.errors import CannotRun, ConfigError
+from qcompute.units import IdempotencyToken, Money
+
+Record = TypeVar("Record", bound=BaseModel)
+
+NINE_METHODS = (
+    "list_devices",
+    "list_capabilities",
+    "get_capability",
+    "submit",
+    "poll",
+    "cancel",
+    "get_job_receipt",
+    "get_availability",
+    "get_pricing",
+)
+"""What an adapter written for the reference miner has; nothing more is asked for."""
+
+
+class ProviderStatus(StrEnum):
+    """A vendor job's status. UNKNOWN is not a failure: it means the word is not one we know."""
+
+    QUEUED = "QUEUED"
+    RUNNING = "RUNNING"
+    COMPLETED = "COMPLETED"
+    FAILED = "FAILED"
+    CANCELLED = "CANCELLED"
+    UNKNOWN = "UNKNOWN"
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether the vendor will never change it again."""
+        return self in (ProviderStatus.COMPLETED, ProviderStatus.FAILED, ProviderStatus.CANCELLED)
+
+    @classmethod
+    def of(cls, word: str) -> ProviderStatus:
+        """The status an adapter's word stands for; a word outside the contract is UNKNOWN."""
+        try:
+            return cls(word)
+        except ValueError:
+            return cls.UNKNOWN
+
+
+class Idempotency(StrEnum):
+    """How a lost submit is found again."""
+
+    TOKEN = "token"  # noqa: S105 - a word, not a secret
+    """The vendor ignores a second submit that carries the same token."""
+    CLIENT_ID = "client_id"
+    """We choose the vendor's job id."""
+    TAG = "tag"
+    """The token is a tag the vendor can search by."""
+    SCAN = "scan"
+    """The token is in the job; the list of recent jobs is read through."""
+    NONE = "none"
+    """It cannot be found: a submit whose answer is lost is held for the operator."""
+
+
+class Device(BaseModel):
+    """One device of a provider. ``device_type`` is ``QPU`` or ``SIMULATOR``."""
+
+    device_id: str
+    provider: str
+    vendor: str | None = None
+    device_type: str
+
+
+class Capability(BaseModel):
+    """What a device can do. ``extras`` carries the rest: coupling map, T1/T2 in seconds, error rates, method."""
+
+    num_qubits: int | None = None
+    basis_gates: list[str] | None = None
+    extras: dict[str, Any] | None = None
+
+
+class JobHandle(BaseModel):
+    """A vendor job, found again from these words alone."""
+
+    model_config = ConfigDict(extra="allow")
+
+    provider_job_id: str
+    device_id: str
+
+
+class BaseExecutionStatus(BaseModel):
+    """``status`` is a word of `ProviderStatus`; ``message`` the vendor's own text, kept at first sight."""
+
+    status: str
+    eta_seconds: int | None = None
+    queue_position: int | None = None
+    message: str | None = None
+
+
+class JobReceipt(BaseModel):
+    """A vendor job's outcome.
+
+    ``results["measurementCounts"]`` is a `qcompute.units.Counts` in Qiskit's bit order. ``cost`` is in
+    ``metadata["currency"]`` (ISO 4217, USD when absent) and is what the vendor charged unless
+    ``metadata["cost_kind"]`` says otherwise. ``metadata["counts_source"]`` is ``measured`` unless the counts were
+    derived from probabilities. ``metadata["message"]`` is the vendor's failure text.
+    """
+
+    provider: str
+    provider_job_id: str
+    status: str
+    device_id: str
+    cost: float | None = None
+    shots: int | None = None
+    timestamps: dict[str, Any] | None = None
+    results: dict[str, Any] | None = None
+    metadata: dict[str, Any] | None = None
+
+
+class MinerIdentity(BaseModel):
+    """The device this miner speaks for."""
+
+    device_id: str | None = None
+    provider: str | None = None
+    vendor: str | None = None
+    device_type: str | None = None
+
+
+class AvailabilityStatus(BaseModel):
+    """Live availability. ``availability`` is ONLINE, OFFLINE, DEGRADED or MAINTENANCE; ``next_available`` RFC 3339."""
+
+    availability: str | None = None
+    pending_jobs: int | None = None
+    is_available: bool | None = None
+    next_available: str | None = None
+    status_msg: str | None = None
+
+
+class Found(BaseModel):
+    """`find`'s answer: the vendor has these jobs for the token, oldest first; the first is kept."""
+
+    handles: list[JobHandle] = Field(min_length=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Absent:
+    """`find`'s answer: the vendor provably has no job for the token, so it may be submitted."""
+
+
+@dataclass(frozen=True, slots=True)
+class CannotTell:
+    """`find`'s answer: it cannot be known; the job is held and never submitted again."""
+
+    reason: str = "this provider cannot look a job up by its token"
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A circuit made ready for one device: exactly what `submit` is given, and what is needed to read the result.
+
+    ``payload`` is the vendor's text; ``options`` are the honoured and the passed-on keys of ``configuration_data``.
+    """
+
+    payload: str
+    compiled: CompiledCircuit
+    options: JobOptions
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a provider account bears. Rates are calls per second; None means not known."""
+
+    submits_per_second: float | None = None
+    polls_per_second: float | None = None
+    max_poll_batch: int = 100
+    max_running_jobs: int | None = None
+    poll_interval_seconds: float = 2.0
+
+
+class ProviderAdapter(ABC):
+    """One vendor. Subclass it in ``qcompute/miner/providers/<key>.py`` (the file name is the key), or register it.
+
+    Class attributes
+        ``requires``: modules that must be importable, checked without importing them; ``extra``: what to install for
+        them; ``idempotency``: how a lost submit is found; ``Config``: a pydantic model built from the
+        ``[providers.<key>]`` table and ``QCOMPUTE_PROVIDERS__<KEY>__…``, passed as the constructor's only argument
+        when the constructor takes one.
+    """
+
+    requires: ClassVar[tuple[str, ...]] = ()
+    extra: ClassVar[str | None] = None
+    idempotency: ClassVar[Idempotency] = Idempotency.NONE
+    Config: ClassVar[type[BaseModel] | None] = None
+
+    @abstractmethod
+    def list_devices(self) -> list[Device]:
+        """All devices of the account; the same ids at every call."""
+
+    @abstractmethod
+    def list_capabilities(self) -> list[Capability]:
+        """One entry per device, in the order of `list_devices`."""
+
+    @abstractmethod
+    def get_capability(self, device_id: str | None = None) -> Capability | None:
+        """Capability of one device, of the first when None; None when there is no such device."""
+
+    @abstractmethod
+    def submit(self, circuit_data: str, device_id: str | None = None, shots: int | None = None) -> JobHandle:
+        """Create one vendor job; at most one request that costs money, never retried.
+
+        An override may take ``*, token: IdempotencyToken, options: JobOptions`` as well; they are passed when the
+        signature has them. Raises `Unavailable` or `Refused` only when provably nothing was created, else
+        `SubmitUnknown`.
+        """
+
+    @abstractmethod
+    def poll(self, handle: JobHandle) -> BaseExecutionStatus:
+        """The job's status now; a word outside the contract is reported as UNKNOWN, never as FAILED."""
+
+    @abstractmethod
+    def cancel(self, handle: JobHandle) -> None:
+        """Ask the vendor to stop; a no-op on a job that has ended. The job may still complete."""
+
+    @abstractmethod
+    def get_job_receipt(self, handle: JobHandle) -> JobReceipt:
+        """The outcome of a job that has ended; the same answer at every call."""
+
+    @abstractmethod
+    def get_availability(self, device_id: str | None = None) -> AvailabilityStatus | None:
+        """Availability of one device, of the first when None; None when not known."""
+
+    @abstractmethod
+    def get_pricing(self, device_id: str | None = None) -> dict[str, float] | None:
+        """``perTask``, ``perShot``, ``perMinute`` in USD; None when not known."""
+
+    def find(self, token: IdempotencyToken, since: datetime) -> Found | Absent | CannotTell:
+        """Look for jobs created with ``token`` at or after ``since`` (aware UTC). Free of charge."""
+        del token, since
+        return CannotTell()
+
+    def prepare(self, circuit: CompiledCircuit, device: Device, shots: int, options: JobOptions) -> Prepared:
+        """Turn a screened and parsed circuit into what `submit` takes; by default its own text."""
+        del device, shots
+        return Prepared(payload=circuit.source, compiled=circuit, options=options)
+
+    def check(self, circuit: CompiledCircuit, device: Device, shots: int) -> None:
+        """Raise `CannotRun`, naming the limit, when this device can never run the circuit."""
+        capability = self.get_capability(device.device_id)
+        check_width(circuit, device, capability)
+        del shots
+
+    def estimate(self, prepared: Prepared, device: Device, shots: int) -> Money | None:
+        """What the job is expected to cost, from the price list; None when there is none."""
+        del prepared
+        return estimate_from_prices(self.get_pricing(device.device_id), shots)
+
+    def poll_many(self, handles: Sequence[JobHandle]) -> list[BaseExecutionStatus]:
+        """Status of each handle, in order; by default one `poll` each."""
+        return [self.poll(handle) for handle in handles]
+
+    def limits(self) -> Limits:
+        """What this account bears."""
+        return Limits()
+
+    def close(self) -> None:  # noqa: B027 - doing nothing is the right default
+        """Release what the adapter holds; called once, no call follows."""
+
+
+def check_width(circuit: CompiledCircuit, device: Device, capability: Capability | None) -> None:
+    """Raise `CannotRun` when the circuit has more qubits than the device."""
+    width = capability.num_qubits if capability else None
+    if width is not None and circuit.num_qubits > width:
+        raise CannotRun(
+            f"the circuit has {circuit.num_qubits} qubits and {device.device_id} has {width}", reason="too_wide"
+        )
+
+
+def estimate_from_prices(prices: dict[str, float] | None, shots: int) -> Money | None:
+    """``perTask + perShot * shots`` in USD; None without either (``perMinute`` alone says nothing beforehand)."""
+    if not prices or not ({"perTask", "perShot"} & prices.keys()):
+        return None
+    task, shot = (Decimal(str(prices.get(key, 0))) for key in ("perTask", "perShot"))
+    return Money(task + shot * shots, "USD")
+
+
+@dataclass(slots=True)
+class _Nine(ProviderAdapter):
+    """Gives an adapter that has only the nine methods the defaults of the others."""
+
+    inner: Any = field(repr=False)
+
+    def list_devices(self) -> list[Device]:
+        return [_as(Device, device) for device in self.inner.list_devices()]
+
+    def list_capabilities(self) -> list[Capability]:
+        return [_as(Capability, capability) for capability in self.inner.list_capabilities()]
+
+    def get_capability(self, device_id: str | None = None) -> Capability | None:
+        answer = self.inner.get_capability(device_id)
+        return None if answer is None else _as(Capability, answer)
+
+    def submit(self, circuit_data: str, device_id: str | None = None, shots: int | None = None) -> JobHandle:
+        return _as(JobHandle, self.inner.submit(circuit_data, device_id=device_id, shots=shots))
+
+    def poll(self, handle: JobHandle) -> BaseExecutionStatus:
+        return _as(BaseExecutionStatus, self.inner.poll(handle))
+
+    def cancel(self, handle: JobHandle) -> None:
+        self.inner.cancel(handle)
+
+    def get_job_receipt(self, handle: JobHandle) -> JobReceipt:
+        return _as(JobReceipt, self.inner.get_job_receipt(handle))
+
+    def get_availability(self, device_id: str | None = None) -> AvailabilityStatus | None:
+        answer = self.inner.get_availability(device_id)
+        return None if answer is None else _as(AvailabilityStatus, answer)
+
+    def get_pricing(self, device_id: str | None = None) -> dict[str, float] | None:
+        return self.inner.get_pricing(device_id)
+
+
+def _as(kind: type[Record], answer: object) -> Record:
+    """The adapter's own record, or a look-alike with the same fields, as ours."""
+    if isinstance(answer, kind):
+        return answer
+    return kind.model_validate(answer, from_attributes=True)
+
+
+def as_adapter(adapter: object) -> ProviderAdapter:
+    """``adapter`` itself when it inherits from `ProviderAdapter`, else wrapped so that the nine methods are enough.
+
+    Raises:
+        ConfigError: one of the nine methods is missing; all missing ones are named.
+    """
+    if isinstance(adapter, ProviderAdapter):
+        return adapter
+    missing = [name for name in NINE_METHODS if not callable(getattr(adapter, name, None))]
+    if missing:
+        raise ConfigError(f"{type(adapter).__name__} is not a provider adapter: it lacks {', '.join(missing)}")
+    return _Nine(adapter)
+
+
+def submit_takes(adapter: ProviderAdapter) -> frozenset[str]:
+    """The optional keyword arguments (``token``, ``options``) this adapter's `submit` has in its signature."""
+    parameters = inspect.signature(adapter.submit).parameters
+    return frozenset({"token", "options"} & parameters.keys())
