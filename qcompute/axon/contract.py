@@ -58,4 +58,6 @@ class Forward(Protocol):
     Raises `qcompute.errors.NotAllowed` for a used nonce, `qcompute.errors.StoreError` when the ledger fails.
     """
 
-    async def __call__(self, request: VerifiedRequest) -> Reply: ...
+    async def __call__(self, request: VerifiedRequest) -> Reply:
+        """Answer one verified request."""
+        ...

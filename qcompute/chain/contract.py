@@ -45,7 +45,9 @@ class Signer(Protocol):
     """A hotkey that can sign. Never shows its secret."""
 
     @property
-    def hotkey(self) -> Hotkey: ...
+    def hotkey(self) -> Hotkey:
+        """The ss58 address."""
+        ...
 
     def sign(self, message: bytes) -> bytes:
         """A sr25519 signature (64 bytes, randomised) over ``message``."""
