@@ -13,7 +13,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from qcompute.miner.job import FinishedJob, Job, NewJob, Nonce, Outcome, State
-from qcompute.units import ExecutionId
+from qcompute.units import ExecutionId, Hotkey
 
 
 class Intake(StrEnum):
@@ -113,6 +113,10 @@ class Ledger(ABC):
     @abstractmethod
     async def count_by_state(self) -> dict[State, int]:
         """How many jobs are in each state; every state is a key."""
+
+    @abstractmethod
+    async def open_by_validator(self) -> dict[Hotkey, int]:
+        """How many jobs that are not yet closed each validator has here; validators without any are left out."""
 
     @abstractmethod
     async def purge(self, closed_before: datetime) -> int:
