@@ -1,0 +1,181 @@
+"""One provider account: its adapter, and the fixed threads its blocking calls run in.
+
+The threads live as long as the account (some SDKs crash when the thread that first imported them ends) and are
+daemons: a vendor call that never returns must not keep the process from ending. What such a call leaves behind is
+found again after the restart, as after any other crash.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, Final, ParamSpec, TypeVar
+
+from qcompute.errors import StoreError
+from qcompute.miner.providers.base import (
+    AvailabilityStatus,
+    BaseExecutionStatus,
+    JobHandle,
+    ProviderAdapter,
+    submit_takes,
+)
+from qcompute.units import ProviderKey
+
+_log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+P = ParamSpec("P")
+
+SLOW_CALL_SECONDS: Final = 60.0
+"""A vendor call longer than this is named in the log, once, while it still runs."""
+
+AVAILABILITY_SECONDS: Final = 15.0
+"""Routing a burst of jobs must not ask the vendor once for each."""
+
+_Call = tuple[Callable[[], Any], asyncio.Future[Any], asyncio.AbstractEventLoop]
+
+
+class ProviderThreads:
+    """A fixed number of daemon threads that run calls in the order they were asked for."""
+
+    def __init__(self, name: str, size: int) -> None:
+        self._calls: queue.SimpleQueue[_Call | None] = queue.SimpleQueue()
+        self._threads = [
+            threading.Thread(target=self._work, name=f"provider-{name}-{number}", daemon=True) for number in range(size)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def submit(self, call: Callable[[], T]) -> asyncio.Future[T]:
+        """Run ``call`` in one of the threads; the future belongs to the running event loop."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[T] = loop.create_future()
+        self._calls.put((call, future, loop))
+        return future
+
+    def close(self) -> None:
+        """Let idle threads end; busy ones end with their call, or with the process."""
+        for _ in self._threads:
+            self._calls.put(None)
+
+    def _work(self) -> None:
+        while (item := self._calls.get()) is not None:
+            call, future, loop = item
+            result: Any = None
+            error: BaseException | None = None
+            try:
+                result = call()
+            except BaseException as raised:  # noqa: BLE001 - it is handed to whoever awaits the call
+                error = raised
+            try:
+                loop.call_soon_threadsafe(_finish, future, result, error)
+            except RuntimeError:
+                return  # the loop is closed: the daemon is gone and nobody waits any more
+
+
+def _finish(future: asyncio.Future[Any], result: object, error: BaseException | None) -> None:
+    if future.cancelled():
+        return
+    if error is None:
+        future.set_result(result)
+    elif isinstance(error, Exception) and not isinstance(error, StopIteration):
+        future.set_exception(error)
+    else:
+        # StopIteration cannot travel through a future (IBM's sampler raises it bare); pyo3's PanicException,
+        # SystemExit and the like must not end the daemon.
+        wrapped = RuntimeError(f"the adapter raised {type(error).__name__}")
+        wrapped.__cause__ = error
+        future.set_exception(wrapped)
+
+
+class Account:
+    """One adapter and its threads. ``key`` is the provider's key."""
+
+    def __init__(self, key: ProviderKey, adapter: ProviderAdapter, *, threads: int) -> None:
+        self.key = key
+        self.adapter = adapter
+        self.limits = adapter.limits()
+        self.submit_arguments = submit_takes(adapter)
+        self._threads = ProviderThreads(key, threads)
+        self._batches = type(adapter).poll_many is not ProviderAdapter.poll_many
+        self._warned_slow = False
+        self._availability: dict[str, tuple[float, AvailabilityStatus | None]] = {}
+
+    async def call(self, what: str, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run one blocking adapter call in this account's threads and return or raise what it does.
+
+        It is not cut short: a call that may have been processed cannot be undone by not waiting for it.
+        """
+        started = time.monotonic()
+        future = self._threads.submit(lambda: function(*args, **kwargs))
+        while True:
+            done, _ = await asyncio.wait({future}, timeout=SLOW_CALL_SECONDS)
+            if done:
+                return future.result()
+            if not self._warned_slow:
+                self._warned_slow = True
+                _log.warning(
+                    "%s: %s has not returned for %.0f s; its thread is lost until it does",
+                    self.key,
+                    what,
+                    time.monotonic() - started,
+                    extra={"action": "slow_call", "provider": self.key},
+                )
+
+    def availability(self, device_id: str) -> AvailabilityStatus | None:
+        """Availability of one device, at most `AVAILABILITY_SECONDS` old. Blocks; call it in this account's threads."""
+        kept = self._availability.get(device_id)
+        if kept is not None and time.monotonic() - kept[0] < AVAILABILITY_SECONDS:
+            return kept[1]
+        fresh = self.adapter.get_availability(device_id)
+        self._availability[device_id] = (time.monotonic(), fresh)
+        return fresh
+
+    async def poll(self, handles: Sequence[JobHandle]) -> list[BaseExecutionStatus | Exception]:
+        """Status of each handle, in order, with as few vendor calls as the adapter allows.
+
+        An adapter with a batch call gets ``max_poll_batch`` handles at a time and one failure is every handle's of
+        that batch; others are asked one by one in all threads at once.
+        """
+        if not self._batches:
+            return await self._poll_each(handles)
+        size = max(self.limits.max_poll_batch, 1)
+        chunks = [list(handles[at : at + size]) for at in range(0, len(handles), size)]
+        answers = await asyncio.gather(*(self._poll_batch(chunk) for chunk in chunks))
+        return [status for answer in answers for status in answer]
+
+    async def _poll_each(self, handles: Sequence[JobHandle]) -> list[BaseExecutionStatus | Exception]:
+        return await asyncio.gather(*(_caught(self.call("poll", self.adapter.poll, handle)) for handle in handles))
+
+    async def _poll_batch(self, chunk: list[JobHandle]) -> list[BaseExecutionStatus | Exception]:
+        answer = await _caught(self.call("poll_many", self.adapter.poll_many, chunk))
+        if isinstance(answer, Exception):
+            return [answer] * len(chunk)
+        if len(answer) != len(chunk):
+            return [ValueError(f"poll_many answered {len(answer)} statuses for {len(chunk)} handles")] * len(chunk)
+        return list(answer)
+
+    async def close(self, *, limit_seconds: float) -> None:
+        """Close the adapter in a thread of its own, giving up after the limit."""
+        closing = asyncio.create_task(self.call("close", self.adapter.close))
+        _, pending = await asyncio.wait({closing}, timeout=limit_seconds)
+        if pending:
+            closing.cancel()
+            _log.warning("%s: the adapter did not close in time", self.key, extra={"action": "close"})
+        elif (error := closing.exception()) is not None:
+            _log.warning("%s: closing failed: %s", self.key, type(error).__name__, extra={"action": "close"})
+        self._threads.close()
+
+
+async def _caught(call: Coroutine[Any, Any, T]) -> T | Exception:
+    """The call's answer, or the exception it raised as a value; errors of our own store still fly."""
+    try:
+        return await call
+    except StoreError:
+        raise
+    except Exception as error:  # noqa: BLE001 - an adapter may raise anything; the runner decides what it means
+        return error

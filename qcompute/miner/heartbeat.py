@@ -1,0 +1,198 @@
+"""What the job server knows of us: availability, capabilities, prices, load.
+
+Said at start, every ``heartbeat_seconds``, whenever availability or acceptance changes, and once more at the end
+(Offline). Reports are never queued: one that could not be delivered is replaced by the next.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from qcompute.errors import DeliveryError, StoreError, VendorError
+from qcompute.jobserver.contract import BackendReport, BackendStatus, JobServer
+from qcompute.ledger.contract import Ledger
+from qcompute.miner.account import Account
+from qcompute.miner.job import State
+from qcompute.miner.limits import MinerSettings
+from qcompute.miner.providers.base import AvailabilityStatus, Capability, Device
+
+_log = logging.getLogger(__name__)
+
+LOOK_SECONDS: Final = 2.0
+"""How often our own load is looked at for a change worth telling."""
+
+VENDOR_SECONDS: Final = 30.0
+"""How often the vendor is asked for availability, capabilities and prices: one round of free calls."""
+
+AT_WORK: Final = (State.ACCEPTED, State.READY, State.SUBMITTING, State.WAITING, State.HELD)
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceReport:
+    """One device as the vendor describes it now; None where it does not say."""
+
+    device: Device
+    capability: Capability | None
+    availability: AvailabilityStatus | None
+    pricing: dict[str, float] | None
+
+
+def ask_vendor(account: Account) -> list[DeviceReport]:
+    """Every device of the account. Blocks; raises what the adapter raises."""
+    adapter = account.adapter
+    return [
+        DeviceReport(
+            device,
+            adapter.get_capability(device.device_id),
+            account.availability(device.device_id),
+            adapter.get_pricing(device.device_id),
+        )
+        for device in adapter.list_devices()
+    ]
+
+
+def backend_status(devices: list[DeviceReport]) -> BackendStatus:
+    """The best of the devices: Online when any can take jobs, Maintenance when one says so, else Offline."""
+    words = {(report.availability.availability or "").upper() for report in devices if report.availability}
+    if any(_can_take_jobs(report) for report in devices):
+        return BackendStatus.ONLINE
+    return BackendStatus.MAINTENANCE if "MAINTENANCE" in words else BackendStatus.OFFLINE
+
+
+def _can_take_jobs(report: DeviceReport) -> bool:
+    if report.availability is None:
+        return True  # the vendor does not say; routing will find out
+    if report.availability.is_available is not None:
+        return report.availability.is_available
+    return (report.availability.availability or "ONLINE").upper() in ("ONLINE", "DEGRADED")
+
+
+def metadata_of(devices: list[DeviceReport], *, inflight: int, max_inflight: int) -> dict[str, Any]:
+    """The ``metadata`` of ``PATCH backends``: the reference's keys for the first device, and all devices beside it."""
+    described = [_described(report) for report in devices]
+    first = described[0] if described else {}
+    return {
+        **first,
+        "local_inflight": inflight,
+        "max_inflight": max_inflight,
+        "devices": described,
+    }
+
+
+def _described(report: DeviceReport) -> dict[str, Any]:
+    availability = report.availability or AvailabilityStatus()
+    capability = report.capability or Capability()
+    return {
+        "device_id": report.device.device_id,
+        "provider": report.device.provider,
+        "vendor": report.device.vendor,
+        "device_type": report.device.device_type,
+        "pending": availability.pending_jobs,
+        "availability": availability.availability,
+        "next_available": availability.next_available,
+        "status_msg": availability.status_msg,
+        "num_qubits": capability.num_qubits,
+        "capabilities": {"basis_gates": capability.basis_gates, "extras": capability.extras},
+        "pricing": None if report.pricing is None else {**report.pricing, "currency": "USD"},
+    }
+
+
+class Heartbeat:
+    """Tells the job server what this miner can do now. ``on_acceptance`` hears whether new jobs are welcome."""
+
+    def __init__(
+        self,
+        account: Account,
+        server: JobServer,
+        ledger: Ledger,
+        settings: MinerSettings,
+        *,
+        may_serve: Callable[[], bool],
+    ) -> None:
+        self._account = account
+        self._server = server
+        self._ledger = ledger
+        self._settings = settings
+        self._may_serve = may_serve
+        self._devices: list[DeviceReport] = []
+        self._vendor_known = False
+        self._vendor_trouble: str | None = None
+        self._delivery_trouble = False
+        self._told: BackendReport | None = None
+
+    @property
+    def devices(self) -> list[DeviceReport]:
+        """What the vendor said last."""
+        return self._devices
+
+    async def run(self) -> None:
+        """Report until cancelled."""
+        loop = asyncio.get_running_loop()
+        vendor_due = told_due = loop.time()
+        while True:
+            now = loop.time()
+            if now >= vendor_due:
+                await self._ask_vendor()
+                vendor_due = loop.time() + min(VENDOR_SECONDS, self._settings.heartbeat_seconds)
+            report = await self._report()
+            if report is not None and (now >= told_due or self._is_news(report)):
+                await self._tell(report)
+                told_due = loop.time() + self._settings.heartbeat_seconds
+            await asyncio.sleep(min(LOOK_SECONDS, self._settings.heartbeat_seconds))
+
+    async def say_offline(self) -> None:
+        """The last report; raises `DeliveryError` when the job server does not hear it."""
+        report = self._told or BackendReport(False, BackendStatus.OFFLINE, 0, {})
+        await self._server.report_backend(replace(report, accepting_jobs=False, status=BackendStatus.OFFLINE))
+
+    async def _ask_vendor(self) -> None:
+        try:
+            self._devices = await self._account.call("describe", ask_vendor, self._account)
+            self._vendor_known = True
+            self._vendor_trouble = None
+        except Exception as error:  # noqa: BLE001 - an adapter may raise anything; we then say Offline
+            text = error.message if isinstance(error, VendorError) else type(error).__name__
+            if text != self._vendor_trouble:
+                _log.warning("%s cannot be asked: %s", self._account.key, text, extra={"action": "vendor"})
+            self._vendor_trouble = text
+            self._vendor_known = False
+
+    async def _report(self) -> BackendReport | None:
+        try:
+            counts = await self._ledger.count_by_state()
+        except StoreError as error:
+            _log.warning("no report while the ledger fails: %s", error, extra={"action": "heartbeat"})
+            return None
+        inflight = sum(counts[state] for state in AT_WORK)
+        status = backend_status(self._devices) if self._vendor_known else BackendStatus.OFFLINE
+        accepting = status is BackendStatus.ONLINE and inflight < self._settings.max_inflight and self._may_serve()
+        metadata = metadata_of(self._devices, inflight=inflight, max_inflight=self._settings.max_inflight)
+        if self._vendor_trouble is not None:
+            metadata["status_msg"] = f"the provider cannot be asked: {self._vendor_trouble}"
+        return BackendReport(accepting, status, inflight, metadata)
+
+    def _is_news(self, report: BackendReport) -> bool:
+        told = self._told
+        return told is None or (told.accepting_jobs, told.status) != (report.accepting_jobs, report.status)
+
+    async def _tell(self, report: BackendReport) -> None:
+        try:
+            await self._server.report_backend(report)
+        except DeliveryError as error:
+            if not self._delivery_trouble:
+                _log.warning("the job server does not hear our status: %s", error, extra={"action": "heartbeat"})
+            self._delivery_trouble = True
+        else:
+            if self._delivery_trouble or self._is_news(report):
+                _log.info(
+                    "the job server knows: %s, accepting jobs: %s",
+                    report.status,
+                    report.accepting_jobs,
+                    extra={"action": "heartbeat"},
+                )
+            self._delivery_trouble = False
+            self._told = report

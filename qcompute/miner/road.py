@@ -1,0 +1,159 @@
+"""What all stages share: saving a row with its log line and telemetry, trying again later, and settling.
+
+A stage changes a row only through `Road`, so no move goes unlogged and every ended job has its receipt before anyone
+is told.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Protocol, assert_never
+
+from qcompute.chain.contract import Signer
+from qcompute.ledger.contract import Ledger
+from qcompute.miner.job import CostKind, Job, Outcome, State, Verdict
+from qcompute.protocol import ExecutionStatus
+from qcompute.receipts import build_receipt
+
+_log = logging.getLogger(__name__)
+
+
+class StatusSink(Protocol):
+    """Where changes of a job's public status are told, for telemetry."""
+
+    def status_changed(self, job: Job, old: ExecutionStatus, new: ExecutionStatus) -> None:
+        """A job's public status went from ``old`` to ``new``; must not block or raise."""
+        ...
+
+
+def public_status(state: State, verdict: Verdict | None) -> ExecutionStatus:
+    """The job server's word for a job's place on the road; nothing else in the daemon uses these words.
+
+    A settled job is still Running to the outside: it is finished only when its result can be collected.
+    """
+    match state:
+        case State.ACCEPTED | State.READY:
+            return ExecutionStatus.PENDING
+        case State.SUBMITTING | State.HELD:
+            return ExecutionStatus.QUEUED
+        case State.WAITING | State.SETTLED:
+            return ExecutionStatus.RUNNING
+        case State.CLOSED:
+            return ExecutionStatus.COMPLETED if verdict is Verdict.SUCCEEDED else ExecutionStatus.FAILED
+        case _:
+            assert_never(state)
+
+
+def backoff_seconds(attempts: int, *, first: float, longest: float) -> float:
+    """Exponential pause before try ``attempts + 1``, with jitter down to half, so that many jobs spread out."""
+    pause = min(first * 2 ** min(attempts, 30), longest)
+    return pause * random.uniform(0.5, 1.0)  # noqa: S311 - spreading load, not a secret
+
+
+class Road:
+    """The ledger as stages see it."""
+
+    def __init__(self, ledger: Ledger, signer: Signer, sink: StatusSink, *, clock: Callable[[], datetime]) -> None:
+        self.ledger = ledger
+        self.clock = clock
+        self._signer = signer
+        self._sink = sink
+
+    async def save(self, before: Job, after: Job, *, circuit: str | None = None) -> Job:
+        """Store ``after`` in place of ``before`` and tell of it. A move resets ``attempts`` and the last problem.
+
+        Raises:
+            StaleRow: somebody else changed the row; whatever was meant for it is void.
+        """
+        if after.state is not before.state:
+            after = replace(after, attempts=0)
+        stored = await self.ledger.save(before, after, circuit=circuit)
+        self._tell(before, stored)
+        return stored
+
+    async def again(
+        self,
+        job: Job,
+        *,
+        code: str,
+        message: str,
+        first_seconds: float,
+        longest_seconds: float,
+        at_least: float = 0,
+        unsubmitted: bool = False,
+    ) -> Job:
+        """Leave the row where it is and look at it again after a growing pause; never past its deadline.
+
+        ``unsubmitted`` takes the mark of a paid call in flight away: provably nothing was created.
+        """
+        pause = max(backoff_seconds(job.attempts, first=first_seconds, longest=longest_seconds), at_least)
+        due_at = self.clock() + timedelta(seconds=pause)
+        if self.clock() < job.deadline_at < due_at:
+            due_at = job.deadline_at
+        if job.error_code != code:
+            _log.warning(
+                "%s: %s",
+                job.state,
+                message,
+                extra={"action": "again", "execution_id": job.execution_id, "code": code},
+            )
+        after = replace(job, attempts=job.attempts + 1, due_at=due_at, error_code=code, error=message)
+        return await self.ledger.save(job, replace(after, submit_started_at=None) if unsubmitted else after)
+
+    async def settle(self, job: Job, verdict: Verdict, outcome: Outcome, *, code: str | None = None) -> Job:
+        """Store how the job ended, with its signed receipt, in one transaction; the outbox takes it from there."""
+        now = self.clock()
+        after = replace(
+            job,
+            state=State.SETTLED,
+            verdict=verdict,
+            attempts=0,
+            due_at=now,
+            settled_at=now,
+            error_code=code,
+            error=outcome.message,
+        )
+        receipt = build_receipt(after, outcome, self._signer)
+        stored = await self.ledger.save(job, after, outcome=outcome, receipt=receipt)
+        self._tell(job, stored)
+        return stored
+
+    async def end_without_result(
+        self, job: Job, verdict: Verdict, *, code: str, message: str, unsubmitted: bool = False
+    ) -> Job:
+        """Settle a job that has no counts, for a reason the user is told; ``unsubmitted`` says it cost nothing."""
+        maybe_paid = job.submit_started_at is not None and not unsubmitted
+        outcome = Outcome(
+            counts=None,
+            counts_source=None,
+            shots_returned=None,
+            cost=job.estimate if maybe_paid else None,
+            cost_kind=CostKind.OUR_ESTIMATE if maybe_paid and job.estimate else CostKind.UNKNOWN,
+            message=message,
+            timestamps={},
+            metadata={"code": code},
+        )
+        return await self.settle(job, verdict, outcome, code=code)
+
+    def _tell(self, before: Job, after: Job) -> None:
+        if before.state is after.state:
+            return
+        extra = {
+            "action": "move",
+            "execution_id": after.execution_id,
+            "verdict": after.verdict,
+            "code": after.error_code,
+        }
+        if after.state is State.HELD:
+            _log.error("a job is held and needs an operator: %s", after.error, extra=extra)
+        elif after.state is State.SETTLED and after.verdict is not Verdict.SUCCEEDED:
+            _log.warning("%s -> %s: %s (%s)", before.state, after.state, after.verdict, after.error, extra=extra)
+        else:
+            _log.info("%s -> %s", before.state, after.state, extra=extra)
+        old, new = public_status(before.state, before.verdict), public_status(after.state, after.verdict)
+        if old is not new:
+            self._sink.status_changed(after, old, new)

@@ -1,0 +1,141 @@
+"""Stage 3: a row with a circuit gets its device, its estimate and its idempotency token.
+
+The circuit is parsed in the sandbox first, so whatever cannot run anywhere ends here, before anything is paid.
+"""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass, replace
+from typing import ClassVar, Final
+
+from qcompute.circuits.program import CompiledCircuit, JobOptions
+from qcompute.errors import CannotRun, Refused, VendorError
+from qcompute.miner.account import Account
+from qcompute.miner.circuit_cache import CircuitCache
+from qcompute.miner.job import Job, State, Verdict
+from qcompute.miner.providers.base import Device, Prepared
+from qcompute.miner.road import Road
+from qcompute.miner.stage import Stage
+from qcompute.units import DeviceId, IdempotencyToken, Money
+
+_TOKENS: Final = uuid.UUID("6f0c5c2e-3f0a-5b7e-9a43-0e5d3a6a7f48")
+"""Namespace of idempotency tokens: the same job has the same token for ever, whatever happens to the row."""
+
+
+def token_of(job: Job) -> IdempotencyToken:
+    """The job's idempotency token: 36 characters, made of the execution id alone."""
+    return IdempotencyToken(str(uuid.uuid5(_TOKENS, job.execution_id)))
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A device, the circuit made ready for it, and what it is expected to cost."""
+
+    device: Device
+    prepared: Prepared
+    estimate: Money | None
+
+
+class RouterStage(Stage):
+    """Chooses the device."""
+
+    state: ClassVar[State] = State.READY
+
+    def __init__(self, road: Road, account: Account, circuits: CircuitCache, *, concurrency: int) -> None:
+        super().__init__(road, concurrency=concurrency)
+        self._account = account
+        self._circuits = circuits
+
+    async def handle(self, job: Job) -> None:
+        """Parse, choose, estimate; see `Stage.handle`."""
+        if self.road.clock() >= job.deadline_at:
+            await self._end(job, Verdict.FAILED, "deadline", "no device could be chosen before the job's deadline")
+            return
+        try:
+            circuit = await self._circuits.compiled(job)
+            choice = await self._account.call("route", choose, self._account, job, circuit)
+        except CannotRun as refusal:
+            await self._end(job, Verdict.REFUSED, refusal.reason, refusal.message)
+        except Refused as refusal:
+            await self._end(job, Verdict.REFUSED, refusal.code, refusal.message)
+        except VendorError as error:
+            await self.road.again(job, code=error.code, message=error.message, first_seconds=2.0, longest_seconds=120.0)
+        else:
+            await self.road.save(
+                job,
+                replace(
+                    job,
+                    state=State.SUBMITTING,
+                    due_at=self.road.clock(),
+                    provider=self._account.key,
+                    device_id=DeviceId(choice.device.device_id),
+                    token=token_of(job),
+                    estimate=choice.estimate,
+                    error_code=None,
+                    error=None,
+                ),
+            )
+
+    async def _end(self, job: Job, verdict: Verdict, code: str, message: str) -> None:
+        await self.road.end_without_result(job, verdict, code=code, message=message)
+
+
+def choose(account: Account, job: Job, circuit: CompiledCircuit) -> Choice:
+    """The best device that can run ``circuit``. Blocks: vendor calls.
+
+    Available devices come before others, then the adapter's own order decides. Without a wish in
+    ``configuration_data.device`` only devices of the first one's type are considered: a job for a quantum computer
+    must never fall back to a simulator by itself.
+
+    Raises:
+        CannotRun: no device can run it; the message is the only or the best device's reason.
+        VendorError: the vendor cannot be asked now.
+    """
+    options = JobOptions.of(job.configuration_data)
+    refusals: list[CannotRun] = []
+    for device in _candidates(account, options):
+        try:
+            account.adapter.check(circuit, device, job.shots)
+            prepared = account.adapter.prepare(circuit, device, job.shots, options)
+        except CannotRun as refusal:
+            refusals.append(refusal)
+            continue
+        return Choice(device, prepared, account.adapter.estimate(prepared, device, job.shots))
+    raise refusals[-1] if refusals else CannotRun("this miner has no device", reason="no_device")
+
+
+def _candidates(account: Account, options: JobOptions) -> list[Device]:
+    devices = account.adapter.list_devices()
+    if options.device is not None:
+        wished = [device for device in devices if device.device_id == options.device]
+        if not wished:
+            known = ", ".join(device.device_id for device in devices[:8])
+            raise CannotRun(f"this miner has no such device; it has {known}", reason="no_device")
+        return wished
+    kind = devices[0].device_type if devices else ""
+    same_kind = [device for device in devices if device.device_type == kind]
+    return sorted(same_kind, key=lambda device: not _is_available(account, device))
+
+
+def _is_available(account: Account, device: Device) -> bool:
+    availability = account.availability(device.device_id)
+    return availability is None or availability.is_available is not False
+
+
+async def prepare_again(account: Account, circuits: CircuitCache, job: Job) -> Prepared:
+    """What `submit` is given: the same text for the same job, computed anew instead of stored.
+
+    Raises:
+        CannotRun: the device is gone or cannot run it any more.
+    """
+    circuit = await circuits.compiled(job)
+    return await account.call("prepare", _prepare, account, job, circuit)
+
+
+def _prepare(account: Account, job: Job, circuit: CompiledCircuit) -> Prepared:
+    options = JobOptions.of(job.configuration_data)
+    for device in account.adapter.list_devices():
+        if device.device_id == job.device_id:
+            return account.adapter.prepare(circuit, device, job.shots, options)
+    raise CannotRun("the chosen device is not there any more", reason="no_device")

@@ -1,0 +1,275 @@
+"""Stage 4b: poll until the vendor says how it ended, then store result and receipt.
+
+Waiting costs no tasks: when a row is polled next stands in the row. Rows that are due go to the vendor together, as
+few calls as the adapter allows. Only a word the contract calls terminal ends a job; an unknown word never does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import ClassVar, Final, assert_never
+
+from qcompute.errors import BadReply, Bug, CannotRun, StoreError, VendorError
+from qcompute.miner.account import Account
+from qcompute.miner.circuit_cache import CircuitCache
+from qcompute.miner.job import Job, State, Verdict
+from qcompute.miner.providers.base import BaseExecutionStatus, JobHandle, JobReceipt, ProviderStatus
+from qcompute.miner.result import ended, failure_text, succeeded
+from qcompute.miner.road import Road
+from qcompute.miner.stage import Stage
+from qcompute.units import ExecutionId
+
+_log = logging.getLogger(__name__)
+
+LONGEST_POLL_SECONDS: Final = 60.0
+"""Even a job that waits for days is looked at once a minute; one batch call serves them all."""
+
+POLL_GROWTH: Final = 0.05
+"""The pause between polls is this part of the job's age: a late answer is noticed within 5 % of its wait."""
+
+CANCEL_GRACE: Final = timedelta(minutes=10)
+"""After its deadline a job is cancelled and polled for so long; then it ends without the vendor's last word."""
+
+BAD_REPLY_TRIES: Final = 5
+"""A receipt we do not understand is fetched so often; then the job is held with the vendor's job intact."""
+
+BATCH: Final = 1000
+
+
+class WaitStage(Stage):
+    """Polls and settles."""
+
+    state: ClassVar[State] = State.WAITING
+
+    def __init__(
+        self,
+        road: Road,
+        account: Account,
+        circuits: CircuitCache,
+        *,
+        held_seconds: float,
+        unknown_seconds: float,
+    ) -> None:
+        super().__init__(road, concurrency=BATCH)
+        self._account = account
+        self._circuits = circuits
+        self._held = timedelta(seconds=held_seconds)
+        self._unknown = timedelta(seconds=unknown_seconds)
+        self._unknown_since: dict[ExecutionId, datetime] = {}
+        self._batch: list[tuple[Job, asyncio.Future[BaseExecutionStatus | Exception]]] = []
+        self._flush: asyncio.Task[None] | None = None
+
+    async def handle(self, job: Job) -> None:
+        """Poll one job, together with all others taken in the same moment; see `Stage.handle`."""
+        if job.provider != self._account.key or job.handle is None:
+            await self._hold(
+                job, "other_provider", f"this job is at {job.provider}; start with PROVIDER={job.provider}"
+            )
+            return
+        now = self.road.clock()
+        if now >= job.deadline_at:
+            job = await self._past_deadline(job, now)
+            if job.state is not State.WAITING:
+                return
+        answer = await self._polled(job)
+        if isinstance(answer, Exception):
+            await self._poll_failed(job, answer)
+        else:
+            await self._act_on(job, answer)
+
+    def _polled(self, job: Job) -> asyncio.Future[BaseExecutionStatus | Exception]:
+        """The job's status, asked for in one batch with those of all rows taken in this turn of the event loop."""
+        future: asyncio.Future[BaseExecutionStatus | Exception] = asyncio.get_running_loop().create_future()
+        self._batch.append((job, future))
+        if self._flush is None:
+            self._flush = asyncio.create_task(self._poll_batch())
+        return future
+
+    async def _poll_batch(self) -> None:
+        await asyncio.sleep(0)  # lets every row taken together join the batch
+        batch, self._batch, self._flush = self._batch, [], None
+        handles = [_handle(job) for job, _ in batch]
+        answers: Sequence[BaseExecutionStatus | Exception]
+        try:
+            answers = await self._account.poll(handles)
+        except StoreError as error:
+            answers = [error] * len(batch)
+        for (_, future), answer in zip(batch, answers, strict=True):
+            if not future.done():
+                future.set_result(answer)
+
+    async def _act_on(self, job: Job, answer: BaseExecutionStatus) -> None:
+        status = ProviderStatus.of(answer.status)
+        if status is not ProviderStatus.UNKNOWN:
+            self._unknown_since.pop(job.execution_id, None)
+        match status:
+            case ProviderStatus.QUEUED | ProviderStatus.RUNNING:
+                await self._poll_later(job, answer)
+            case ProviderStatus.UNKNOWN:
+                await self._unknown_word(job, answer)
+            case ProviderStatus.COMPLETED:
+                await self._completed(job)
+            case ProviderStatus.FAILED:
+                await self._ended(job, Verdict.FAILED, answer)
+            case ProviderStatus.CANCELLED:
+                await self._ended(job, Verdict.CANCELLED, answer)
+            case _:
+                assert_never(status)
+
+    async def _poll_later(self, job: Job, answer: BaseExecutionStatus) -> None:
+        now = self.road.clock()
+        seconds = poll_pause_seconds(
+            age_seconds=(now - (job.submitted_at or now)).total_seconds(),
+            interval_seconds=self._account.limits.poll_interval_seconds,
+            eta_seconds=answer.eta_seconds,
+        )
+        due_at = now + timedelta(seconds=seconds)
+        if now < job.deadline_at < due_at:
+            due_at = job.deadline_at
+        if job.vendor_status != answer.status:
+            extra = {"action": "vendor_status", "execution_id": job.execution_id}
+            _log.info("%s says %s", self._account.key, answer.status, extra=extra)
+        await self.road.ledger.save(
+            job,
+            replace(job, due_at=due_at, vendor_status=answer.status, attempts=0, error_code=None, error=None),
+        )
+
+    async def _unknown_word(self, job: Job, answer: BaseExecutionStatus) -> None:
+        now = self.road.clock()
+        since = self._unknown_since.setdefault(job.execution_id, now)
+        if since == now:
+            extra = {"action": "unknown_status", "execution_id": job.execution_id}
+            _log.error("%s answered a status we do not know: %.64r", self._account.key, answer.status, extra=extra)
+        if now - since >= self._unknown:
+            del self._unknown_since[job.execution_id]
+            text = f"the vendor's status has been unknown for {self._unknown}: {answer.status[:64]!r}"
+            await self._hold(job, "unknown_status", text)
+            return
+        pause = timedelta(seconds=max(self._account.limits.poll_interval_seconds, 5.0))
+        await self.road.ledger.save(
+            job,
+            replace(
+                job,
+                due_at=now + pause,
+                vendor_status=answer.status[:64],
+                error_code="unknown_status",
+                error="the vendor's status is not one we know",
+            ),
+        )
+
+    async def _poll_failed(self, job: Job, error: Exception) -> None:
+        if isinstance(error, StoreError):
+            raise error
+        message = error.message if isinstance(error, VendorError) else f"the adapter raised {type(error).__name__}"
+        code = error.code if isinstance(error, VendorError) else "poll_failed"
+        await self.road.again(
+            job,
+            code=code,
+            message=message,
+            first_seconds=self._account.limits.poll_interval_seconds,
+            longest_seconds=LONGEST_POLL_SECONDS,
+            at_least=getattr(error, "retry_after_seconds", None) or 0.0,
+        )
+
+    async def _completed(self, job: Job) -> None:
+        try:
+            receipt = await self._receipt(job)
+            outcome = succeeded(job, receipt, num_clbits=await self._num_clbits(job))
+        except BadReply as error:
+            await self._bad_receipt(job, error)
+        except VendorError as error:
+            await self._poll_failed(job, error)
+        except StoreError:
+            raise
+        except Exception as error:  # noqa: BLE001 - an adapter may raise anything; the vendor still has the result
+            await self._poll_failed(job, error)
+        else:
+            await self.road.settle(job, Verdict.SUCCEEDED, outcome)
+
+    async def _bad_receipt(self, job: Job, error: BadReply) -> None:
+        if job.attempts + 1 >= BAD_REPLY_TRIES:
+            await self._hold(job, error.code, error.message)
+        else:
+            await self.road.again(
+                job, code=error.code, message=error.message, first_seconds=2.0, longest_seconds=LONGEST_POLL_SECONDS
+            )
+
+    async def _ended(self, job: Job, verdict: Verdict, answer: BaseExecutionStatus) -> None:
+        receipt: JobReceipt | None = None
+        try:
+            receipt = await self._receipt(job)
+        except StoreError:
+            raise
+        except Exception as error:  # noqa: BLE001 - how it ended is known; only details are missing
+            _log.warning(
+                "no receipt for a job that ended: %s",
+                type(error).__name__,
+                extra={"action": "no_receipt", "execution_id": job.execution_id},
+            )
+        text = failure_text(receipt, answer.message)
+        if verdict is Verdict.CANCELLED and job.cancel_requested_at is not None:
+            text = "cancelled: the job did not end before its deadline"
+        await self.road.settle(job, verdict, ended(job, receipt, message=text), code=f"vendor_{verdict}")
+
+    async def _past_deadline(self, job: Job, now: datetime) -> Job:
+        """Ask the vendor to cancel, once; after the grace, end the job. Returns the row as it is now."""
+        if job.cancel_requested_at is None:
+            try:
+                await self._account.call("cancel", self._account.adapter.cancel, _handle(job))
+            except StoreError:
+                raise
+            except Exception as error:  # noqa: BLE001 - it may have ended meanwhile; polling will tell
+                extra = {"action": "cancel", "execution_id": job.execution_id}
+                _log.warning("could not be cancelled: %s", type(error).__name__, extra=extra)
+            return await self.road.ledger.save(job, replace(job, cancel_requested_at=now))
+        if now - job.cancel_requested_at < CANCEL_GRACE:
+            return job
+        message = "the job did not end before its deadline, and the vendor did not confirm that it was cancelled"
+        return await self.road.end_without_result(job, Verdict.FAILED, code="deadline", message=message)
+
+    async def _receipt(self, job: Job) -> JobReceipt:
+        return await self._account.call("get_job_receipt", self._account.adapter.get_job_receipt, _handle(job))
+
+    async def _num_clbits(self, job: Job) -> int | None:
+        try:
+            return (await self._circuits.compiled(job)).num_clbits
+        except (CannotRun, Bug) as error:
+            _log.warning(
+                "the circuit cannot be parsed again (%s); its width stays unchecked",
+                error.code,
+                extra={"action": "unchecked_width", "execution_id": job.execution_id},
+            )
+            return None
+
+    async def _hold(self, job: Job, code: str, message: str) -> None:
+        due_at = self.road.clock() + self._held
+        await self.road.save(job, replace(job, state=State.HELD, due_at=due_at, error_code=code, error=message))
+
+
+class HeldStage(Stage):
+    """Ends held jobs whose deadline has passed, so that no validator waits for ever."""
+
+    state: ClassVar[State] = State.HELD
+
+    def __init__(self, road: Road) -> None:
+        super().__init__(road, concurrency=8)
+
+    async def handle(self, job: Job) -> None:
+        """End a job nobody released in time; see `Stage.handle`."""
+        message = f"held for an operator who did not come: {job.error}"
+        await self.road.end_without_result(job, Verdict.FAILED, code="submit_unknown", message=message)
+
+
+def poll_pause_seconds(*, age_seconds: float, interval_seconds: float, eta_seconds: int | None) -> float:
+    """When to ask again: soon for a young job, rarely for an old one, not before half of what the vendor foretells."""
+    by_age = max(interval_seconds, POLL_GROWTH * age_seconds)
+    by_eta = eta_seconds / 2 if eta_seconds is not None and eta_seconds > 0 else 0.0
+    return min(max(by_age, by_eta), LONGEST_POLL_SECONDS)
+
+
+def _handle(job: Job) -> JobHandle:
+    return JobHandle.model_validate(job.handle)

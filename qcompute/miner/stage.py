@@ -1,0 +1,156 @@
+"""The loop every stage runs: take rows that are due, do one thing with each, leave each in a later state.
+
+A stage keeps nothing that a restart would lose: what it is doing stands in the rows. Within one daemon a row is
+handled by one task at a time, because only its state's stage takes it and that remembers what it has taken.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from abc import ABC, abstractmethod
+from collections import deque
+from typing import ClassVar, Final
+
+from qcompute.errors import Bug, StaleRow, StoreError
+from qcompute.miner.job import Job, State
+from qcompute.miner.road import Road
+from qcompute.units import ExecutionId
+
+_log = logging.getLogger(__name__)
+
+LOOK_AGAIN_SECONDS: Final = 30.0
+"""Rows become due by the clock as well as by arriving; a wake-up costs one index look-up."""
+
+BUSY_LOOK_SECONDS: Final = 0.5
+"""The same while rows are in hand: slow ones must not keep others waiting."""
+
+STORE_PATIENCE_SECONDS: Final = 60.0
+"""A database that fails for so long ends the daemon; the process manager starts it again."""
+
+BUG_PAUSE_SECONDS: Final = 30.0
+BUG_PAUSE_MAX_SECONDS: Final = 3600.0
+
+
+class Stage(ABC):
+    """One step of the road. ``concurrency`` bounds the rows handled at once."""
+
+    state: ClassVar[State]
+
+    def __init__(self, road: Road, *, concurrency: int) -> None:
+        self.road = road
+        self._concurrency = concurrency
+        self._backlog: deque[Job] = deque()
+        self._taken: dict[ExecutionId, asyncio.Task[None]] = {}
+        self._poke = asyncio.Event()
+        self._stopping = False
+        self._store_failing_since: float | None = None
+
+    @abstractmethod
+    async def handle(self, job: Job) -> None:
+        """Do this stage's one thing with ``job`` and save what came of it."""
+
+    async def run(self) -> None:
+        """Work until `stop`.
+
+        Raises:
+            StoreError: the database kept failing for `STORE_PATIENCE_SECONDS`.
+        """
+        while not self._stopping:
+            try:
+                await self._take()
+                pause = await self._pause_seconds()
+            except StoreError as error:
+                await self._bear(error)
+                continue
+            self._store_failing_since = None
+            await self._sleep(pause)
+
+    async def stop(self) -> None:
+        """Take no more rows and wait until those taken are left in a stored state. The caller sets the limit."""
+        self._stopping = True
+        self._poke.set()
+        while self._taken:
+            await asyncio.wait(list(self._taken.values()))
+
+    @property
+    def busy(self) -> int:
+        """Rows being handled now."""
+        return len(self._taken)
+
+    async def _take(self) -> None:
+        if not self._backlog and len(self._taken) < self._concurrency:
+            limit = 4 * self._concurrency + len(self._taken)
+            self._backlog.extend(await self.road.ledger.due(self.state, self.road.clock(), limit))
+        while self._backlog and len(self._taken) < self._concurrency and not self._stopping:
+            job = self._backlog.popleft()
+            if job.execution_id not in self._taken:
+                task = asyncio.create_task(self._guarded(job), name=f"{self.state}:{job.execution_id}")
+                self._taken[job.execution_id] = task
+
+    async def _pause_seconds(self) -> float:
+        """How long nothing can happen unless a row arrives or a task ends."""
+        if self._backlog or len(self._taken) >= self._concurrency:
+            return LOOK_AGAIN_SECONDS
+        next_due_at = await self.road.ledger.next_due_at(self.state)
+        if next_due_at is None:
+            return LOOK_AGAIN_SECONDS
+        left = (next_due_at - self.road.clock()).total_seconds()
+        if left <= 0 and self._taken:
+            # Rows in hand are still due in the table, and may hide one that becomes due behind them.
+            return BUSY_LOOK_SECONDS
+        return min(max(left, 0.0), LOOK_AGAIN_SECONDS)
+
+    async def _sleep(self, seconds: float) -> None:
+        arrival = asyncio.create_task(self.road.ledger.wait_for_arrival(self.state, seconds))
+        poked = asyncio.create_task(self._poke.wait())
+        try:
+            await asyncio.wait({arrival, poked}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            self._poke.clear()
+            for task in (arrival, poked):
+                task.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await task
+
+    async def _guarded(self, job: Job) -> None:
+        try:
+            await self.handle(job)
+        except StaleRow:
+            _log.debug("dropped: the row moved on", extra={"action": "stale", "execution_id": job.execution_id})
+        except StoreError as error:
+            # Nothing was written, so the row is still ours to take; the loop decides how long to bear it.
+            _log.warning("%s", error, extra={"action": "store_failed", "execution_id": job.execution_id})
+            await asyncio.sleep(1.0)
+        except Exception:  # noqa: BLE001 - a bug met in one job must not stop the others
+            await self._bug(job)
+        finally:
+            del self._taken[job.execution_id]
+            self._poke.set()
+
+    async def _bug(self, job: Job) -> None:
+        _log.exception(
+            "an unexpected error in stage %s; trying again later",
+            self.state,
+            extra={"action": "bug", "execution_id": job.execution_id},
+        )
+        with contextlib.suppress(StoreError):
+            fresh = await self.road.ledger.get(job.execution_id)
+            if fresh is not None and fresh.state is self.state:
+                await self.road.again(
+                    fresh,
+                    code=Bug.code,
+                    message="an internal error of the miner; see its log",
+                    first_seconds=BUG_PAUSE_SECONDS,
+                    longest_seconds=BUG_PAUSE_MAX_SECONDS,
+                )
+
+    async def _bear(self, error: StoreError) -> None:
+        now = asyncio.get_running_loop().time()
+        if self._store_failing_since is None:
+            self._store_failing_since = now
+            _log.error("stage %s: %s", self.state, error, extra={"action": "store_failed"})
+        elif now - self._store_failing_since > STORE_PATIENCE_SECONDS:
+            raise error
+        await asyncio.sleep(1.0)

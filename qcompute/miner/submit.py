@@ -1,0 +1,209 @@
+"""Stage 4a: the paid call, made at most once.
+
+That a call may be in flight is on disk before it is made (``submit_started_at``). Whoever finds that mark, after a
+crash or after an answer that did not come, *looks* with `find` before anything else. What cannot be looked up is held
+for the operator; it is never submitted again.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any, ClassVar, Final, assert_never
+
+from qcompute.errors import AuthFailed, CannotRun, QuotaSpent, Refused, StoreError, Unavailable, VendorError
+from qcompute.miner.account import Account
+from qcompute.miner.circuit_cache import CircuitCache
+from qcompute.miner.job import Job, State, Verdict
+from qcompute.miner.providers.base import Absent, CannotTell, Found, Idempotency, JobHandle, Prepared
+from qcompute.miner.road import Road
+from qcompute.miner.router import prepare_again
+from qcompute.miner.stage import Stage
+from qcompute.units import ProviderJobId
+
+_log = logging.getLogger(__name__)
+
+LOOKS_BEFORE_RESUBMIT: Final = {
+    Idempotency.TOKEN: 1,
+    Idempotency.CLIENT_ID: 1,
+    Idempotency.TAG: 2,
+    Idempotency.SCAN: 2,
+    Idempotency.NONE: 1,
+}
+"""How often a job must be found absent before it is submitted again. Lists may lag behind creation, so where nothing
+but a list protects from a second payment it is read twice, `SECOND_LOOK_SECONDS` apart."""
+
+FIRST_LOOK_SECONDS: Final = 5.0
+SECOND_LOOK_SECONDS: Final = 60.0
+
+CLOCK_SKEW: Final = timedelta(minutes=10)
+"""A vendor's clock may be behind ours by this much; `find` looks back further."""
+
+ACCOUNT_PAUSE_SECONDS: Final = 300.0
+"""An account that refuses us or is spent needs its operator; asking more often helps nobody."""
+
+
+class SubmitStage(Stage):
+    """Submits, or finds what was submitted."""
+
+    state: ClassVar[State] = State.SUBMITTING
+
+    def __init__(
+        self, road: Road, account: Account, circuits: CircuitCache, *, concurrency: int, held_seconds: float
+    ) -> None:
+        super().__init__(road, concurrency=concurrency)
+        self._account = account
+        self._circuits = circuits
+        self._held = timedelta(seconds=held_seconds)
+
+    async def handle(self, job: Job) -> None:
+        """Submit a job that never was, look for one that may have been; see `Stage.handle`."""
+        if job.provider != self._account.key:
+            await self._hold(
+                job, "other_provider", f"this job was routed to {job.provider}; start with PROVIDER={job.provider}"
+            )
+        elif job.submit_started_at is None:
+            await self._first_submit(job)
+        else:
+            await self._look(job)
+
+    async def _first_submit(self, job: Job) -> None:
+        if self.road.clock() >= job.deadline_at:
+            message = "the job could not be submitted before its deadline"
+            await self.road.end_without_result(job, Verdict.FAILED, code="deadline", message=message)
+            return
+        try:
+            prepared = await prepare_again(self._account, self._circuits, job)
+        except CannotRun as refusal:
+            await self.road.end_without_result(job, Verdict.REFUSED, code=refusal.reason, message=refusal.message)
+            return
+        now = self.road.clock()
+        marked = await self.road.ledger.save(
+            job, replace(job, submit_started_at=now, submit_attempts=job.submit_attempts + 1, due_at=now)
+        )
+        await self._pay(marked, prepared)
+
+    async def _pay(self, job: Job, prepared: Prepared) -> None:
+        arguments: dict[str, Any] = {"token": job.token, "options": prepared.options}
+        extra = {name: arguments[name] for name in self._account.submit_arguments}
+        submit: Callable[..., JobHandle] = self._account.adapter.submit
+        try:
+            handle = await self._account.call("submit", submit, prepared.payload, job.device_id, job.shots, **extra)
+        except (CannotRun, Refused) as refusal:
+            await self.road.end_without_result(
+                job, Verdict.REFUSED, code=refusal.code, message=refusal.message, unsubmitted=True
+            )
+        except (AuthFailed, QuotaSpent) as error:
+            _log.error("%s: %s", self._account.key, error, extra={"action": "account_refused"})
+            await self._later(job, error, at_least=ACCOUNT_PAUSE_SECONDS)
+        except Unavailable as error:
+            await self._later(job, error, at_least=error.retry_after_seconds or 0.0)
+        except StoreError:
+            raise
+        except Exception as error:  # noqa: BLE001 - an adapter of the reference may raise anything: it may be paid
+            await self._unknown(job, error)
+        else:
+            await self._adopt(job, handle)
+
+    async def _later(self, job: Job, error: VendorError, *, at_least: float) -> None:
+        """Provably nothing was created: the mark is taken away and the submit may be made again."""
+        await self.road.again(
+            job,
+            code=error.code,
+            message=error.message,
+            first_seconds=2.0,
+            longest_seconds=120.0,
+            at_least=min(at_least, ACCOUNT_PAUSE_SECONDS),
+            unsubmitted=True,
+        )
+
+    async def _unknown(self, job: Job, error: Exception) -> None:
+        message = error.message if isinstance(error, VendorError) else f"the adapter raised {type(error).__name__}"
+        _log.warning(
+            "no clear answer to a submit (%s); looking for the job before anything else",
+            message,
+            extra={"action": "submit_unknown", "execution_id": job.execution_id},
+            exc_info=None if isinstance(error, VendorError) else error,
+        )
+        due_at = self.road.clock() + timedelta(seconds=FIRST_LOOK_SECONDS)
+        await self.road.ledger.save(
+            job, replace(job, due_at=due_at, attempts=0, error_code="submit_unknown", error=message)
+        )
+
+    async def _look(self, job: Job) -> None:
+        token = job.token
+        if token is None or job.submit_started_at is None:
+            await self._hold(job, "submit_unknown", "it may have been submitted, but it has no token to look for")
+            return
+        since = job.submit_started_at - CLOCK_SKEW
+        try:
+            answer = await self._account.call("find", self._account.adapter.find, token, since)
+        except VendorError as error:
+            # ``attempts`` counts completed looks here, so a look that failed must leave it alone.
+            due_at = self.road.clock() + timedelta(seconds=FIRST_LOOK_SECONDS + _asked_pause(error))
+            await self.road.ledger.save(job, replace(job, due_at=due_at, error_code=error.code, error=error.message))
+            return
+        match answer:
+            case Found(handles=handles):
+                await self._cancel_extra(job, handles[1:])
+                await self._adopt(job, handles[0])
+            case Absent():
+                await self._absent(job)
+            case CannotTell(reason=reason):
+                await self._hold(job, "submit_unknown", f"it may have been submitted, and {reason}")
+            case _:
+                assert_never(answer)
+
+    async def _absent(self, job: Job) -> None:
+        looks = job.attempts + 1
+        if looks < LOOKS_BEFORE_RESUBMIT[self._account.adapter.idempotency]:
+            due_at = self.road.clock() + timedelta(seconds=SECOND_LOOK_SECONDS)
+            await self.road.ledger.save(job, replace(job, due_at=due_at, attempts=looks))
+            return
+        _log.info(
+            "the vendor provably has no such job; it may be submitted",
+            extra={"action": "absent", "execution_id": job.execution_id},
+        )
+        again = replace(job, submit_started_at=None, due_at=self.road.clock(), attempts=0)
+        await self.road.ledger.save(job, again)
+
+    async def _cancel_extra(self, job: Job, extra: list[JobHandle]) -> None:
+        for handle in extra:
+            _log.error(
+                "the vendor has one more job for this token; cancelling %s",
+                handle.provider_job_id,
+                extra={"action": "duplicate_submit", "execution_id": job.execution_id},
+            )
+            try:
+                await self._account.call("cancel", self._account.adapter.cancel, handle)
+            except VendorError as error:
+                _log.error("it could not be cancelled: %s", error, extra={"action": "duplicate_submit"})
+
+    async def _adopt(self, job: Job, handle: JobHandle) -> None:
+        now = self.road.clock()
+        first_poll = timedelta(seconds=min(self._account.limits.poll_interval_seconds, 0.5))
+        await self.road.save(
+            job,
+            replace(
+                job,
+                state=State.WAITING,
+                due_at=now + first_poll,
+                provider_job_id=ProviderJobId(handle.provider_job_id),
+                handle=handle.model_dump(mode="json"),
+                submitted_at=now,
+                error_code=None,
+                error=None,
+            ),
+        )
+
+    async def _hold(self, job: Job, code: str, message: str) -> None:
+        due_at = self.road.clock() + self._held
+        await self.road.save(job, replace(job, state=State.HELD, due_at=due_at, error_code=code, error=message))
+
+
+def _asked_pause(error: VendorError) -> float:
+    """The pause the vendor asked for, bounded."""
+    asked = error.retry_after_seconds if isinstance(error, Unavailable) else None
+    return min(asked or 10.0, ACCOUNT_PAUSE_SECONDS)
