@@ -1,0 +1,199 @@
+"""The ledger's twin in memory: the same behaviour, gone when the process ends. For tests and trials."""
+
+from __future__ import annotations
+
+import secrets
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Callable
+from datetime import datetime
+
+from typing_extensions import override
+
+from qcompute.errors import StaleRow, StoreError
+from qcompute.ledger.contract import Intake, Ledger, Page
+from qcompute.ledger.cursor import START, read_cursor, write_cursor
+from qcompute.ledger.rows import (
+    Row,
+    brings_forward,
+    checked_nonce,
+    exact_text,
+    finished_from,
+    job_from,
+    new_job_row,
+    outcome_from,
+    outcome_row,
+    saved_row,
+)
+from qcompute.ledger.times import from_micros, micros
+from qcompute.miner.job import Job, NewJob, Nonce, Outcome, State
+from qcompute.units import ExecutionId, Hotkey, utc_now
+
+
+class MemoryLedger(Ledger):
+    """Rows in dictionaries, kept as the database would keep them. No method waits, so each is one transaction."""
+
+    def __init__(self, clock: Callable[[], datetime] = utc_now) -> None:
+        super().__init__()
+        self._clock = clock
+        self._id = secrets.token_hex(6)
+        self._latest = START
+        self._rows: dict[ExecutionId, Row] = {}
+        self._closed: list[tuple[int, int, ExecutionId]] = []
+        """(seq, closed at, id), in closing order."""
+        self._circuits: dict[ExecutionId, str] = {}
+        self._outcomes: dict[ExecutionId, Row] = {}
+        self._receipts: dict[ExecutionId, str] = {}
+        self._nonces: dict[tuple[Hotkey, str], int] = {}
+        self._used_nonces: set[tuple[Hotkey, str, int]] = set()
+        self._is_closed = False
+
+    @override
+    async def accept(self, job: NewJob, nonce: Nonce) -> Intake:
+        self._check_open()
+        row = new_job_row(job)
+        if not self._use(checked_nonce(nonce)):
+            return Intake.REPLAYED
+        if job.execution_id in self._rows:
+            return Intake.DUPLICATE
+        self._rows[job.execution_id] = row
+        self._arrived(State.ACCEPTED)
+        return Intake.ACCEPTED
+
+    @override
+    async def use_nonce(self, nonce: Nonce) -> bool:
+        self._check_open()
+        return self._use(checked_nonce(nonce))
+
+    @override
+    async def forget_nonces(self, before_ns: int) -> int:
+        self._check_open()
+        known = len(self._nonces) + len(self._used_nonces)
+        self._nonces = {key: value for key, value in self._nonces.items() if value >= before_ns}
+        self._used_nonces = {key for key in self._used_nonces if key[2] >= before_ns}
+        return known - len(self._nonces) - len(self._used_nonces)
+
+    @override
+    async def due(self, state: State, now: datetime, limit: int) -> list[Job]:
+        self._check_open()
+        now_us = micros(now)
+        rows = [row for row in self._rows.values() if row["state"] == state and row["due_at"] <= now_us]
+        rows.sort(key=lambda row: (row["due_at"], row["execution_id"]))
+        return [job_from(row) for row in rows[: max(limit, 0)]]
+
+    @override
+    async def next_due_at(self, state: State) -> datetime | None:
+        self._check_open()
+        due = [row["due_at"] for row in self._rows.values() if row["state"] == state]
+        return from_micros(min(due)) if due else None
+
+    @override
+    async def save(
+        self,
+        before: Job,
+        after: Job,
+        *,
+        circuit: str | None = None,
+        outcome: Outcome | None = None,
+        receipt: str | None = None,
+    ) -> Job:
+        self._check_open()
+        row = saved_row(before, after, has_circuit=circuit is not None)
+        circuit_text = None if circuit is None else exact_text(circuit)
+        outcome_columns = None if outcome is None else outcome_row(outcome)
+        receipt_text = None if receipt is None else exact_text(receipt)
+        stored = self._rows.get(before.execution_id)
+        if stored is None or (stored["version"], stored["state"]) != (before.version, before.state):
+            raise StaleRow
+        if after.state is State.CLOSED:
+            self._latest = self._latest.next(self._clock())
+            row["cursor_seq"], row["closed_at"] = self._latest.seq, self._latest.micros
+            self._closed.append((self._latest.seq, self._latest.micros, before.execution_id))
+        self._rows[before.execution_id] = row
+        if circuit_text is not None:
+            self._circuits[before.execution_id] = circuit_text
+        if outcome_columns is not None:
+            self._outcomes[before.execution_id] = outcome_columns
+        if receipt_text is not None:
+            self._receipts[before.execution_id] = receipt_text
+        if brings_forward(before, after):
+            self._arrived(after.state)
+        return job_from(row)
+
+    @override
+    async def get(self, execution_id: ExecutionId) -> Job | None:
+        self._check_open()
+        row = self._rows.get(execution_id)
+        return None if row is None else job_from(row)
+
+    @override
+    async def circuit(self, execution_id: ExecutionId) -> str | None:
+        self._check_open()
+        return self._circuits.get(execution_id)
+
+    @override
+    async def outcome(self, execution_id: ExecutionId) -> Outcome | None:
+        self._check_open()
+        row = self._outcomes.get(execution_id)
+        return None if row is None else outcome_from(row)
+
+    @override
+    async def receipt(self, execution_id: ExecutionId) -> str | None:
+        self._check_open()
+        return self._receipts.get(execution_id)
+
+    @override
+    async def finished_after(self, cursor: str, limit: int) -> Page:
+        self._check_open()
+        place = read_cursor(cursor, self._id, max(micros(self._clock()), self._latest.micros))
+        by_seq = bisect_right(self._closed, place.seq, key=lambda closed: closed[0])
+        by_time = bisect_right(self._closed, place.micros, key=lambda closed: closed[1])
+        first = min(by_seq, by_time)
+        behind = self._closed[first : first + max(limit, 0)]
+        if not behind:
+            return Page([], cursor)
+        jobs = [finished_from(self._rows[execution_id]) for _, _, execution_id in behind]
+        return Page(jobs, write_cursor(jobs[-1].cursor_seq, jobs[-1].closed_at, self._id))
+
+    @override
+    async def count_by_state(self) -> dict[State, int]:
+        self._check_open()
+        counts = Counter(row["state"] for row in self._rows.values())
+        return {state: counts[state] for state in State}
+
+    @override
+    async def open_by_validator(self) -> dict[Hotkey, int]:
+        self._check_open()
+        return dict(Counter(row["validator_hotkey"] for row in self._rows.values() if row["state"] != State.CLOSED))
+
+    @override
+    async def purge(self, closed_before: datetime) -> int:
+        self._check_open()
+        kept = bisect_right(self._closed, micros(closed_before) - 1, key=lambda closed: closed[1])
+        purged, self._closed = self._closed[:kept], self._closed[kept:]
+        for _, _, execution_id in purged:
+            del self._rows[execution_id]
+            for parts in (self._circuits, self._outcomes, self._receipts):
+                parts.pop(execution_id, None)
+        return len(purged)
+
+    @override
+    async def close(self) -> None:
+        self._is_closed = True
+
+    def _check_open(self) -> None:
+        if self._is_closed:
+            raise StoreError("the ledger is closed")
+
+    def _use(self, nonce: Nonce) -> bool:
+        key = (nonce.hotkey, nonce.scope)
+        if nonce.strictly_growing:
+            greatest = self._nonces.get(key)
+            if greatest is not None and nonce.value_ns <= greatest:
+                return False
+            self._nonces[key] = nonce.value_ns
+            return True
+        if (*key, nonce.value_ns) in self._used_nonces:
+            return False
+        self._used_nonces.add((*key, nonce.value_ns))
+        return True

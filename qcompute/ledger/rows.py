@@ -1,0 +1,284 @@
+"""Records to plain columns and back; both stores keep what is made here, so they keep the same.
+
+Text that came from a vendor may hold lone surrogates, which no database takes: they become ``?`` in the columns that
+are for people, and anywhere else they are a bug. Integers beyond 64 bits inside JSON come back as floats.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, Final
+
+import orjson
+
+from qcompute.errors import Bug
+from qcompute.ledger.times import from_micros, micros
+from qcompute.miner.job import (
+    CostKind,
+    CountsSource,
+    FinishedJob,
+    Job,
+    NewJob,
+    Nonce,
+    Outcome,
+    State,
+    Verdict,
+    is_allowed,
+)
+from qcompute.units import Money
+
+Row = dict[str, Any]
+"""Column name to value: str, int, bytes or None."""
+
+_INT64: Final = range(-(2**63), 2**63)
+
+
+def new_job_row(job: NewJob) -> Row:
+    """The row of a job just accepted, due at once; its URL is still plain."""
+    return job_row(
+        Job(
+            execution_id=job.execution_id,
+            validator_hotkey=job.validator_hotkey,
+            shots=job.shots,
+            configuration_data=job.configuration_data,
+            received_at=job.received_at,
+            deadline_at=job.deadline_at,
+            due_at=job.received_at,
+            input_data_url=job.input_data_url,
+        )
+    )
+
+
+def saved_row(before: Job, after: Job, *, has_circuit: bool) -> Row:
+    """The row that replaces ``before``: a new version, not yet numbered; its URL is gone once nobody needs it.
+
+    Raises:
+        Bug: the move is not allowed, or ``after`` is another job, or no verdict says how a closing job ended.
+    """
+    if (before.execution_id, before.validator_hotkey) != (after.execution_id, after.validator_hotkey):
+        raise Bug(f"job {before.execution_id} cannot become another one")
+    if not is_allowed(before.state, after.state):
+        raise Bug(f"job {before.execution_id} cannot go from {before.state} to {after.state}")
+    if after.state is State.CLOSED and after.verdict is None:
+        raise Bug(f"job {before.execution_id} cannot be closed without a verdict")
+    url = None if has_circuit or after.state in _ENDED else after.input_data_url
+    return job_row(replace(after, version=before.version + 1, input_data_url=url, closed_at=None, cursor_seq=None))
+
+
+_ENDED: Final = frozenset({State.SETTLED, State.CLOSED})
+
+
+def brings_forward(before: Job, after: Job) -> bool:
+    """Whether a save puts the row into ``after.state``, or lets it fall due there earlier than its stage knows."""
+    return before.state is not after.state or after.due_at < before.due_at
+
+
+def job_row(job: Job) -> Row:
+    """All columns of a job."""
+    return {
+        "execution_id": _exact(job.execution_id),
+        "validator_hotkey": _exact(job.validator_hotkey),
+        "shots": _int64(job.shots),
+        "configuration_data": _to_json(job.configuration_data),
+        "received_at": micros(job.received_at),
+        "deadline_at": micros(job.deadline_at),
+        "due_at": micros(job.due_at),
+        "state": job.state.value,
+        "verdict": None if job.verdict is None else job.verdict.value,
+        "version": _int64(job.version),
+        "attempts": _int64(job.attempts),
+        "input_data_url": _exact(job.input_data_url),
+        "circuit_sha256": job.circuit_sha256,
+        "provider": job.provider,
+        "device_id": _exact(job.device_id),
+        "token": _exact(job.token),
+        "submit_attempts": _int64(job.submit_attempts),
+        "submit_started_at": _time(job.submit_started_at),
+        "estimate_amount": _amount(job.estimate),
+        "estimate_currency": _currency(job.estimate),
+        "provider_job_id": _exact(job.provider_job_id),
+        "handle": None if job.handle is None else _to_json(job.handle),
+        "submitted_at": _time(job.submitted_at),
+        "vendor_status": _readable(job.vendor_status),
+        "cancel_requested_at": _time(job.cancel_requested_at),
+        "upload_id": _exact(job.upload_id),
+        "error_code": _exact(job.error_code),
+        "error": _readable(job.error),
+        "settled_at": _time(job.settled_at),
+        "closed_at": _time(job.closed_at),
+        "cursor_seq": job.cursor_seq,
+    }
+
+
+def job_from(row: Mapping[str, Any]) -> Job:
+    """The job of a row whose URL is plain."""
+    return Job(
+        execution_id=row["execution_id"],
+        validator_hotkey=row["validator_hotkey"],
+        shots=row["shots"],
+        configuration_data=_from_json(row["configuration_data"]),
+        received_at=from_micros(row["received_at"]),
+        deadline_at=from_micros(row["deadline_at"]),
+        due_at=from_micros(row["due_at"]),
+        state=State(row["state"]),
+        verdict=None if row["verdict"] is None else Verdict(row["verdict"]),
+        version=row["version"],
+        attempts=row["attempts"],
+        input_data_url=row["input_data_url"],
+        circuit_sha256=row["circuit_sha256"],
+        provider=row["provider"],
+        device_id=row["device_id"],
+        token=row["token"],
+        submit_attempts=row["submit_attempts"],
+        submit_started_at=_from_time(row["submit_started_at"]),
+        estimate=_money(row["estimate_amount"], row["estimate_currency"]),
+        provider_job_id=row["provider_job_id"],
+        handle=None if row["handle"] is None else _from_json(row["handle"]),
+        submitted_at=_from_time(row["submitted_at"]),
+        vendor_status=row["vendor_status"],
+        cancel_requested_at=_from_time(row["cancel_requested_at"]),
+        upload_id=row["upload_id"],
+        error_code=row["error_code"],
+        error=row["error"],
+        settled_at=_from_time(row["settled_at"]),
+        closed_at=_from_time(row["closed_at"]),
+        cursor_seq=row["cursor_seq"],
+    )
+
+
+FINISHED_COLUMNS: Final = (
+    "execution_id",
+    "shots",
+    "verdict",
+    "upload_id",
+    "provider_job_id",
+    "error",
+    "cursor_seq",
+    "closed_at",
+)
+"""The columns of a closed job that validators collect."""
+
+
+def finished_from(row: Mapping[str, Any]) -> FinishedJob:
+    """What validators collect of a closed row."""
+    return FinishedJob(
+        execution_id=row["execution_id"],
+        shots=row["shots"],
+        verdict=Verdict(row["verdict"]),
+        upload_id=row["upload_id"],
+        provider_job_id=row["provider_job_id"],
+        error=row["error"],
+        cursor_seq=row["cursor_seq"],
+        closed_at=from_micros(row["closed_at"]),
+    )
+
+
+def outcome_row(outcome: Outcome) -> Row:
+    """All columns of an outcome but the job's id."""
+    return {
+        "counts": None if outcome.counts is None else _to_json(outcome.counts),
+        "counts_source": None if outcome.counts_source is None else outcome.counts_source.value,
+        "shots_returned": None if outcome.shots_returned is None else _int64(outcome.shots_returned),
+        "cost_amount": _amount(outcome.cost),
+        "cost_currency": _currency(outcome.cost),
+        "cost_kind": outcome.cost_kind.value,
+        "message": _readable(outcome.message),
+        "timestamps": _to_json(outcome.timestamps),
+        "metadata": _to_json(outcome.metadata),
+    }
+
+
+def outcome_from(row: Mapping[str, Any]) -> Outcome:
+    """The outcome of a row."""
+    return Outcome(
+        counts=None if row["counts"] is None else _from_json(row["counts"]),
+        counts_source=None if row["counts_source"] is None else CountsSource(row["counts_source"]),
+        shots_returned=row["shots_returned"],
+        cost=_money(row["cost_amount"], row["cost_currency"]),
+        cost_kind=CostKind(row["cost_kind"]),
+        message=row["message"],
+        timestamps=_from_json(row["timestamps"]),
+        metadata=_from_json(row["metadata"]),
+    )
+
+
+def exact_text(text: str) -> str:
+    """A circuit or a receipt, which must come back as it is.
+
+    Raises:
+        Bug: it holds lone surrogates.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise Bug("text with lone surrogates cannot be stored") from error
+    return text
+
+
+def checked_nonce(nonce: Nonce) -> Nonce:
+    """The nonce, when a database can hold it.
+
+    Raises:
+        Bug: its value needs more than 64 bits, or a name in it holds lone surrogates; the caller's checks let it pass.
+    """
+    _int64(nonce.value_ns)
+    exact_text(nonce.hotkey)
+    exact_text(nonce.scope)
+    return nonce
+
+
+def _exact(text: str | None) -> str | None:
+    return text if text is None or text.isascii() else exact_text(text)
+
+
+def _readable(text: str | None) -> str | None:
+    return text if text is None or text.isascii() else text.encode(errors="replace").decode()
+
+
+def _int64(value: int) -> int:
+    if value not in _INT64:
+        raise Bug(f"a number of {value.bit_length()} bits cannot be stored")
+    return value
+
+
+def _to_json(value: Mapping[str, Any]) -> str:
+    try:
+        return orjson.dumps(value).decode()
+    except TypeError:
+        pass
+    try:
+        # Takes what orjson refuses and vendors do send: integers beyond 64 bits, lone surrogates (as escapes).
+        return json.dumps(value)
+    except (TypeError, ValueError) as error:
+        raise Bug("a value that is not JSON cannot be stored") from error
+
+
+def _from_json(text: str) -> Any:  # noqa: ANN401 - the columns hold mappings of anything
+    try:
+        return orjson.loads(text)
+    except ValueError:
+        return json.loads(text)
+
+
+def _time(time: datetime | None) -> int | None:
+    return None if time is None else micros(time)
+
+
+def _from_time(value: int | None) -> datetime | None:
+    return None if value is None else from_micros(value)
+
+
+def _amount(money: Money | None) -> str | None:
+    return None if money is None else str(money.amount)
+
+
+def _currency(money: Money | None) -> str | None:
+    return None if money is None else money.currency
+
+
+def _money(amount: str | None, currency: str | None) -> Money | None:
+    return None if amount is None or currency is None else Money(Decimal(amount), currency)
