@@ -29,6 +29,9 @@ BUSY_LOOK_SECONDS: Final = 0.5
 STORE_PATIENCE_SECONDS: Final = 60.0
 """A database that fails for so long ends the daemon; the process manager starts it again."""
 
+STORE_PAUSE_SECONDS: Final = 1.0
+"""Between two tries of a database that fails."""
+
 BUG_PAUSE_SECONDS: Final = 30.0
 BUG_PAUSE_MAX_SECONDS: Final = 3600.0
 
@@ -122,7 +125,7 @@ class Stage(ABC):
         except StoreError as error:
             # Nothing was written, so the row is still ours to take; the loop decides how long to bear it.
             _log.warning("%s", error, extra={"action": "store_failed", "execution_id": job.execution_id})
-            await asyncio.sleep(1.0)
+            await asyncio.sleep(STORE_PAUSE_SECONDS)
         except Exception:  # noqa: BLE001 - a bug met in one job must not stop the others
             await self._bug(job)
         finally:
@@ -153,4 +156,4 @@ class Stage(ABC):
             _log.error("stage %s: %s", self.state, error, extra={"action": "store_failed"})
         elif now - self._store_failing_since > STORE_PATIENCE_SECONDS:
             raise error
-        await asyncio.sleep(1.0)
+        await asyncio.sleep(STORE_PAUSE_SECONDS)

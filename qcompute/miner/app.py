@@ -1,0 +1,208 @@
+"""Builds the parts of the daemon, runs them, and stops them in order.
+
+Every side task runs in one TaskGroup: one that ends by itself takes the daemon down with a non-zero code and a log
+line that says which and why, and the process manager starts it again. There is one way to start: rows are in their
+states, and the stages take them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Final
+
+import uvloop
+
+from qcompute import __version__
+from qcompute.errors import ConfigError, DeliveryError, QComputeError
+from qcompute.miner.parts import Parts, build
+from qcompute.miner.settings import Settings
+from qcompute.units import utc_now
+
+_log = logging.getLogger(__name__)
+
+EXIT_OK: Final = 0
+EXIT_FAILED: Final = 1
+EXIT_CONFIG: Final = 2
+EXIT_SECOND_SIGNAL: Final = 130
+
+OFFLINE_SECONDS: Final = 3.0
+"""How long the job server may take to hear that we go; it notices by itself soon enough."""
+
+PURGE_SECONDS: Final = 3600.0
+
+
+class SideTaskEnded(QComputeError):
+    """A side task of the daemon ended by itself."""
+
+    code = "side_task_ended"
+
+
+def main(settings: Settings) -> int:
+    """Run the daemon until SIGTERM or SIGINT; returns the exit code.
+
+    0 after an orderly stop, 1 when a part failed (the log says which), 2 when the settings cannot work.
+    """
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            code = runner.run(_run(settings))
+    except ConfigError as error:
+        sys.stderr.write(f"qcompute: {error}\n")
+        code = EXIT_CONFIG
+    # A vendor call that never returns keeps its (daemon) thread; nothing of ours is lost by not waiting for it.
+    return code
+
+
+async def _run(settings: Settings) -> int:
+    parts = await build(settings)
+    daemon = Daemon(settings, parts)
+    try:
+        return await daemon.run()
+    finally:
+        await parts.close()
+
+
+class Daemon:
+    """One running miner."""
+
+    def __init__(self, settings: Settings, parts: Parts) -> None:
+        self._settings = settings
+        self._parts = parts
+        self._stop = asyncio.Event()
+        self._stopping = False
+
+    async def run(self) -> int:
+        """Serve until a signal; see `main`."""
+        self._handle_signals()
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(self._must_run(name, part), name=name) for name, part in self._side_tasks()]
+                await self._parts.axon.start()
+                await self._parts.operator.start()
+                self._say_ready()
+                await self._stop.wait()
+                self._stopping = True
+                await self._wind_down()
+                for task in tasks:
+                    task.cancel()
+        except* QComputeError as failures:
+            for failure in failures.exceptions:
+                _log.critical("the daemon stops: %s", failure, extra={"action": "fatal"})
+            return EXIT_FAILED
+        except* OSError as failures:
+            for failure in failures.exceptions:
+                _log.critical("the daemon stops: %s", failure, extra={"action": "fatal"})
+            return EXIT_FAILED
+        return EXIT_OK
+
+    def _side_tasks(self) -> list[tuple[str, Callable[[], Awaitable[None]]]]:
+        parts = self._parts
+        return [
+            *((f"stage {stage.state}", stage.run) for stage in parts.stages),
+            ("heartbeat", parts.heartbeat.run),
+            ("telemetry", parts.telemetry.run),
+            ("metagraph", parts.watch.run),
+            ("axon publisher", parts.publisher.run),
+            ("purge", self._purge),
+        ]
+
+    async def _must_run(self, name: str, part: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await part()
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:
+            _log.exception("side task %s died", name, extra={"action": "side_task"})
+            raise SideTaskEnded(f"side task {name} died: {type(error).__name__}") from error
+        if not self._stopping:
+            raise SideTaskEnded(f"side task {name} ended by itself")
+
+    def _handle_signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._on_signal, number)
+
+    def _on_signal(self, number: int) -> None:
+        if self._stop.is_set():
+            _log.warning("a second signal: leaving at once; nothing stored is lost", extra={"action": "stop"})
+            os._exit(EXIT_SECOND_SIGNAL)
+        _log.info("%s: stopping", signal.Signals(number).name, extra={"action": "stop"})
+        self._stop.set()
+
+    def _say_ready(self) -> None:
+        parts = self._parts
+        facts: dict[str, Any] = {
+            "pid": os.getpid(),
+            "axon_port": parts.axon.port,
+            "operator_port": parts.operator.port,
+            "hotkey": parts.signer.hotkey,
+            "version": __version__,
+        }
+        _log.info(
+            "serving: axon on port %s, operator on port %s, provider %s, hotkey %s",
+            parts.axon.port,
+            parts.operator.port,
+            parts.account.key,
+            parts.signer.hotkey,
+            extra={"action": "ready"},
+        )
+        if self._settings.neuron.ready_file is not None:
+            _write_atomically(self._settings.neuron.ready_file, json.dumps(facts))
+
+    async def _wind_down(self) -> None:
+        """Stop intake, let stages leave their rows, say Offline; all within ``miner.shutdown_seconds``."""
+        limit = self._settings.miner.shutdown_seconds
+        parts = self._parts
+        parts.intake.close("this miner is shutting down; try another miner")
+        await _within(limit / 4, "axon", parts.axon.stop())
+        await _within(
+            max(limit / 2, limit - 2 * OFFLINE_SECONDS), "stages", *(stage.stop() for stage in parts.stages)
+        )
+        await _within(OFFLINE_SECONDS, "offline report", _say_offline(parts))
+        await _within(OFFLINE_SECONDS, "telemetry", parts.telemetry.stop())
+        await _within(OFFLINE_SECONDS, "operator port", parts.operator.stop())
+        _log.info("stopped", extra={"action": "stop"})
+
+    async def _purge(self) -> None:
+        retention = timedelta(days=self._settings.miner.retention_days)
+        while True:
+            removed = await self._parts.ledger.purge(utc_now() - retention)
+            if removed:
+                _log.info("removed %d jobs closed long ago", removed, extra={"action": "purge"})
+            await asyncio.sleep(PURGE_SECONDS)
+
+
+async def _say_offline(parts: Parts) -> None:
+    try:
+        await parts.heartbeat.say_offline()
+    except DeliveryError as error:
+        _log.warning("the job server did not hear that we go offline: %s", error, extra={"action": "heartbeat"})
+
+
+async def _within(limit_seconds: float, what: str, *steps: Awaitable[None]) -> None:
+    """Await all of ``steps``, but no longer than the limit: what is unfinished stands in the rows."""
+    tasks = [asyncio.ensure_future(step) for step in steps]
+    done, pending = await asyncio.wait(tasks, timeout=limit_seconds)
+    for task in pending:
+        task.cancel()
+    if pending:
+        _log.warning("%s did not finish within %.0f s", what, limit_seconds, extra={"action": "stop"})
+    for task in done:
+        if (error := task.exception()) is not None:
+            _log.warning("%s: %s", what, error, extra={"action": "stop"})
+
+
+def _write_atomically(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(path.suffix + ".partial")
+    partial.write_text(text)
+    with contextlib.suppress(FileNotFoundError):
+        partial.replace(path)

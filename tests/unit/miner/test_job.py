@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import pytest
+
+from qcompute.miner.job import MOVES, State, Verdict, is_allowed
+from qcompute.miner.road import backoff_seconds, public_status
+from qcompute.miner.runner import LONGEST_POLL_SECONDS, poll_pause_seconds
+from qcompute.protocol import ExecutionStatus
+
+ORDER = [State.ACCEPTED, State.READY, State.SUBMITTING, State.WAITING, State.SETTLED, State.CLOSED]
+
+
+def test_every_state_has_its_moves() -> None:
+    assert set(MOVES) == set(State)
+
+
+def test_no_move_walks_back() -> None:
+    for before in ORDER:
+        for after in ORDER[: ORDER.index(before)]:
+            assert not is_allowed(before, after)
+
+
+def test_a_held_job_is_never_submitted_again() -> None:
+    assert not is_allowed(State.HELD, State.SUBMITTING)
+    assert is_allowed(State.HELD, State.WAITING)
+    assert is_allowed(State.HELD, State.SETTLED)
+
+
+def test_a_closed_job_never_changes() -> None:
+    assert MOVES[State.CLOSED] == frozenset()
+
+
+@pytest.mark.parametrize("state", [state for state in State if state is not State.CLOSED])
+def test_nothing_is_called_finished_before_it_is_closed(state: State) -> None:
+    for verdict in (None, *Verdict):
+        assert public_status(state, verdict) not in (ExecutionStatus.COMPLETED, ExecutionStatus.FAILED)
+
+
+def test_a_closed_job_is_completed_only_when_it_succeeded() -> None:
+    assert public_status(State.CLOSED, Verdict.SUCCEEDED) is ExecutionStatus.COMPLETED
+    for verdict in (Verdict.FAILED, Verdict.CANCELLED, Verdict.REFUSED):
+        assert public_status(State.CLOSED, verdict) is ExecutionStatus.FAILED
+
+
+def test_back_off_grows_to_its_limit_and_never_past_it() -> None:
+    pauses = [backoff_seconds(attempts, first=1.0, longest=60.0) for attempts in range(100)]
+    assert all(0.5 <= pause <= 60.0 for pause in pauses)
+    assert min(pauses[10:]) >= 30.0
+
+
+def test_polls_get_rarer_with_age_up_to_once_a_minute() -> None:
+    young = poll_pause_seconds(age_seconds=1, interval_seconds=2.0, eta_seconds=None)
+    older = poll_pause_seconds(age_seconds=600, interval_seconds=2.0, eta_seconds=None)
+    ancient = poll_pause_seconds(age_seconds=86400, interval_seconds=2.0, eta_seconds=None)
+    assert young == 2.0
+    assert older == 30.0
+    assert ancient == LONGEST_POLL_SECONDS
+
+
+def test_a_vendor_that_foretells_an_hour_is_not_asked_every_other_second() -> None:
+    assert poll_pause_seconds(age_seconds=1, interval_seconds=2.0, eta_seconds=3600) == LONGEST_POLL_SECONDS
+    assert poll_pause_seconds(age_seconds=1, interval_seconds=2.0, eta_seconds=10) == 5.0
+    assert poll_pause_seconds(age_seconds=1, interval_seconds=2.0, eta_seconds=0) == 2.0

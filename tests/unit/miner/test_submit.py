@@ -1,0 +1,171 @@
+"""The paid call is made once, whatever happens to its answer."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import timedelta
+
+import pytest
+
+from qcompute.errors import AuthFailed, Refused, SubmitUnknown, Unavailable
+from qcompute.miner.job import State, Verdict
+from qcompute.miner.providers.base import Absent, CannotTell, Found, Idempotency, JobHandle
+from qcompute.miner.submit import ACCOUNT_PAUSE_SECONDS, FIRST_LOOK_SECONDS, SECOND_LOOK_SECONDS, SubmitStage
+from tests.unit.miner.scripted import BELL, Scene
+
+
+@pytest.fixture
+async def scene() -> AsyncIterator[Scene]:
+    scene = Scene()
+    yield scene
+    await scene.close()
+
+
+def stage(scene: Scene) -> SubmitStage:
+    return SubmitStage(scene.road, scene.account, scene.circuits, concurrency=4, held_seconds=600)
+
+
+async def test_a_job_is_marked_on_disk_before_the_paid_call(scene: Scene) -> None:
+    job = await scene.submitting()
+    marks: list[object] = []
+    rows = scene.ledger._rows
+    scene.vendor.on_submit = lambda: marks.append(rows[job.execution_id]["submit_started_at"])
+    await stage(scene).handle(job)
+    row = await scene.row()
+    assert row.state is State.WAITING
+    assert row.provider_job_id == "vendor-1"
+    assert marks == [int(scene.clock().timestamp() * 1_000_000)]
+    assert scene.vendor.submits == [BELL]
+    assert scene.vendor.tokens == ["token-of-job-1"]
+
+
+async def test_an_answer_that_did_not_come_is_looked_for_and_adopted(scene: Scene) -> None:
+    scene.vendor.fail_submit = [SubmitUnknown("read timed out")]
+    await stage(scene).handle(await scene.submitting())
+    row = await scene.row()
+    assert (row.state, row.error_code) == (State.SUBMITTING, "submit_unknown")
+    assert row.due_at == scene.clock() + timedelta(seconds=FIRST_LOOK_SECONDS)
+
+    scene.vendor.found = [Found(handles=[JobHandle(provider_job_id="theirs", device_id="dev")])]
+    await stage(scene).handle(row)
+    row = await scene.row()
+    assert (row.state, row.provider_job_id) == (State.WAITING, "theirs")
+    assert len(scene.vendor.submits) == 1
+
+
+async def test_an_adapter_of_the_reference_that_raises_anything_may_have_been_paid(scene: Scene) -> None:
+    scene.vendor.fail_submit = [ValueError("surprise")]
+    await stage(scene).handle(await scene.submitting())
+    scene.vendor.found = [CannotTell("this vendor has no search")]
+    await stage(scene).handle(await scene.row())
+    row = await scene.row()
+    assert row.state is State.HELD
+    assert "no search" in (row.error or "")
+    assert len(scene.vendor.submits) == 1
+
+
+async def test_after_a_crash_in_the_middle_the_job_is_looked_for_first(scene: Scene) -> None:
+    crashed = await scene.submitting(submit_started_at=scene.clock(), submit_attempts=1)
+    scene.vendor.found = [Found(handles=[JobHandle(provider_job_id="theirs", device_id="dev")])]
+    await stage(scene).handle(crashed)
+    assert (await scene.row()).provider_job_id == "theirs"
+    assert scene.vendor.submits == []
+
+
+async def test_absent_from_a_list_is_believed_only_the_second_time(scene: Scene) -> None:
+    crashed = await scene.submitting(submit_started_at=scene.clock(), submit_attempts=1)
+    scene.vendor.found = [Absent(), Absent()]
+    await stage(scene).handle(crashed)
+    row = await scene.row()
+    assert row.submit_started_at is not None
+    assert row.due_at == scene.clock() + timedelta(seconds=SECOND_LOOK_SECONDS)
+    await stage(scene).handle(row)
+    row = await scene.row()
+    assert row.submit_started_at is None
+    await stage(scene).handle(row)
+    assert (await scene.row()).state is State.WAITING
+    assert len(scene.vendor.submits) == 1
+
+
+async def test_a_look_that_failed_does_not_count_as_a_look(scene: Scene) -> None:
+    """A failed look once raised the counter of looks, so one Absent sufficed to submit again."""
+    crashed = await scene.submitting(submit_started_at=scene.clock(), submit_attempts=1)
+    scene.vendor.found = [Unavailable("maintenance"), Absent(), Absent()]
+    for _ in range(2):
+        await stage(scene).handle(crashed)
+        crashed = await scene.row()
+        assert crashed.submit_started_at is not None
+    await stage(scene).handle(crashed)
+    assert (await scene.row()).submit_started_at is None
+
+
+async def test_with_a_token_one_look_is_enough(scene: Scene) -> None:
+    scene.vendor.idempotency = Idempotency.TOKEN  # type: ignore[misc]
+    crashed = await scene.submitting(submit_started_at=scene.clock(), submit_attempts=1)
+    scene.vendor.found = [Absent()]
+    await stage(scene).handle(crashed)
+    assert (await scene.row()).submit_started_at is None
+
+
+async def test_more_than_one_found_keeps_the_oldest_and_cancels_the_others(scene: Scene) -> None:
+    crashed = await scene.submitting(submit_started_at=scene.clock(), submit_attempts=1)
+    handles = [JobHandle(provider_job_id=name, device_id="dev") for name in ("oldest", "second", "third")]
+    scene.vendor.found = [Found(handles=handles)]
+    await stage(scene).handle(crashed)
+    assert (await scene.row()).provider_job_id == "oldest"
+    assert scene.vendor.cancelled == ["second", "third"]
+
+
+async def test_provably_not_processed_may_be_submitted_again(scene: Scene) -> None:
+    scene.vendor.fail_submit = [Unavailable("busy", retry_after_seconds=30)]
+    await stage(scene).handle(await scene.submitting())
+    row = await scene.row()
+    assert (row.state, row.submit_started_at) == (State.SUBMITTING, None)
+    assert row.due_at >= scene.clock() + timedelta(seconds=30)
+    await stage(scene).handle(row)
+    assert (await scene.row()).state is State.WAITING
+    assert (await scene.row()).submit_attempts == 2
+    assert scene.vendor.looks == 0
+
+
+async def test_a_refusal_ends_the_job_and_costs_nothing(scene: Scene) -> None:
+    scene.vendor.fail_submit = [Refused("gate not supported")]
+    await stage(scene).handle(await scene.submitting())
+    row = await scene.row()
+    outcome = await scene.ledger.outcome(row.execution_id)
+    assert (row.state, row.verdict) == (State.SETTLED, Verdict.REFUSED)
+    assert outcome is not None
+    assert outcome.cost is None
+    assert outcome.message == "gate not supported"
+
+
+async def test_an_account_that_refuses_us_is_left_alone_for_a_while(scene: Scene) -> None:
+    scene.vendor.fail_submit = [AuthFailed("bad key")]
+    await stage(scene).handle(await scene.submitting())
+    row = await scene.row()
+    assert row.submit_started_at is None
+    assert row.due_at >= scene.clock() + timedelta(seconds=ACCOUNT_PAUSE_SECONDS)
+
+
+async def test_a_job_routed_to_another_provider_is_held_and_says_what_to_start(scene: Scene) -> None:
+    job = await scene.submitting(provider="ibm")
+    await stage(scene).handle(job)
+    row = await scene.row()
+    assert row.state is State.HELD
+    assert "PROVIDER=ibm" in (row.error or "")
+    assert scene.vendor.submits == []
+
+
+async def test_a_job_past_its_deadline_is_not_paid_for(scene: Scene) -> None:
+    job = await scene.submitting()
+    scene.clock.pass_seconds(3 * 3600)
+    await stage(scene).handle(job)
+    assert (await scene.row()).verdict is Verdict.FAILED
+    assert scene.vendor.submits == []
+
+
+async def test_a_vendor_that_breaks_the_thread_pool_does_not_break_the_daemon(scene: Scene) -> None:
+    """IBM's sampler raises a bare StopIteration, which cannot travel through a future."""
+    scene.vendor.fail_submit = [StopIteration()]
+    await stage(scene).handle(await scene.submitting())
+    assert (await scene.row()).error_code == "submit_unknown"
