@@ -1,0 +1,25 @@
+"""The durable store of jobs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+
+from qcompute.ledger.contract import Ledger
+from qcompute.ledger.settings import LedgerSettings
+from qcompute.units import utc_now
+
+
+def open_ledger(settings: LedgerSettings, clock: Callable[[], datetime] = utc_now) -> Ledger:
+    """The ledger these settings name, created or upgraded when needed; blocks while it opens, so call it at start.
+
+    ``clock`` says when a job was closed.
+
+    Raises:
+        ConfigError: the file, its folder, key or lock cannot be used; the message says what to do.
+        StoreError: the database failed.
+    """
+    # Imported only now: whoever needs the contract, or the twin in memory, does not need SQLAlchemy.
+    from qcompute.ledger.sqlite import SqliteLedger  # noqa: PLC0415
+
+    return SqliteLedger(settings, clock)

@@ -1,0 +1,192 @@
+"""Many operations in one transaction.
+
+The operations of one batch were all under way at the same moment, so any order among them is right: they are done kind
+by kind, with one statement for many rows where that is possible, and within a kind in the order they came. What must be
+known is read first, then decided upon, then written; that is sound because nobody else writes to this database, and
+because the transaction took the write lock at its start.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, assert_never
+
+from sqlalchemy import Connection, Executable
+
+from qcompute.errors import Bug, StaleRow
+from qcompute.ledger import statements
+from qcompute.ledger.contract import Intake
+from qcompute.ledger.cursor import Place
+from qcompute.ledger.nonce_book import forget_nonces, use_nonces
+from qcompute.ledger.operations import Accept, ForgetNonces, Operation, Purge, Save, UseNonce
+from qcompute.ledger.rows import (
+    Row,
+    brings_forward,
+    checked_nonce,
+    exact_text,
+    job_from,
+    new_job_row,
+    outcome_row,
+    saved_row,
+)
+from qcompute.ledger.secretbox import SecretBox
+from qcompute.miner.job import Nonce, State
+from qcompute.units import ExecutionId, Hotkey
+
+
+@dataclass(slots=True)
+class Effects:
+    """What a committed batch changes in the figures kept in memory."""
+
+    latest: Place
+    """The place of the job closed last."""
+    states: Counter[State] = field(default_factory=Counter[State])
+    """How many more jobs are in each state."""
+    open_jobs: Counter[Hotkey] = field(default_factory=Counter[Hotkey])
+    """How many more unclosed jobs each validator has."""
+    arrivals: set[State] = field(default_factory=set[State])
+    """Where something new is to be done."""
+
+
+class Batch:
+    """The operations of one transaction. `run` is called once, within it; its effects hold after the commit."""
+
+    def __init__(self, connection: Connection, box: SecretBox, latest: Place, clock: Callable[[], datetime]) -> None:
+        self._connection = connection
+        self._box = box
+        self._clock = clock
+        self.effects = Effects(latest)
+
+    def run(self, operations: Sequence[Operation]) -> list[Any]:
+        """The answer to each operation: what the method returns, or the error it raises; then it wrote nothing."""
+        answers: list[Any] = [None] * len(operations)
+        intakes: list[tuple[int, Accept | UseNonce]] = []
+        saves: list[tuple[int, Save]] = []
+        for place, operation in enumerate(operations):
+            match operation:
+                case Accept() | UseNonce():
+                    intakes.append((place, operation))
+                case Save():
+                    saves.append((place, operation))
+                case ForgetNonces(before_ns):
+                    answers[place] = forget_nonces(self._connection, before_ns)
+                case Purge():
+                    answers[place] = self._purge(operation)
+                case _:
+                    assert_never(operation)
+        if intakes:
+            self._take_in(intakes, answers)
+        if saves:
+            self._save(saves, answers)
+        return answers
+
+    def _take_in(self, intakes: Iterable[tuple[int, Accept | UseNonce]], answers: list[Any]) -> None:
+        sound: list[tuple[int, Nonce, Row | None]] = []
+        for place, operation in intakes:
+            try:
+                row = new_job_row(operation.job) if isinstance(operation, Accept) else None
+                sound.append((place, checked_nonce(operation.nonce), row))
+            except Bug as error:
+                answers[place] = error
+        accepted: list[tuple[int, Row]] = []
+        are_new = use_nonces(self._connection, [nonce for _, nonce, _ in sound])
+        for (place, _, row), is_new in zip(sound, are_new, strict=True):
+            if row is None:
+                answers[place] = is_new
+            elif is_new:
+                accepted.append((place, row))
+            else:
+                answers[place] = Intake.REPLAYED
+        if accepted:
+            self._accept(accepted, answers)
+
+    def _accept(self, accepted: Sequence[tuple[int, Row]], answers: list[Any]) -> None:
+        known = self._known({row["execution_id"] for _, row in accepted})
+        new: list[Row] = []
+        for place, row in accepted:
+            if row["execution_id"] in known:
+                answers[place] = Intake.DUPLICATE
+                continue
+            answers[place] = Intake.ACCEPTED
+            known[row["execution_id"]] = (row["version"], row["state"])
+            row["input_data_url"] = self._box.seal(row["input_data_url"])
+            new.append(row)
+        if new:
+            self._connection.execute(statements.INSERT_JOB, new)
+            self.effects.states[State.ACCEPTED] += len(new)
+            self.effects.open_jobs.update(row["validator_hotkey"] for row in new)
+            self.effects.arrivals.add(State.ACCEPTED)
+
+    def _save(self, saves: Sequence[tuple[int, Save]], answers: list[Any]) -> None:
+        known = self._known({operation.before.execution_id for _, operation in saves})
+        latest = self.effects.latest
+        writes: dict[Executable, list[Row]] = defaultdict(list)
+        for place, operation in saves:
+            before = operation.before
+            try:
+                row = saved_row(before, operation.after, has_circuit=operation.circuit is not None)
+                parts = _part_rows(operation)
+            except Bug as error:
+                answers[place] = error
+                continue
+            if known.get(before.execution_id) != (before.version, before.state):
+                answers[place] = StaleRow()
+                continue
+            known[before.execution_id] = (row["version"], row["state"])
+            self._note(operation, row)
+            answers[place] = job_from(row)
+            writes[statements.REPLACE_JOB].append(self._replacement(operation, row))
+            for statement, part in parts:
+                writes[statement].append({"execution_id": before.execution_id, **part})
+        if self.effects.latest != latest:
+            place = self.effects.latest
+            writes[statements.MOVE_LATEST].append({"seq": place.seq, "micros": place.micros})
+        for statement, rows in writes.items():
+            self._connection.execute(statement, rows)
+
+    def _note(self, operation: Save, row: Row) -> None:
+        """Number the row when it closes, and count what its move changes."""
+        before, after, effects = operation.before, operation.after, self.effects
+        if after.state is State.CLOSED:
+            effects.latest = effects.latest.next(self._clock())
+            row["cursor_seq"], row["closed_at"] = effects.latest.seq, effects.latest.micros
+            effects.open_jobs[before.validator_hotkey] -= 1
+        effects.states[before.state] -= 1
+        effects.states[after.state] += 1
+        if brings_forward(before, after):
+            effects.arrivals.add(after.state)
+
+    def _replacement(self, operation: Save, row: Row) -> Row:
+        parameters = dict(row)
+        del parameters["validator_hotkey"]
+        url = parameters.pop("input_data_url")
+        keeps_url = url is not None and url == operation.before.input_data_url
+        parameters["key"] = parameters.pop("execution_id")
+        parameters["keeps_url"] = keeps_url
+        parameters["url"] = None if keeps_url or url is None else self._box.seal(url)
+        return parameters
+
+    def _known(self, ids: Iterable[ExecutionId]) -> dict[ExecutionId, tuple[int, str]]:
+        """Version and state of those rows that exist."""
+        rows = self._connection.execute(statements.KNOWN_JOBS, {"ids": list(ids)})
+        return {execution_id: (version, state) for execution_id, version, state in rows}
+
+    def _purge(self, operation: Purge) -> int:
+        parameters = {"closed_before": operation.closed_before_us, "most": operation.limit}
+        purged = self._connection.execute(statements.PURGE, parameters).rowcount
+        self.effects.states[State.CLOSED] -= purged
+        return purged
+
+
+def _part_rows(operation: Save) -> list[tuple[Executable, Row]]:
+    parts: list[tuple[Executable, Row]] = []
+    if operation.circuit is not None:
+        parts.append((statements.PUT_CIRCUIT, {"text": exact_text(operation.circuit)}))
+    if operation.outcome is not None:
+        parts.append((statements.PUT_OUTCOME, outcome_row(operation.outcome)))
+    if operation.receipt is not None:
+        parts.append((statements.PUT_RECEIPT, {"document": exact_text(operation.receipt)}))
+    return parts

@@ -1,0 +1,70 @@
+"""Which nonces were used: read, decided and written for a whole batch with four statements at most.
+
+Where nonces must grow, the greatest one used in a scope is kept; elsewhere each one is. The two never mix.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypeAlias
+
+from sqlalchemy import Connection
+
+from qcompute.ledger import statements
+from qcompute.miner.job import Nonce
+
+_Scope: TypeAlias = tuple[str, str]
+_Use: TypeAlias = tuple[str, str, int]
+
+
+def use_nonces(connection: Connection, nonces: Sequence[Nonce]) -> list[bool]:
+    """Whether each nonce is new, seen in this order; the new ones are used up."""
+    greatest = _greatest(connection, nonces)
+    used = _used(connection, nonces)
+    raised: dict[_Scope, int] = {}
+    added: list[_Use] = []
+    answers: list[bool] = []
+    for nonce in nonces:
+        scope = (nonce.hotkey, nonce.scope)
+        use = (*scope, nonce.value_ns)
+        if nonce.strictly_growing:
+            is_new = scope not in greatest or nonce.value_ns > greatest[scope]
+            if is_new:
+                greatest[scope] = raised[scope] = nonce.value_ns
+        else:
+            is_new = use not in used
+            if is_new:
+                used.add(use)
+                added.append(use)
+        answers.append(is_new)
+    if raised:
+        connection.execute(statements.RAISE_NONCE, [_row((*scope, value)) for scope, value in raised.items()])
+    if added:
+        connection.execute(statements.USE_NONCE, [_row(use) for use in added])
+    return answers
+
+
+def forget_nonces(connection: Connection, before_ns: int) -> int:
+    """Drop the older ones of both kinds; how many."""
+    return sum(connection.execute(forget, {"before": before_ns}).rowcount for forget in statements.FORGET_NONCES)
+
+
+def _greatest(connection: Connection, nonces: Sequence[Nonce]) -> dict[_Scope, int]:
+    scopes = {(nonce.hotkey, nonce.scope) for nonce in nonces if nonce.strictly_growing}
+    if not scopes:
+        return {}
+    rows = connection.execute(statements.GREATEST_NONCES, {"keys": list(scopes)})
+    return {(hotkey, scope): value for hotkey, scope, value in rows}
+
+
+def _used(connection: Connection, nonces: Sequence[Nonce]) -> set[_Use]:
+    uses = {(nonce.hotkey, nonce.scope, nonce.value_ns) for nonce in nonces if not nonce.strictly_growing}
+    if not uses:
+        return set()
+    rows = connection.execute(statements.USED_NONCES, {"keys": list(uses)})
+    return {(hotkey, scope, value) for hotkey, scope, value in rows}
+
+
+def _row(use: _Use) -> dict[str, str | int]:
+    hotkey, scope, value_ns = use
+    return {"hotkey": hotkey, "scope": scope, "value_ns": value_ns}

@@ -1,0 +1,52 @@
+"""What can be written to the ledger, one record for each writing method of the contract."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from qcompute.miner.job import Job, NewJob, Nonce, Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Accept:
+    """`Ledger.accept`; answered with an `Intake`."""
+
+    job: NewJob
+    nonce: Nonce
+
+
+@dataclass(frozen=True, slots=True)
+class UseNonce:
+    """`Ledger.use_nonce`; answered with whether it is new."""
+
+    nonce: Nonce
+
+
+@dataclass(frozen=True, slots=True)
+class Save:
+    """`Ledger.save`; answered with the stored job."""
+
+    before: Job
+    after: Job
+    circuit: str | None
+    outcome: Outcome | None
+    receipt: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ForgetNonces:
+    """`Ledger.forget_nonces`; answered with how many."""
+
+    before_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Purge:
+    """A piece of `Ledger.purge`: at most ``limit`` jobs, those closed first; answered with how many."""
+
+    closed_before_us: int
+    limit: int
+
+
+Operation: TypeAlias = Accept | UseNonce | Save | ForgetNonces | Purge

@@ -1,0 +1,87 @@
+"""Every SQL statement of the ledger. Each is built once, so SQLAlchemy compiles each once."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sqlalchemy import LargeBinary, Table, bindparam, case, delete, func, insert, select, tuple_, update
+from sqlalchemy.dialects.sqlite import Insert
+from sqlalchemy.dialects.sqlite import insert as sqlite_insert
+
+from qcompute.ledger.rows import FINISHED_COLUMNS
+from qcompute.ledger.schema import circuits, jobs, meta, nonces, outcomes, receipts, used_nonces
+
+
+def _put(table: Table, *key: str) -> Insert:
+    """Insert rows, replacing those of the same key."""
+    statement = sqlite_insert(table)
+    replaced = {column.name: statement.excluded[column.name] for column in table.c if column.name not in key}
+    return statement.on_conflict_do_update(index_elements=list(key), set_=replaced)
+
+
+# Reading. Parameters: see each bindparam; times are microseconds.
+
+JOB: Final = select(jobs).where(jobs.c.execution_id == bindparam("id"))
+CIRCUIT: Final = select(circuits.c.text).where(circuits.c.execution_id == bindparam("id"))
+OUTCOME: Final = select(outcomes).where(outcomes.c.execution_id == bindparam("id"))
+RECEIPT: Final = select(receipts.c.document).where(receipts.c.execution_id == bindparam("id"))
+
+DUE: Final = (
+    select(jobs)
+    .where(jobs.c.state == bindparam("state"), jobs.c.due_at <= bindparam("now"))
+    .order_by(jobs.c.due_at, jobs.c.execution_id)
+    .limit(bindparam("most"))
+)
+NEXT_DUE: Final = select(func.min(jobs.c.due_at)).where(jobs.c.state == bindparam("state"))
+
+SEQ_AT: Final = (
+    select(jobs.c.cursor_seq).where(jobs.c.closed_at <= bindparam("micros")).order_by(jobs.c.closed_at.desc()).limit(1)
+)
+"""The number of the last job closed by a time."""
+FINISHED: Final = (
+    select(*(jobs.c[name] for name in FINISHED_COLUMNS))
+    .where(jobs.c.cursor_seq > bindparam("seq"))
+    .order_by(jobs.c.cursor_seq)
+    .limit(bindparam("most"))
+)
+
+# Writing: what a batch must know first, then the changes.
+
+GREATEST_NONCES: Final = select(nonces).where(
+    tuple_(nonces.c.hotkey, nonces.c.scope).in_(bindparam("keys", expanding=True))
+)
+USED_NONCES: Final = select(used_nonces).where(
+    tuple_(used_nonces.c.hotkey, used_nonces.c.scope, used_nonces.c.value_ns).in_(bindparam("keys", expanding=True))
+)
+RAISE_NONCE: Final = _put(nonces, "hotkey", "scope")
+USE_NONCE: Final = insert(used_nonces)
+FORGET_NONCES: Final = tuple(
+    delete(table).where(table.c.value_ns < bindparam("before")) for table in (nonces, used_nonces)
+)
+
+KNOWN_JOBS: Final = select(jobs.c.execution_id, jobs.c.version, jobs.c.state).where(
+    jobs.c.execution_id.in_(bindparam("ids", expanding=True))
+)
+INSERT_JOB: Final = insert(jobs)
+REPLACE_JOB: Final = (
+    update(jobs)
+    .where(jobs.c.execution_id == bindparam("key"))
+    # Encrypting an unchanged URL again at every save would be work for nothing.
+    .values(
+        input_data_url=case((bindparam("keeps_url"), jobs.c.input_data_url), else_=bindparam("url", type_=LargeBinary))
+    )
+)
+"""Further columns are set by parameters of their names."""
+PUT_CIRCUIT: Final = _put(circuits, "execution_id")
+PUT_OUTCOME: Final = _put(outcomes, "execution_id")
+PUT_RECEIPT: Final = _put(receipts, "execution_id")
+MOVE_LATEST: Final = update(meta).values(last_cursor_seq=bindparam("seq"), last_closed_at=bindparam("micros"))
+
+_CLOSED_FIRST = (
+    select(jobs.c.execution_id)
+    .where(jobs.c.closed_at < bindparam("closed_before"))
+    .order_by(jobs.c.closed_at)
+    .limit(bindparam("most"))
+)
+PURGE: Final = delete(jobs).where(jobs.c.execution_id.in_(_CLOSED_FIRST))
+"""Takes the parts of each job along."""
