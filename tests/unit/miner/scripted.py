@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -30,7 +29,6 @@ from qcompute.miner.providers.base import (
     ProviderAdapter,
 )
 from qcompute.miner.road import Road
-from qcompute.miner.stage import Stage
 from qcompute.protocol import ExecutionStatus
 from qcompute.units import Counts, DeviceId, ExecutionId, Hotkey, IdempotencyToken, ProviderKey
 
@@ -282,11 +280,3 @@ class Scene:
         await self.circuits.close()
         await self.account.close(limit_seconds=1)
         await self.ledger.close()
-
-
-async def until(condition: Callable[[], bool], *, seconds: float = 5.0) -> None:
-    """Yield to the loop until ``condition`` holds; a deadline, not a pause."""
-    async with asyncio.timeout(seconds):
-        while not condition():
-            await asyncio.sleep(0)
-

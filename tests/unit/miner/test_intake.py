@@ -31,7 +31,7 @@ def intake(scene: Scene, **settings: Any) -> JobIntake:
     return JobIntake(scene.ledger, scene.told, MinerSettings(**settings), clock=scene.clock)
 
 
-def request(execution_id: str, nonce: int, *, validator: Hotkey = VALIDATOR, **changes: Any) -> VerifiedRequest:
+def request(execution_id: str, nonce: int, /, *, validator: Hotkey = VALIDATOR, **changes: Any) -> VerifiedRequest:
     fields: dict[str, Any] = {
         "execution_id": execution_id,
         "shots": 100,

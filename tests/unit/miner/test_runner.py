@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from datetime import timedelta
@@ -164,8 +165,6 @@ async def test_a_held_job_ends_when_nobody_came(scene: Scene) -> None:
 
 
 async def test_rows_taken_together_are_polled_together_and_each_gets_its_own_answer(scene: Scene) -> None:
-    import asyncio
-
     jobs = [await scene.waiting(f"job-{number}") for number in range(20)]
     waiting = stage(scene)
     await asyncio.gather(*(waiting.handle(job) for job in jobs))

@@ -125,9 +125,7 @@ async def test_a_bug_in_one_row_is_tried_again_later_and_harms_no_other(scene: S
     assert bad.due_at >= scene.clock() + timedelta(seconds=stage_module.BUG_PAUSE_SECONDS / 2)
 
 
-async def test_a_row_somebody_else_moved_is_dropped_in_silence(
-    scene: Scene, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_a_row_somebody_else_moved_is_dropped_in_silence(scene: Scene, caplog: pytest.LogCaptureFixture) -> None:
     async def act(job: Job) -> None:
         await finish(scene, job)
         await finish(scene, job)

@@ -1,0 +1,21 @@
+"""Signed receipts: one per ended job, verifiable by anyone, offline."""
+
+from qcompute.receipts.document import (
+    FalseReceipt,
+    Receipt,
+    UnusableReceipt,
+    build_receipt,
+    canonical,
+    counts_sha256,
+    verify_receipt,
+)
+
+__all__ = [
+    "FalseReceipt",
+    "Receipt",
+    "UnusableReceipt",
+    "build_receipt",
+    "canonical",
+    "counts_sha256",
+    "verify_receipt",
+]

@@ -1,0 +1,229 @@
+r"""The signed receipt of a job: what ran where, with which result and at what cost, verifiable offline.
+
+A receipt is one JSON object in canonical form: keys sorted, no white space, UTF-8, no floating-point numbers (amounts
+are decimal strings; times RFC 3339 in UTC with microseconds), so that the same facts are always the same bytes.
+``signature`` is the miner's hotkey's sr25519 signature, ``0x`` and 128 hex digits, over::
+
+    qcompute-receipt/1\n<canonical JSON of everything but "signature">
+
+The first line keeps a receipt from ever being mistaken for a signed request: a dendrite's message starts with a
+number, btauth/1's with its own name.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from datetime import UTC, datetime
+from decimal import Decimal, InvalidOperation
+from typing import Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from qcompute.chain.contract import Signer
+from qcompute.errors import QComputeError
+from qcompute.miner.job import CostKind, CountsSource, Job, Outcome, Verdict
+from qcompute.units import Counts, Hotkey
+
+VERSION: Final = "qcompute-receipt/1"
+_SIGNATURE = re.compile(r"0x[0-9a-f]{128}")
+_MAX_BYTES: Final = 1 << 20
+
+
+class FalseReceipt(QComputeError):
+    """The receipt is not what its miner signed."""
+
+    code = "false_receipt"
+
+
+class UnusableReceipt(QComputeError):
+    """The text is not a receipt of a kind we know."""
+
+    code = "unusable_receipt"
+
+
+class Cost(BaseModel):
+    """``amount`` is a decimal string; both are null when the cost is not known."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    amount: str | None
+    currency: str | None
+    kind: CostKind
+
+
+class Receipt(BaseModel):
+    """A verified receipt; field meanings are those of `qcompute.miner.job.Job` and ``Outcome``."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    version: Literal["qcompute-receipt/1"]
+    execution_id: str
+    miner_hotkey: str
+    validator_hotkey: str
+    circuit_sha256: str | None
+    provider: str | None
+    device_id: str | None
+    provider_job_id: str | None
+    shots_requested: int
+    shots_returned: int | None
+    counts_sha256: str | None
+    counts_source: CountsSource | None
+    verdict: Verdict
+    message: str | None
+    timestamps: dict[str, Any] = Field(description="received, submitted, settled (ours) and vendor (the vendor's own)")
+    cost: Cost
+    signature: str
+
+
+def counts_sha256(counts: Counts) -> str:
+    """SHA-256, in hex, of the canonical JSON of ``counts``."""
+    return hashlib.sha256(canonical(counts)).hexdigest()
+
+
+def canonical(value: object) -> bytes:
+    """The one byte form of a JSON value.
+
+    Raises:
+        TypeError: a floating-point number, or something JSON has no form for.
+    """
+    _refuse_floats(value)
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+
+
+def build_receipt(job: Job, outcome: Outcome, signer: Signer) -> str:
+    """The signed receipt of a settled job, as canonical JSON. Two calls differ in the signature only.
+
+    Raises:
+        ValueError: the job has no verdict yet.
+    """
+    if job.verdict is None:
+        raise ValueError("a receipt needs a verdict")
+    cost = outcome.cost
+    facts: dict[str, Any] = {
+        "version": VERSION,
+        "execution_id": job.execution_id,
+        "miner_hotkey": signer.hotkey,
+        "validator_hotkey": job.validator_hotkey,
+        "circuit_sha256": job.circuit_sha256,
+        "provider": job.provider,
+        "device_id": job.device_id,
+        "provider_job_id": job.provider_job_id,
+        "shots_requested": job.shots,
+        "shots_returned": outcome.shots_returned,
+        "counts_sha256": None if outcome.counts is None else counts_sha256(outcome.counts),
+        "counts_source": outcome.counts_source,
+        "verdict": job.verdict,
+        "message": outcome.message,
+        "timestamps": {
+            "received": _time(job.received_at),
+            "submitted": _time(job.submitted_at),
+            "settled": _time(job.settled_at),
+            "vendor": _without_floats(outcome.timestamps),
+        },
+        "cost": {
+            "amount": None if cost is None else format(cost.amount, "f"),
+            "currency": None if cost is None else cost.currency,
+            "kind": outcome.cost_kind,
+        },
+    }
+    signature = "0x" + signer.sign(_signed_bytes(facts)).hex()
+    return canonical(facts | {"signature": signature}).decode()
+
+
+def verify_receipt(text: str | bytes) -> Receipt:
+    """The receipt in ``text``, whose signature is its miner's.
+
+    Who that miner is must be checked by the reader: compare ``miner_hotkey`` with the one expected.
+
+    Raises:
+        UnusableReceipt: not JSON, not a receipt, or of another version.
+        FalseReceipt: the signature is not ``miner_hotkey``'s over these facts.
+    """
+    from qcompute.chain.keys import verify_signature  # noqa: PLC0415 - bittensor is loaded only to verify
+
+    facts = _parsed(text)
+    try:
+        receipt = Receipt.model_validate(facts)
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"]) or "receipt"
+        raise UnusableReceipt(f"not a receipt of version {VERSION}: {where}: {first['msg']}") from None
+    _check_amount(receipt.cost)
+    if not _SIGNATURE.fullmatch(receipt.signature):
+        raise FalseReceipt("the signature is not 0x and 128 lower-case hex digits")
+    signed = {name: value for name, value in facts.items() if name != "signature"}
+    try:
+        message = _signed_bytes(signed)
+    except TypeError as error:
+        raise UnusableReceipt(str(error)) from None
+    if not verify_signature(message, bytes.fromhex(receipt.signature[2:]), Hotkey(receipt.miner_hotkey)):
+        raise FalseReceipt(f"the signature is not that of {receipt.miner_hotkey} over this receipt")
+    return receipt
+
+
+def _parsed(text: str | bytes) -> dict[str, Any]:
+    if len(text) > _MAX_BYTES:
+        raise UnusableReceipt("larger than any receipt")
+    try:
+        facts = json.loads(text, object_pairs_hook=_no_repeats)
+    except (ValueError, RecursionError) as error:
+        raise UnusableReceipt(f"not JSON: {type(error).__name__}") from None
+    if not isinstance(facts, dict):
+        raise UnusableReceipt("not a JSON object")
+    return facts  # pyright: ignore[reportUnknownVariableType] - validated by the model next
+
+
+def _no_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A key that stands twice would let two readers of one signed text see two different receipts."""
+    if len({name for name, _ in pairs}) != len(pairs):
+        raise ValueError("a key stands twice")
+    return dict(pairs)
+
+
+def _signed_bytes(facts: dict[str, Any]) -> bytes:
+    return f"{VERSION}\n".encode() + canonical(facts)
+
+
+def _check_amount(cost: Cost) -> None:
+    if cost.amount is None:
+        return
+    try:
+        amount = Decimal(cost.amount)
+    except InvalidOperation:
+        raise UnusableReceipt("cost.amount is not a decimal number") from None
+    if not amount.is_finite():
+        raise UnusableReceipt("cost.amount is not a finite number")
+
+
+def _time(moment: datetime | None) -> str | None:
+    if moment is None:
+        return None
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def _without_floats(value: object) -> object:
+    """The vendor's own values with every floating-point number as its shortest decimal text."""
+    if isinstance(value, float):
+        return repr(value)
+    if isinstance(value, dict):
+        return {str(name): _without_floats(item) for name, item in value.items()}  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType] - any JSON
+    if isinstance(value, list | tuple):
+        return [_without_floats(item) for item in value]  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+    if isinstance(value, datetime):
+        return _time(value if value.tzinfo else value.replace(tzinfo=UTC))
+    if value is None or isinstance(value, str | int):
+        return value
+    return str(value)
+
+
+def _refuse_floats(value: object) -> None:
+    if isinstance(value, float):
+        raise TypeError("a signed document holds no floating-point numbers")
+    if isinstance(value, dict):
+        for item in value.values():  # pyright: ignore[reportUnknownVariableType] - any JSON
+            _refuse_floats(item)  # pyright: ignore[reportUnknownArgumentType]
+    elif isinstance(value, list | tuple):
+        for item in value:  # pyright: ignore[reportUnknownVariableType] - any JSON
+            _refuse_floats(item)  # pyright: ignore[reportUnknownArgumentType]
