@@ -1,0 +1,55 @@
+"""Settings as people may see them: anything that may be a secret is masked."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, cast
+from urllib.parse import urlsplit, urlunsplit
+
+MASK: Final = "***"
+
+_SECRET = re.compile(r"key|token|secret|password|passwd|credential", re.IGNORECASE)
+_NOT_SECRET = re.compile(r"hotkeys?|coldkeys?", re.IGNORECASE)
+
+
+def shown(path: Sequence[str], value: object) -> str:
+    """One value as text. Masked as a whole when a part of its name suggests a secret; URLs lose what they may hide."""
+    return _shown(value, secret=may_be_secret(path))
+
+
+def may_be_secret(path: Sequence[str]) -> bool:
+    """Whether any part of a setting's name says key, token, secret or password. Hotkey names are public."""
+    return any(_SECRET.search(_NOT_SECRET.sub("", part)) for part in path)
+
+
+def without_url_secrets(text: str) -> str:
+    """A URL without user, password, query and fragment; other text as it is."""
+    if "://" not in text:
+        return text
+    try:
+        parts = urlsplit(text)
+    except ValueError:
+        return MASK
+    _, at, host = parts.netloc.rpartition("@")
+    hidden = parts._replace(
+        netloc=f"{MASK}@{host}" if at else parts.netloc,
+        query=MASK if parts.query else "",
+        fragment=MASK if parts.fragment else "",
+    )
+    return urlunsplit(hidden)
+
+
+def _shown(value: object, *, secret: bool) -> str:
+    if isinstance(value, Mapping):
+        table = cast("Mapping[object, Any]", value)
+        inside = (f"{k} = {_shown(v, secret=secret or may_be_secret([str(k)]))}" for k, v in table.items())
+        return "{" + ", ".join(inside) + "}"
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return "[" + ", ".join(_shown(item, secret=secret) for item in cast("Sequence[object]", value)) + "]"
+    # Numbers of our own models are limits and times, such as a token's lifetime; a secret is text.
+    if value is None or isinstance(value, (bool, float)):
+        return str(value).lower()
+    if secret and not (isinstance(value, str) and value == ""):
+        return MASK
+    return repr(without_url_secrets(value)) if isinstance(value, str) else without_url_secrets(str(value))
