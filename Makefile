@@ -1,0 +1,106 @@
+# Everything from a bare Python 3.11 and make: `make demo`, `make test`. `make help` lists the targets.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+# Set PYTHON=/path/to/python to choose the interpreter of .venv; otherwise python3.11, then python3.
+PYTHON ?=
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+DENDRITE_VENV := .venv-dendrite
+DENDRITE_REQUIREMENTS := tests/wire/requirements-dendrite.txt
+DENDRITE_READY := $(DENDRITE_VENV)/.ready
+UV := $(shell sed -n 's/.*"\(uv==[0-9.]*\)".*/\1/p' pyproject.toml)
+
+# An environment somebody has activated must not leak into ours.
+unexport PYTHONPATH PYTHONHOME PYTHONSAFEPATH PYTHONSTARTUP VIRTUAL_ENV CONDA_PREFIX UV_PYTHON UV_PROJECT UV_EXTRA
+export UV_PROJECT_ENVIRONMENT := $(VENV)
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: $(READY) ## run the daemon against an embedded platform and show what happens; KEEP=1 leaves it running
+	@$(BIN)/python -m qcompute.local.demo $(if $(KEEP),--keep)
+
+.PHONY: test
+test: $(READY) $(DENDRITE_READY) ## run all tests but the live ones
+	$(BIN)/python -m pytest -m "not live"
+
+.PHONY: bench
+bench: $(READY) ## measure against the reference's figures; NAME=collect runs one
+	@$(BIN)/python -m tests.bench $(NAME)
+
+.PHONY: lint
+lint: $(READY) ## ruff: rules and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+.PHONY: types
+types: $(READY) ## basedpyright, strict, tests too
+	$(BIN)/basedpyright
+
+.PHONY: layers
+layers: $(READY) ## import-linter: who may import whom
+	$(BIN)/lint-imports
+
+.PHONY: docs
+docs: $(READY) ## write the generated pages of docs/reference anew
+	$(BIN)/python -m tests.docs.generate
+
+.PHONY: docs-check
+docs-check: $(READY) ## generated pages fresh, links and make targets exist, examples of settings valid
+	$(BIN)/python -m pytest -q tests/docs
+
+.PHONY: check
+check: lint types layers docs-check test ## all that CI runs
+
+.PHONY: format
+format: $(READY) ## ruff: write the format and the safe fixes
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+.PHONY: install
+install: $(READY) ## set up .venv and nothing else
+
+.PHONY: dendrite-env
+dendrite-env: $(DENDRITE_READY) ## set up .venv-dendrite, the old bittensor whose dendrite the wire tests use
+
+.PHONY: clean
+clean: ## remove what make and the tools made, .venv too
+	rm -rf $(VENV) $(DENDRITE_VENV) build dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache .coverage
+	find qcompute neurons tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(READY): pyproject.toml uv.lock
+	@$(MAKE) --no-print-directory bootstrap
+	$(BIN)/uv sync --quiet --frozen --extra aer --extra dev
+	@touch $@
+
+# Python's own venv and pip bring uv in; uv brings the locked rest. uv is in the lock too, so that its sync keeps it.
+.PHONY: bootstrap
+bootstrap:
+	@test -n "$(UV)" || { echo "make: pyproject.toml names no uv==VERSION" >&2; exit 1; }
+	@if [ ! -x $(BIN)/python ]; then \
+	  for candidate in $(PYTHON) $(if $(PYTHON),,python3.11 python3); do \
+	    if "$$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then chosen="$$candidate"; break; fi; \
+	  done; \
+	  if [ -z "$${chosen:-}" ]; then \
+	    echo "make: Python 3.11 or newer is needed: $(or $(PYTHON),neither python3.11 nor python3) will not do." >&2; \
+	    echo "make: install it, or name one: make PYTHON=/path/to/python3.11" >&2; exit 1; \
+	  fi; \
+	  echo "setting up $(VENV) with $$("$$chosen" --version)"; \
+	  "$$chosen" -m venv $(VENV); \
+	fi
+	@if [ ! -x $(BIN)/uv ]; then \
+	  $(BIN)/python -m pip --version >/dev/null 2>&1 || $(BIN)/python -m ensurepip >/dev/null; \
+	  $(BIN)/python -m pip install --quiet --disable-pip-version-check "$(UV)"; \
+	fi
+
+$(DENDRITE_READY): $(DENDRITE_REQUIREMENTS) $(READY)
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(DENDRITE_VENV)
+	$(BIN)/uv pip install --quiet --python $(DENDRITE_VENV)/bin/python -r $(DENDRITE_REQUIREMENTS)
+	@touch $@
