@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, assert_never
 
+import orjson
 from sqlalchemy import Connection, Executable
 
 from qcompute.errors import Bug, StaleRow
@@ -171,8 +172,8 @@ class Batch:
 
     def _known(self, ids: Iterable[ExecutionId]) -> dict[ExecutionId, tuple[int, str]]:
         """Version and state of those rows that exist."""
-        rows = self._connection.execute(statements.KNOWN_JOBS, {"ids": list(ids)})
-        return {execution_id: (version, state) for execution_id, version, state in rows}
+        rows = self._connection.execute(statements.KNOWN_JOBS, {"keys": orjson.dumps(list(ids)).decode()})
+        return {execution_id: (version, state) for execution_id, version, state in rows if state is not None}
 
     def _purge(self, operation: Purge) -> int:
         parameters = {"closed_before": operation.closed_before_us, "most": operation.limit}

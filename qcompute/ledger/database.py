@@ -56,7 +56,8 @@ def open_database(settings: LedgerSettings) -> Opened:
     """
     path = settings.file
     _create_file(path)
-    engine = _engine(settings, begin="BEGIN IMMEDIATE", query_only=False)
+    engine = _engine(settings)
+    event.listen(engine, "begin", _take_write_lock)
     try:
         with engine.connect() as connection:
             _check_journal(connection)
@@ -69,7 +70,8 @@ def open_database(settings: LedgerSettings) -> Opened:
         if sqlite_code(error) == sqlite3.SQLITE_NOTADB:
             raise ConfigError(f"{path} is not a SQLite database; give another file with ledger.path.") from error
         raise translated(error) from error
-    reading_engine = _engine(settings, begin="BEGIN", query_only=True)
+    reading_engine = _engine(settings, isolation_level="AUTOCOMMIT")
+    event.listen(reading_engine, "connect", _forbid_writing)
     return Opened(engine, reading_engine, box, ledger_id, latest, states, open_jobs)
 
 
@@ -89,13 +91,15 @@ def prepare_folder(path: Path) -> None:
 def _create_file(path: Path) -> None:
     # SQLite gives its log and its index the mode of the database file.
     try:
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    except FileExistsError:
+        return
     except OSError as error:
-        message = f"The ledger's file {path} (setting ledger.path) cannot be opened ({error.strerror})."
+        message = f"The ledger's file {path} (setting ledger.path) cannot be created ({error.strerror})."
         raise ConfigError(message) from error
 
 
-def _engine(settings: LedgerSettings, *, begin: str, query_only: bool) -> Engine:
+def _engine(settings: LedgerSettings, **options: str) -> Engine:
     engine = create_engine(
         URL.create("sqlite+pysqlite", database=str(settings.file)),
         # Parameters hold jobs; an error text must not.
@@ -104,23 +108,30 @@ def _engine(settings: LedgerSettings, *, begin: str, query_only: bool) -> Engine
         poolclass=NullPool,
         # None turns off the driver's own guesses about when a transaction begins.
         connect_args={"timeout": settings.busy_timeout_seconds, "isolation_level": None},
+        **options,
     )
-
-    def prepare(connection: DBAPIConnection, _record: object) -> None:
-        cursor = connection.cursor()
-        cursor.execute("PRAGMA foreign_keys = ON")
-        # FULL: a commit is on disk when it returns, also after a power cut.
-        cursor.execute("PRAGMA synchronous = FULL")
-        cursor.execute(f"PRAGMA journal_size_limit = {_WAL_LIMIT_BYTES}")
-        cursor.execute(f"PRAGMA query_only = {int(query_only)}")
-        cursor.close()
-
-    def start(connection: Connection) -> None:
-        connection.exec_driver_sql(begin)
-
-    event.listen(engine, "connect", prepare)
-    event.listen(engine, "begin", start)
+    event.listen(engine, "connect", _prepare)
     return engine
+
+
+def _prepare(connection: DBAPIConnection, _record: object) -> None:
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA foreign_keys = ON")
+    # FULL: a commit is on disk when it returns, also after a power cut.
+    cursor.execute("PRAGMA synchronous = FULL")
+    cursor.execute(f"PRAGMA journal_size_limit = {_WAL_LIMIT_BYTES}")
+    cursor.close()
+
+
+def _forbid_writing(connection: DBAPIConnection, _record: object) -> None:
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA query_only = ON")
+    cursor.close()
+
+
+def _take_write_lock(connection: Connection) -> None:
+    # At the start, not at the first change: between reading and changing nobody else may write.
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
 def _check_journal(connection: Connection) -> None:

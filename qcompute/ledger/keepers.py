@@ -68,9 +68,8 @@ class Writer(_Keeper, Actor[Operation]):
 
 
 class Reader(_Keeper, Actor[Read]):
-    """Answers questions, each within one transaction, so that a question of several statements sees one state."""
+    """Answers questions. Each statement sees one state of the database; two may see different ones."""
 
     def work(self, tasks: Sequence[Read]) -> Done:
         """Answer all questions."""
-        with self.connection.begin():
-            return Done([task(self.connection) for task in tasks])
+        return Done([task(self.connection) for task in tasks])

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TypeAlias
 
+import orjson
 from sqlalchemy import Connection
 
 from qcompute.ledger import statements
@@ -53,16 +54,16 @@ def _greatest(connection: Connection, nonces: Sequence[Nonce]) -> dict[_Scope, i
     scopes = {(nonce.hotkey, nonce.scope) for nonce in nonces if nonce.strictly_growing}
     if not scopes:
         return {}
-    rows = connection.execute(statements.GREATEST_NONCES, {"keys": list(scopes)})
-    return {(hotkey, scope): value for hotkey, scope, value in rows}
+    rows = connection.execute(statements.GREATEST_NONCES, {"keys": orjson.dumps(list(scopes)).decode()})
+    return {(hotkey, scope): value for hotkey, scope, value in rows if hotkey is not None}
 
 
 def _used(connection: Connection, nonces: Sequence[Nonce]) -> set[_Use]:
     uses = {(nonce.hotkey, nonce.scope, nonce.value_ns) for nonce in nonces if not nonce.strictly_growing}
     if not uses:
         return set()
-    rows = connection.execute(statements.USED_NONCES, {"keys": list(uses)})
-    return {(hotkey, scope, value) for hotkey, scope, value in rows}
+    rows = connection.execute(statements.USED_NONCES, {"keys": orjson.dumps(list(uses)).decode()})
+    return {(hotkey, scope, value) for hotkey, scope, value in rows if hotkey is not None}
 
 
 def _row(use: _Use) -> dict[str, str | int]:

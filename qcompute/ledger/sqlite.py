@@ -7,7 +7,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any, Final, TypeVar
 
-from sqlalchemy import Connection, Executable
+from sqlalchemy import Connection, CursorResult, Executable
 from typing_extensions import override
 
 from qcompute.errors import StoreError
@@ -138,8 +138,7 @@ class SqliteLedger(Ledger):
         def read(connection: Connection) -> list[FinishedJob]:
             seq_by_time = connection.execute(statements.SEQ_AT, {"micros": place.micros}).scalar() or 0
             parameters = {"seq": min(place.seq, seq_by_time), "most": max(limit, 0)}
-            rows = connection.execute(statements.FINISHED, parameters).mappings()
-            return [finished_from(dict(row)) for row in rows]
+            return [finished_from(row) for row in _rows(connection.execute(statements.FINISHED, parameters))]
 
         jobs = await self._reader.do(read)
         return Page(jobs, write_cursor(jobs[-1].cursor_seq, jobs[-1].closed_at, self._id) if jobs else cursor)
@@ -191,7 +190,7 @@ class SqliteLedger(Ledger):
         self._check_open()
 
         def read(connection: Connection) -> list[_T]:
-            return [read_row(dict(row)) for row in connection.execute(statement, parameters).mappings()]
+            return [read_row(row) for row in _rows(connection.execute(statement, parameters))]
 
         return await self._reader.do(read)
 
@@ -209,6 +208,11 @@ class SqliteLedger(Ledger):
                 del self._open_jobs[hotkey]
         for state in effects.arrivals:
             self._arrived(state)
+
+
+def _rows(result: CursorResult[Any]) -> list[Row]:
+    names = tuple(result.keys())
+    return [dict(zip(names, row, strict=True)) for row in result]
 
 
 def _only_value(row: Row) -> Any:  # noqa: ANN401 - as the column has it

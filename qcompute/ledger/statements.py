@@ -2,9 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
-from sqlalchemy import LargeBinary, Table, bindparam, case, delete, func, insert, select, tuple_, update
+from sqlalchemy import (
+    ColumnElement,
+    LargeBinary,
+    Table,
+    Text,
+    bindparam,
+    case,
+    column,
+    delete,
+    func,
+    insert,
+    select,
+    update,
+)
 from sqlalchemy.dialects.sqlite import Insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
@@ -47,21 +60,37 @@ FINISHED: Final = (
 
 # Writing: what a batch must know first, then the changes.
 
-GREATEST_NONCES: Final = select(nonces).where(
-    tuple_(nonces.c.hotkey, nonces.c.scope).in_(bindparam("keys", expanding=True))
+# The keys of a batch are one parameter, a JSON list, so a statement is the same text for any number of them. An outer
+# join, because SQLite then goes through the keys and looks each up; for row values in a list it reads the whole table.
+
+_KEYS = func.json_each(bindparam("keys", type_=Text)).table_valued(column("value", Text))
+
+
+def _key(place: int) -> ColumnElement[Any]:
+    return func.json_extract(_KEYS.c.value, f"$[{place}]")
+
+
+GREATEST_NONCES: Final = select(nonces).select_from(
+    _KEYS.outerjoin(nonces, (nonces.c.hotkey == _key(0)) & (nonces.c.scope == _key(1)))
 )
-USED_NONCES: Final = select(used_nonces).where(
-    tuple_(used_nonces.c.hotkey, used_nonces.c.scope, used_nonces.c.value_ns).in_(bindparam("keys", expanding=True))
+"""For each pair of hotkey and scope in ``keys`` its row, or NULLs."""
+USED_NONCES: Final = select(used_nonces).select_from(
+    _KEYS.outerjoin(
+        used_nonces,
+        (used_nonces.c.hotkey == _key(0)) & (used_nonces.c.scope == _key(1)) & (used_nonces.c.value_ns == _key(2)),
+    )
 )
+"""For each triple of hotkey, scope and value in ``keys`` its row, or NULLs."""
 RAISE_NONCE: Final = _put(nonces, "hotkey", "scope")
 USE_NONCE: Final = insert(used_nonces)
 FORGET_NONCES: Final = tuple(
     delete(table).where(table.c.value_ns < bindparam("before")) for table in (nonces, used_nonces)
 )
 
-KNOWN_JOBS: Final = select(jobs.c.execution_id, jobs.c.version, jobs.c.state).where(
-    jobs.c.execution_id.in_(bindparam("ids", expanding=True))
+KNOWN_JOBS: Final = select(jobs.c.execution_id, jobs.c.version, jobs.c.state).select_from(
+    _KEYS.outerjoin(jobs, jobs.c.execution_id == _KEYS.c.value)
 )
+"""For each id in ``keys`` what is needed of its row, or NULLs."""
 INSERT_JOB: Final = insert(jobs)
 REPLACE_JOB: Final = (
     update(jobs)
