@@ -18,7 +18,7 @@ from qcompute.units import Hotkey
 
 
 @contextmanager
-def _hidden_arguments() -> Generator[None, None, None]:
+def hidden_arguments() -> Generator[None, None, None]:
     """Hide our command line while bittensor is imported: some versions answer ``--help`` at import."""
     arguments, sys.argv = sys.argv, sys.argv[:1]
     try:
@@ -27,7 +27,7 @@ def _hidden_arguments() -> Generator[None, None, None]:
         sys.argv = arguments
 
 
-with _hidden_arguments():
+with hidden_arguments():
     from bittensor.sp_core import CRYPTO_SR25519, KeyfileError, Keypair, WrongPasswordError, verify
     from bittensor.wallet import Wallet
 
