@@ -16,10 +16,10 @@ from sqlalchemy import Connection
 FOLDER: Final = Path(__file__).parent
 
 
-def upgrade(connection: Connection, folder: Path = FOLDER) -> None:
-    """Bring the schema to the newest revision in ``folder``, within the transaction the caller has begun."""
+def upgrade(connection: Connection) -> None:
+    """Bring the schema to the newest revision, within the transaction the caller has begun."""
     config = Config()
     # The configuration parser would read a percent sign in a path as a reference.
-    config.set_main_option("script_location", str(folder).replace("%", "%%"))
+    config.set_main_option("script_location", str(FOLDER).replace("%", "%%"))
     config.attributes["connection"] = connection
     command.upgrade(config, "head")

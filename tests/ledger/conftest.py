@@ -1,0 +1,34 @@
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from qcompute.ledger.settings import LedgerSettings
+from qcompute.ledger.sqlite import SqliteLedger
+from qcompute.testing.ledger_records import SetClock
+from tests.ledger.database_side import SqlLog, logged_sql
+
+
+@pytest.fixture
+def clock() -> SetClock:
+    return SetClock()
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> LedgerSettings:
+    return LedgerSettings(path=tmp_path / "store" / "ledger.sqlite3", busy_timeout_seconds=0.05)
+
+
+@pytest.fixture
+async def sqlite(settings: LedgerSettings, clock: SetClock) -> AsyncIterator[SqliteLedger]:
+    ledger = SqliteLedger(settings, clock)
+    yield ledger
+    await ledger.close()
+
+
+@pytest.fixture
+def sql() -> Iterator[SqlLog]:
+    with logged_sql() as log:
+        yield log

@@ -1,0 +1,80 @@
+"""No statement of the ledger reads a whole table, however long its history."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from contextlib import closing
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection
+
+from qcompute.ledger.settings import LedgerSettings
+from qcompute.ledger.sqlite import SqliteLedger
+from qcompute.miner.job import State
+from qcompute.testing.ledger_records import SetClock, accepted, brought_to, failed, nonce
+from qcompute.units import ExecutionId
+from tests.ledger.database_side import SqlLog
+
+
+async def use_every_method(ledger: SqliteLedger, clock: SetClock) -> None:
+    job = await accepted(ledger, "a")
+    await ledger.save(job, replace(job, state=State.READY), circuit="c", outcome=failed(), receipt="r")
+    await brought_to(ledger, "b", State.CLOSED)
+    await ledger.use_nonce(nonce(5, strictly_growing=False))
+    await ledger.due(State.ACCEPTED, clock.now, 10)
+    await ledger.next_due_at(State.ACCEPTED)
+    await ledger.finished_after("", 10)
+    for question in (ledger.circuit, ledger.outcome, ledger.receipt):
+        await question(ExecutionId("a"))
+    await ledger.forget_nonces(3)
+    await ledger.purge(clock.now)
+
+
+async def test_no_statement_scans_a_table(
+    sqlite: SqliteLedger, settings: LedgerSettings, clock: SetClock, sql: SqlLog
+) -> None:
+    sql.clear()
+    await use_every_method(sqlite, clock)
+    asked = {statement: parameters for statement, parameters in sql.statements if statement != "BEGIN IMMEDIATE"}
+    assert len(asked) >= 20, "each method's statements were seen"
+    with closing(sqlite3.connect(settings.file)) as connection:
+        for statement, parameters in asked.items():
+            plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {statement}", parameters)]
+            scans = [step for step in plan if step.startswith("SCAN") and not step.startswith(ALLOWED_SCANS)]
+            assert scans == [], statement
+            assert not any("TEMP B-TREE" in step for step in plan), statement
+
+
+ALLOWED_SCANS = ("SCAN anon_1 VIRTUAL TABLE", "SCAN meta")
+"""The keys handed in, and the one row the ledger has about itself."""
+
+
+async def close_many(ledger: SqliteLedger, count: int) -> None:
+    async def close_one(name: str) -> None:
+        await brought_to(ledger, name, State.CLOSED)
+
+    await asyncio.gather(*(close_one(f"j{number}") for number in range(count)))
+
+
+@pytest.mark.parametrize("closed", [50, 1500])
+async def test_a_page_costs_the_same_however_many_jobs_are_closed(sqlite: SqliteLedger, closed: int) -> None:
+    """Counted in steps of SQLite's machine, which do not depend on how busy this one is."""
+    await close_many(sqlite, closed)
+    middle = (await sqlite.finished_after("", closed // 2)).cursor
+    steps = 0
+
+    def step() -> int:
+        nonlocal steps
+        steps += 1
+        return 0
+
+    def count_steps(connection: Connection) -> None:
+        driver: Any = connection.connection.driver_connection
+        driver.set_progress_handler(step, 1)
+
+    await sqlite._reader.do(count_steps)
+    assert len((await sqlite.finished_after(middle, 20)).jobs) == 20
+    assert 0 < steps < 600
