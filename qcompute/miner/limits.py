@@ -68,5 +68,7 @@ class OperatorSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     host: str = "127.0.0.1"
+    """Address it binds; anything but loopback shows every job to whoever reaches the port."""
+
     port: int = Field(default=8092, ge=0, le=65535)
     """0 picks a free port."""

@@ -58,7 +58,7 @@ class TextLines(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """One line, and the traceback below it when there is one."""
-        facts = " ".join(f"{name}={value}" for name, value in facts_of(record).items())
+        facts = _one_line(" ".join(f"{name}={value}" for name, value in facts_of(record).items()))
         line = f"{_time(record, ' ')} {record.levelname:<8} {record.name} {_one_line(record.getMessage())}"
         return _with_traceback(self, record, f"{line} [{facts}]" if facts else line)
 

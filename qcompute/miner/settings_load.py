@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from dotenv import dotenv_values
 from pydantic import ValidationError
@@ -32,6 +32,8 @@ from qcompute.miner.settings_sources import (
     from_variables,
     parse,
 )
+
+_LEDGER_PATH: Final = ("ledger", "path")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +77,7 @@ def load(command: Command, environ: Mapping[str, str], directory: Path, problems
         raise ConfigError("\n".join(problems))
     return Loaded(
         _with_ledger_beside(settings),
-        origins,
+        {_LEDGER_PATH: Origin(Kin.DEFAULT, "(in the folder of neuron.name)"), **origins},
         _warnings(command),
         {k: v for k, v in dotenv.items() if k not in REFERENCE_VARIABLES and not k.startswith(ENVIRONMENT_PREFIX)},
     )
@@ -130,7 +132,9 @@ def _problem(details: ErrorDetails, origins: Mapping[SettingPath, Origin]) -> st
     if details["type"] == "missing" and origin is None:
         return _missing(".".join(path))
     source = f" (from {origin})" if origin else ""
-    return f"{'.'.join(path)}: {details['msg']}, not {shown(path, details['input'])}{source}"
+    # What a provider's table holds is not known here, so a value at the wrong place in it may be a key.
+    value = "" if path[0] == "providers" else f", not {shown(path, details['input'])}"
+    return f"{'.'.join(path)}: {details['msg']}{value}{source}"
 
 
 def _missing(name: str) -> str:
@@ -144,7 +148,7 @@ def _missing(name: str) -> str:
 
 def _with_ledger_beside(settings: Settings) -> Settings:
     """The ledger lies in the miner's own folder unless it was put elsewhere."""
-    if "path" in settings.ledger.model_fields_set:
+    if _LEDGER_PATH[-1] in settings.ledger.model_fields_set:
         return settings
     ledger = settings.ledger.model_copy(update={"path": settings.neuron.directory / LEDGER_FILE})
     return settings.model_copy(update={"ledger": ledger})

@@ -52,4 +52,5 @@ def _shown(value: object, *, secret: bool) -> str:
         return str(value).lower()
     if secret and not (isinstance(value, str) and value == ""):
         return MASK
-    return repr(without_url_secrets(value)) if isinstance(value, str) else without_url_secrets(str(value))
+    text = without_url_secrets(str(value))
+    return f'"{text}"' if isinstance(value, str) else text
