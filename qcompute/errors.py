@@ -18,6 +18,7 @@
     ├─ FetchError                   the host of a circuit
     │  ├─ FetchRefused                the URL or what it gave is not allowed  -> verdict refused
     │  └─ FetchFailed                 the host did not answer well      -> try again until the deadline
+    ├─ SandboxUnavailable           no child process could be started   -> try again later
     ├─ StoreError                   our database                        -> stop claiming, exit if it lasts
     │  └─ StaleRow                    the row is no longer in the state we took it in  -> drop this work
     ├─ ConfigError                  the operator's settings             -> refuse to start; say the exact fix
@@ -179,6 +180,12 @@ class FetchFailed(FetchError):
     """The host of the circuit did not answer well; try again until the deadline."""
 
     code = "fetch_failed"
+
+
+class SandboxUnavailable(QComputeError):
+    """No sandboxed process could be started; nothing is known about the circuit."""
+
+    code = "sandbox_unavailable"
 
 
 class StoreError(QComputeError):

@@ -1,0 +1,322 @@
+"""Child processes for everything that reads foreign OpenQASM: bounded in memory, CPU, time, files and replies.
+
+A parser that hangs with the GIL held, aborts, or eats all memory takes a child with it and nothing else. Children are
+started when first needed, used again, replaced after a crash and ended when idle.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import queue
+import selectors
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from qcompute.circuits.sandbox_child import LIFETIME_CPU_SECONDS
+from qcompute.errors import CannotRun, QComputeError, SandboxUnavailable
+
+START_SECONDS: Final = 60.0
+"""A cold start imports qiskit: about a second, much more on a machine under load."""
+
+CANCEL_LOOK_SECONDS: Final = 0.1
+_CHUNK: Final = 65536
+_ROOT: Final = str(Path(__file__).resolve().parents[2])
+_START: Final = f"import sys; sys.path.append({_ROOT!r}); from qcompute.circuits.sandbox_child import main; main()"
+
+
+class SandboxCancelled(QComputeError):
+    """The call was cancelled and its child ended."""
+
+    code = "sandbox_cancelled"
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxLimits:
+    """What one child may use. ``cpu_seconds`` and ``wall_seconds`` are per call, the others for its life."""
+
+    memory_bytes: int = 2 << 30
+    cpu_seconds: float = 20.0
+    wall_seconds: float = 30.0
+    max_reply_bytes: int = 8 << 20
+    open_files: int = 64
+
+
+class _Died(Exception):
+    """The child ended; ``code`` is its exit code, negative for a signal."""
+
+    def __init__(self, code: int) -> None:
+        self.code = code
+        super().__init__(f"exit code {code}")
+
+
+class _Child:
+    """One process and its two pipes."""
+
+    def __init__(self, entry: str, limits: SandboxLimits, folder: str) -> None:
+        facts = json.dumps({"memory_bytes": limits.memory_bytes, "open_files": limits.open_files})
+        self._limits = limits
+        self.idle_since = time.monotonic()
+        self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and our own words
+            [sys.executable, "-I", "-c", _START, entry, facts, str(os.getpid())],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=_environment(folder),
+            cwd=folder,
+            close_fds=True,
+            start_new_session=True,  # a Ctrl-C in the operator's terminal is for the daemon alone
+        )
+        if self._process.stdin is None or self._process.stdout is None:
+            raise SandboxUnavailable("the sandbox has no pipes")
+        self._to, self._from = self._process.stdin.fileno(), self._process.stdout.fileno()
+        os.set_blocking(self._to, False)
+        os.set_blocking(self._from, False)
+
+    def wait_until_ready(self) -> None:
+        """Raises `SandboxUnavailable` when the child does not come up."""
+        try:
+            self._exchange(b"", time.monotonic() + START_SECONDS, None)
+        except (_Died, TimeoutError, CannotRun):
+            self.kill()
+            raise SandboxUnavailable("a sandboxed process did not start; is qiskit installed?") from None
+
+    def ask(self, request: dict[str, Any], cpu: float, wall: float, cancel: threading.Event | None) -> dict[str, Any]:
+        """One exchange; raises `_Died`, TimeoutError, `SandboxCancelled` or, for too large a reply, `CannotRun`."""
+        line = json.dumps({"request": request, "cpu_seconds": cpu}).encode() + b"\n"
+        return self._exchange(line, time.monotonic() + wall, cancel)
+
+    def kill(self) -> None:
+        """End it, now; safe to call twice."""
+        with contextlib.suppress(ProcessLookupError):
+            self._process.kill()
+        self._process.wait()
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                with contextlib.suppress(OSError):
+                    pipe.close()
+
+    def _exchange(self, line: bytes, deadline: float, cancel: threading.Event | None) -> dict[str, Any]:
+        unsent, got = memoryview(line), bytearray()
+        with selectors.DefaultSelector() as ready:
+            ready.register(self._from, selectors.EVENT_READ)
+            if unsent:
+                ready.register(self._to, selectors.EVENT_WRITE)
+            while True:
+                for key, _ in ready.select(self._patience(deadline, cancel)):
+                    if key.fd == self._to:
+                        unsent = self._write(unsent)
+                        if not unsent:
+                            ready.unregister(self._to)
+                    elif self._read(got):
+                        return json.loads(got)
+
+    def _patience(self, deadline: float, cancel: threading.Event | None) -> float:
+        if cancel is not None and cancel.is_set():
+            raise SandboxCancelled
+        left = deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        return left if cancel is None else min(left, CANCEL_LOOK_SECONDS)
+
+    def _write(self, unsent: memoryview) -> memoryview:
+        try:
+            return unsent[os.write(self._to, unsent[:_CHUNK]) :]
+        except BlockingIOError:
+            return unsent
+        except BrokenPipeError:
+            raise _Died(self._process.wait()) from None
+
+    def _read(self, got: bytearray) -> bool:
+        """Whether ``got`` now holds a whole line."""
+        chunk = os.read(self._from, _CHUNK)
+        if not chunk:
+            raise _Died(self._process.wait())
+        got += chunk
+        if len(got) > self._limits.max_reply_bytes:
+            raise CannotRun("its result is too large", reason="sandbox_reply")
+        return got.endswith(b"\n")
+
+
+class SandboxPool:
+    """Up to ``size`` children that run ``entry`` (``"package.module:function"``, a dict in, a dict out).
+
+    Thread-safe; `call` blocks. ``name`` stands in error texts ("compile", "simulate").
+    """
+
+    def __init__(
+        self, entry: str, *, limits: SandboxLimits, size: int, idle_seconds: float = 120.0, name: str = "compile"
+    ) -> None:
+        self._entry = entry
+        self._limits = limits
+        self._idle_seconds = idle_seconds
+        self._name = name
+        self._free = threading.BoundedSemaphore(size)
+        self._lock = threading.Lock()
+        self._idle: list[_Child] = []
+        self._busy: set[_Child] = set()
+        self._closed = False
+        self._folder = tempfile.TemporaryDirectory(prefix="qcompute-sandbox-")
+        # A child is killed when the *thread* that started it ends (PR_SET_PDEATHSIG), so one thread starts them all.
+        self._orders: queue.SimpleQueue[queue.SimpleQueue[_Child | OSError] | None] = queue.SimpleQueue()
+        self._starter = threading.Thread(target=self._start_children, name=f"sandbox-{name}", daemon=True)
+        self._starter.start()
+        self._reaper: threading.Timer | None = None
+
+    def call(
+        self,
+        request: dict[str, Any],
+        *,
+        wall_seconds: float | None = None,
+        cpu_seconds: float | None = None,
+        cancel: threading.Event | None = None,
+    ) -> dict[str, Any]:
+        """Run the entry on ``request`` in a child and return its answer; waits for a free child first.
+
+        Raises:
+            CannotRun: the entry refused, or a limit was hit; the limit is named.
+            SandboxCancelled: ``cancel`` was set; the child is gone.
+            SandboxUnavailable: no child could be started; nothing is known about the request.
+        """
+        wall = self._limits.wall_seconds if wall_seconds is None else wall_seconds
+        cpu = self._limits.cpu_seconds if cpu_seconds is None else cpu_seconds
+        with self._free:
+            child = self._take()
+            try:
+                answer = child.ask(request, cpu, wall, cancel)
+            except _Died as death:
+                self._drop(child)
+                raise self._death(death.code, cpu) from None
+            except TimeoutError:
+                self._drop(child)
+                raise CannotRun(f"took more than {wall:g} s to {self._name}", reason="sandbox_timeout") from None
+            except BaseException:
+                self._drop(child)
+                raise
+            self._give_back(child, worn=answer.get("cpu_seconds", 0.0) > LIFETIME_CPU_SECONDS / 2)
+        return self._understood(answer)
+
+    def close(self) -> None:
+        """End all children, also those at work, whose calls then raise. Safe to call twice."""
+        with self._lock:
+            self._closed = True
+            children = [*self._idle, *self._busy]
+            self._idle.clear()
+            if self._reaper is not None:
+                self._reaper.cancel()
+        for child in children:
+            child.kill()
+        self._orders.put(None)
+        self._folder.cleanup()
+
+    @property
+    def children(self) -> int:
+        """How many child processes there are now."""
+        with self._lock:
+            return len(self._idle) + len(self._busy)
+
+    def _take(self) -> _Child:
+        with self._lock:
+            if self._closed:
+                raise SandboxUnavailable("the sandbox is closed")
+            child = self._idle.pop() if self._idle else None
+            if child is not None:
+                self._busy.add(child)
+                return child
+        answer: queue.SimpleQueue[_Child | OSError] = queue.SimpleQueue()
+        self._orders.put(answer)
+        started = answer.get()
+        if isinstance(started, OSError):
+            raise SandboxUnavailable(f"no process could be started: {started.strerror}")
+        with self._lock:
+            self._busy.add(started)
+        try:
+            started.wait_until_ready()
+        except SandboxUnavailable:
+            self._drop(started)
+            raise
+        return started
+
+    def _start_children(self) -> None:
+        while (answer := self._orders.get()) is not None:
+            try:
+                answer.put(_Child(self._entry, self._limits, self._folder.name))
+            except OSError as error:
+                answer.put(error)
+
+    def _give_back(self, child: _Child, *, worn: bool) -> None:
+        if worn:
+            self._drop(child)
+            return
+        child.idle_since = time.monotonic()
+        with self._lock:
+            self._busy.discard(child)
+            if self._closed:
+                return
+            self._idle.append(child)
+            if self._reaper is None:
+                self._arm_reaper(self._idle_seconds)
+
+    def _drop(self, child: _Child) -> None:
+        with self._lock:
+            self._busy.discard(child)
+        child.kill()
+
+    def _arm_reaper(self, seconds: float) -> None:
+        self._reaper = threading.Timer(seconds, self._reap)
+        self._reaper.daemon = True
+        self._reaper.start()
+
+    def _reap(self) -> None:
+        with self._lock:
+            self._reaper = None
+            if self._closed:
+                return
+            long_ago = time.monotonic() - self._idle_seconds
+            old = [child for child in self._idle if child.idle_since <= long_ago]
+            self._idle = [child for child in self._idle if child.idle_since > long_ago]
+            if self._idle:
+                next_at = min(child.idle_since for child in self._idle) + self._idle_seconds
+                self._arm_reaper(max(next_at - time.monotonic(), 0.05))
+        for child in old:
+            child.kill()
+
+    def _death(self, code: int, cpu_seconds: float) -> QComputeError:
+        if self._closed:
+            return SandboxUnavailable("the sandbox was closed")
+        if code == -signal.SIGXCPU:
+            return CannotRun(f"took more than {cpu_seconds:g} s of CPU time to {self._name}", reason="sandbox_cpu")
+        if code == -signal.SIGKILL:
+            return CannotRun(f"used too much memory or time to {self._name}", reason="sandbox_memory")
+        return CannotRun(f"made the process that had to {self._name} it crash", reason="sandbox_crash")
+
+    def _understood(self, answer: dict[str, Any]) -> dict[str, Any]:
+        refusal = answer.get("refusal")
+        if refusal is None:
+            return answer["reply"]
+        reason, message, line = refusal["reason"], refusal["message"], refusal["line"]
+        if reason == "sandbox_memory":
+            message = f"needs more than {self._limits.memory_bytes >> 20} MiB of memory to {self._name}"
+        elif reason == "sandbox_error":
+            message = f"could not be processed ({message})"
+        raise CannotRun(message, reason=reason, line=line)
+
+
+def _environment(folder: str) -> dict[str, str]:
+    """All that a child finds in its environment: nothing of ours."""
+    return {
+        "HOME": folder,
+        "LANG": "C.UTF-8",
+        "OMP_NUM_THREADS": "1",
+        "OPENBLAS_NUM_THREADS": "1",
+        "QISKIT_PARALLEL": "FALSE",
+        "RAYON_NUM_THREADS": "1",
+    }

@@ -1,0 +1,105 @@
+"""The child side of the sandbox: limits first, then one JSON line in, one JSON line out, for ever.
+
+Started by `qcompute.circuits.sandbox`; everything it is asked comes from strangers. It has no environment of its
+parent, no file descriptors but the two pipes, no right to write files, and dies with its parent.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib
+import json
+import os
+import resource
+import signal
+import sys
+from collections.abc import Callable
+from typing import IO, Any, Final
+
+_PR_SET_PDEATHSIG: Final = 1
+_PR_SET_NO_NEW_PRIVS: Final = 38
+_CLONE_NEWUSER: Final = 0x10000000
+_CLONE_NEWNET: Final = 0x40000000
+
+LIFETIME_CPU_SECONDS: Final = 3600
+"""The hard limit of a child's CPU time; the parent replaces it long before."""
+
+Handler = Callable[[dict[str, Any]], dict[str, Any]]
+
+
+def main() -> None:
+    """Run as ``… <entry> <limits as JSON> <pid of the parent>``."""
+    entry, limits, parent = sys.argv[1], json.loads(sys.argv[2]), int(sys.argv[3])
+    _die_with(parent)
+    requests = os.fdopen(os.dup(0), "rb")
+    replies = os.fdopen(os.dup(1), "wb")
+    _silence()
+    _limit(limits)
+    module, _, function = entry.partition(":")
+    handler: Handler = getattr(importlib.import_module(module), function)
+    _send(replies, {"ready": True})
+    for line in requests:
+        message = json.loads(line)
+        _allow_cpu(message["cpu_seconds"])
+        _send(replies, _handled(handler, message["request"]) | {"cpu_seconds": _used_cpu_seconds()})
+
+
+def _handled(handler: Handler, request: dict[str, Any]) -> dict[str, Any]:
+    from qcompute.errors import CannotRun  # noqa: PLC0415 - after the limits are set
+
+    try:
+        return {"reply": handler(request)}
+    except CannotRun as refusal:
+        return {"refusal": {"reason": refusal.reason, "message": refusal.message, "line": refusal.line}}
+    except MemoryError:
+        return {"refusal": {"reason": "sandbox_memory", "message": "", "line": None}}
+    except RecursionError:
+        return {"refusal": {"reason": "too_deep", "message": "the circuit is nested too deeply", "line": None}}
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # noqa: BLE001 - Rust panics are BaseExceptions; no text of theirs may leave
+        return {"refusal": {"reason": "sandbox_error", "message": type(error).__name__, "line": None}}
+
+
+def _die_with(parent: int) -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+    if os.getppid() != parent:
+        sys.exit(0)  # it died between our start and the line above
+    # No network, where the kernel lets us: a circuit has nothing to say to anybody.
+    if libc.unshare(_CLONE_NEWNET) != 0:
+        libc.unshare(_CLONE_NEWUSER | _CLONE_NEWNET)
+
+
+def _silence() -> None:
+    """Point the standard descriptors at nothing: what libraries print must not mix with replies."""
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for number in (0, 1, 2):
+        os.dup2(nothing, number)
+    os.close(nothing)
+
+
+def _limit(limits: dict[str, int]) -> None:
+    memory, files = limits["memory_bytes"], limits["open_files"]
+    resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_CPU, (LIFETIME_CPU_SECONDS, LIFETIME_CPU_SECONDS))
+
+
+def _allow_cpu(seconds: float) -> None:
+    """Let this call use so much more CPU time; above it the kernel ends the process, whatever holds the GIL."""
+    soft = min(int(_used_cpu_seconds() + seconds) + 1, LIFETIME_CPU_SECONDS)
+    resource.setrlimit(resource.RLIMIT_CPU, (soft, LIFETIME_CPU_SECONDS))
+
+
+def _used_cpu_seconds() -> float:
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_utime + used.ru_stime
+
+
+def _send(replies: IO[bytes], message: dict[str, Any]) -> None:
+    replies.write(json.dumps(message, separators=(",", ":")).encode() + b"\n")
+    replies.flush()
