@@ -13,7 +13,9 @@ import os
 import resource
 import signal
 import sys
+import tempfile
 from collections.abc import Callable
+from pathlib import Path
 from typing import IO, Any, Final
 
 _PR_SET_PDEATHSIG: Final = 1
@@ -35,6 +37,7 @@ def main() -> None:
     replies = os.fdopen(os.dup(1), "wb")
     _silence()
     _limit(limits)
+    tempfile.tempdir = str(Path.cwd())  # libraries look for one by writing a file, which the limits forbid
     module, _, function = entry.partition(":")
     handler: Handler = getattr(importlib.import_module(module), function)
     _send(replies, {"ready": True})

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar, Final
 
 from qcompute.circuits.program import CompiledCircuit, JobOptions
-from qcompute.errors import CannotRun, Refused, VendorError
+from qcompute.errors import CannotRun, Refused, SandboxUnavailable, VendorError
 from qcompute.miner.account import Account
 from qcompute.miner.circuit_cache import CircuitCache
 from qcompute.miner.job import Job, State, Verdict
@@ -59,7 +59,7 @@ class RouterStage(Stage):
             await self._end(job, Verdict.REFUSED, refusal.reason, refusal.message)
         except Refused as refusal:
             await self._end(job, Verdict.REFUSED, refusal.code, refusal.message)
-        except VendorError as error:
+        except (VendorError, SandboxUnavailable) as error:
             await self.road.again(job, code=error.code, message=error.message, first_seconds=2.0, longest_seconds=120.0)
         else:
             await self.road.save(

@@ -13,7 +13,16 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any, ClassVar, Final, assert_never
 
-from qcompute.errors import AuthFailed, CannotRun, QuotaSpent, Refused, StoreError, Unavailable, VendorError
+from qcompute.errors import (
+    AuthFailed,
+    CannotRun,
+    QuotaSpent,
+    Refused,
+    SandboxUnavailable,
+    StoreError,
+    Unavailable,
+    VendorError,
+)
 from qcompute.miner.account import Account
 from qcompute.miner.circuit_cache import CircuitCache
 from qcompute.miner.job import Job, State, Verdict
@@ -78,6 +87,9 @@ class SubmitStage(Stage):
             prepared = await prepare_again(self._account, self._circuits, job)
         except CannotRun as refusal:
             await self.road.end_without_result(job, Verdict.REFUSED, code=refusal.reason, message=refusal.message)
+            return
+        except SandboxUnavailable as error:
+            await self.road.again(job, code=error.code, message=error.message, first_seconds=2.0, longest_seconds=120.0)
             return
         now = self.road.clock()
         marked = await self.road.ledger.save(

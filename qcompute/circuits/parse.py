@@ -1,0 +1,179 @@
+"""The sandbox's side of compiling: text to QuantumCircuit to facts. qiskit is imported here and nowhere in the daemon.
+
+Facts used: ``qasm2.loads`` opens absolute paths unless ``include_path=()`` is given, and the screen has refused every
+include but the standard one before this is reached. qiskit's Rust panics are BaseExceptions; the child's loop turns
+them into refusals.
+"""
+
+# qiskit ships no types
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+
+from __future__ import annotations
+
+import hashlib
+import re
+from typing import TYPE_CHECKING, Any, Final
+
+from qcompute.circuits.cost import check_cost, read_tree
+from qcompute.circuits.program import CompiledCircuit, Language, Register
+from qcompute.circuits.screen import screen
+from qcompute.circuits.settings import CircuitSettings
+from qcompute.circuits.unroll import unrolled
+from qcompute.errors import CannotRun
+
+if TYPE_CHECKING:
+    from qiskit import QuantumCircuit
+
+_WHERE: Final = re.compile(r"(?:<input>:|L)?(\d+)[,:]C?\d+:\s*(.*)", re.DOTALL)
+_MAX_REASON: Final = 200
+_IDLE_OPERATIONS: Final = frozenset({"barrier", "measure"})
+
+
+def handle(request: dict[str, Any]) -> dict[str, Any]:
+    """Sandbox entry: ``{"source", "settings"}`` in, the fields of a `CompiledCircuit` but ``source`` out."""
+    settings = CircuitSettings.model_validate(request["settings"])
+    return describe(request["source"], settings).model_dump(mode="json", exclude={"source"})
+
+
+def describe(source: str, settings: CircuitSettings) -> CompiledCircuit:
+    """Screen, estimate, parse, measure.
+
+    Raises:
+        CannotRun: it does not parse, is too large, measures nothing, or has free parameters.
+    """
+    language = screen(source, settings)
+    check_cost(source, language, settings)
+    circuit = load(source, language)
+    _check_runnable(circuit, settings)
+    walk = _Walk()
+    walk.through(circuit, list(range(circuit.num_qubits)), list(range(circuit.num_clbits)))
+    return CompiledCircuit(
+        source=source,
+        language=language,
+        sha256=hashlib.sha256(source.encode()).hexdigest(),
+        num_qubits=circuit.num_qubits,
+        num_clbits=circuit.num_clbits,
+        registers=_registers(circuit),
+        measured=tuple(sorted(walk.measured.items())),
+        gate_counts={str(name): int(count) for name, count in circuit.count_ops().items()},
+        depth=int(circuit.depth()),
+        num_ops=len(circuit.data),
+        has_mid_circuit_measurement=walk.mid_circuit,
+        has_control_flow=walk.control_flow,
+    )
+
+
+def load_program(source: str) -> QuantumCircuit:
+    """The circuit of a text that was described before; used where it is simulated.
+
+    Raises:
+        CannotRun: it does not parse.
+    """
+    return load(source, screen(source))
+
+
+def load(source: str, language: Language) -> QuantumCircuit:
+    """Parse.
+
+    Raises:
+        CannotRun: with the line where there is one.
+    """
+    match language:
+        case Language.OPENQASM_2:
+            return _load_2(source)
+        case Language.OPENQASM_3:
+            return _load_3(source)
+
+
+def _load_2(source: str) -> QuantumCircuit:
+    from qiskit import qasm2  # noqa: PLC0415 - only in the sandbox
+
+    try:
+        return qasm2.loads(
+            source,
+            include_path=(),
+            custom_instructions=qasm2.LEGACY_CUSTOM_INSTRUCTIONS,
+            custom_classical=qasm2.LEGACY_CUSTOM_CLASSICAL,
+            strict=False,
+        )
+    except qasm2.QASM2ParseError as error:
+        raise _unparsed(error, "OpenQASM 2") from None
+
+
+def _load_3(source: str) -> QuantumCircuit:
+    import qiskit_qasm3_import  # noqa: PLC0415 - only in the sandbox
+
+    program = unrolled(read_tree(source))
+    try:
+        return qiskit_qasm3_import.convert(program)
+    except qiskit_qasm3_import.ConversionError as error:
+        raise _unparsed(error, "OpenQASM 3") from None
+    except (TypeError, ValueError, KeyError, IndexError, AttributeError, NotImplementedError):
+        # The importer meets what it does not know in many ways; none of them says more than this.
+        message = "it uses a part of OpenQASM 3 that is not supported here"
+        raise CannotRun(message, reason="unsupported") from None
+
+
+def _unparsed(error: Exception, language: str) -> CannotRun:
+    """The parser's complaint, first line only: with includes refused it can quote nothing but the program itself."""
+    text = str(error).strip().strip('"')
+    where = _WHERE.match(text)
+    line = int(where.group(1)) if where else None
+    reason = (where.group(2) if where else text).splitlines()[:1]
+    short = re.sub(r"[^\x20-\x7e]", "?", reason[0] if reason else "")[:_MAX_REASON].strip().strip('"')
+    place = f"line {line}: " if line else ""
+    return CannotRun(f"{place}not valid {language}: {short or 'syntax error'}", reason="parse_error", line=line)
+
+
+def _check_runnable(circuit: QuantumCircuit, settings: CircuitSettings) -> None:
+    if circuit.num_qubits == 0:
+        raise CannotRun("the circuit has no qubits", reason="empty")
+    if circuit.num_qubits > settings.max_qubits:
+        raise CannotRun(f"the circuit has more than {settings.max_qubits} qubits", reason="too_wide")
+    if circuit.parameters:
+        raise CannotRun("the circuit has parameters without a value", reason="unbound_parameters")
+    if circuit.num_clbits == 0 or "measure" not in _all_names(circuit):
+        raise CannotRun("nothing is measured: the circuit has no measurement", reason="no_measurement")
+
+
+def _all_names(circuit: QuantumCircuit) -> set[str]:
+    names = {str(name) for name in circuit.count_ops()}
+    for instruction in circuit.data:
+        for block in getattr(instruction.operation, "blocks", ()):
+            names |= _all_names(block)
+    return names
+
+
+def _registers(circuit: QuantumCircuit) -> tuple[Register, ...]:
+    """Classical registers in declared order; bits outside any register stand as registers of one bit each."""
+    registers = [Register(name=register.name, size=register.size) for register in circuit.cregs]
+    covered = sum(register.size for register in registers)
+    loose = [Register(name=f"bit{index}", size=1) for index in range(covered, circuit.num_clbits)]
+    return tuple(registers + loose)
+
+
+class _Walk:
+    """Follows a circuit in order, into its branches, and remembers which qubit each classical bit was read from."""
+
+    def __init__(self) -> None:
+        self.measured: dict[int, int] = {}
+        self.mid_circuit = False
+        self.control_flow = False
+        self._read: set[int] = set()
+
+    def through(self, circuit: QuantumCircuit, qubits: list[int], clbits: list[int]) -> None:
+        """``qubits[k]`` and ``clbits[k]`` are the outermost circuit's numbers of this circuit's k-th bits."""
+        qubit_of = {bit: qubits[index] for index, bit in enumerate(circuit.qubits)}
+        clbit_of = {bit: clbits[index] for index, bit in enumerate(circuit.clbits)}
+        for instruction in circuit.data:
+            on = [qubit_of[bit] for bit in instruction.qubits]
+            into = [clbit_of[bit] for bit in instruction.clbits]
+            name = instruction.operation.name
+            if name != "barrier" and self._read.intersection(on):
+                self.mid_circuit = True
+            for block in getattr(instruction.operation, "blocks", ()):
+                self.control_flow = True
+                self.through(block, on, into)
+            if name == "measure":
+                self.measured[into[0]] = on[0]
+                self._read.add(on[0])

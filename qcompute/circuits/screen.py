@@ -1,0 +1,109 @@
+"""The lexical screen: what no honest circuit needs is refused before any parser sees the text.
+
+Linear in the length of the text and free of recursion, so it may run in the daemon itself. It is not a parser: what
+passes here is still parsed in a sandbox.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from qcompute.circuits.program import Language
+from qcompute.circuits.settings import CircuitSettings
+from qcompute.errors import CannotRun
+
+_COMMENTS: Final = re.compile(r'"[^"\n]*"|\'[^\'\n]*\'|//[^\n]*|/\*.*?\*/', re.DOTALL)
+_NOT_NEWLINE: Final = re.compile(r"[^\n]+")
+_CONTROL: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+_HEADER: Final = re.compile(r"\s*OPENQASM\s+(\d{1,3})(?:\.(\d{1,3}))?\s*;")
+_INCLUDE: Final = re.compile(r"\binclude\b\s*(\"[^\"\n]*\"|'[^'\n]*')?")
+_BRACKETS: Final = re.compile(r"[()\[\]{}]")
+
+_FORBIDDEN: Final = (
+    (re.compile(r"\b(?:defcalgrammar|defcal|cal|extern|def|while|opaque|delay|duration|stretch|box)\b"), "word"),
+    (re.compile(r"^[ \t]*(?:#\s*)?pragma\b|#", re.MULTILINE), "pragma"),
+    (re.compile(r"^[ \t]*@", re.MULTILINE), "annotation"),
+    (re.compile(r"\*\*"), "power"),
+    (re.compile(r"\^"), "power"),
+    (re.compile(r"/\*"), "unterminated comment"),
+    (re.compile(r"[0-9]{19,}"), "number of more than 18 digits"),
+    (re.compile(r"[0-9](?:\.[0-9]*)?[eE][+-]?[0-9]{4,}"), "exponent of more than 3 digits"),
+    (re.compile(r"\w{257,}"), "name of more than 256 characters"),
+    (re.compile(r"(?:[-+!~]\s*){33,}"), "chain of more than 32 signs"),
+    (re.compile(r"(?:\bif\b[^;{}]*){33,}"), "chain of more than 32 ifs"),
+)
+
+_INCLUDES: Final = {Language.OPENQASM_2: "qelib1.inc", Language.OPENQASM_3: "stdgates.inc"}
+
+
+def screen(source: str, settings: CircuitSettings | None = None) -> Language:
+    """The language of a text that may be handed to the sandbox.
+
+    Raises:
+        CannotRun: with the line and the reason; the text itself is never quoted beyond a single keyword.
+    """
+    limits = settings or CircuitSettings()
+    size = len(source.encode("utf-8", "surrogatepass"))
+    if size > limits.max_source_bytes:
+        raise CannotRun(f"the circuit has {size} bytes, the limit is {limits.max_source_bytes}", reason="too_large")
+    if (control := _CONTROL.search(source)) is not None:
+        raise _refused(source, control.start(), "a control character", "not_text")
+    code = without_comments(source)
+    language = _language(code)
+    _check_includes(code, language)
+    for pattern, what in _FORBIDDEN:
+        if (match := pattern.search(code)) is not None:
+            found = f"`{match.group().strip()}`" if what == "word" else f"a {what}"
+            raise _refused(code, match.start(), f"{found} is not allowed here", "not_allowed")
+    _check_nesting(code, limits.max_nesting)
+    return language
+
+
+def without_comments(source: str) -> str:
+    """The text with every comment replaced by as many blanks and line breaks, so that lines keep their numbers."""
+
+    def blank(match: re.Match[str]) -> str:
+        text = match.group()
+        return text if text[0] in "\"'" else _NOT_NEWLINE.sub(" ", text)
+
+    return _COMMENTS.sub(blank, source)
+
+
+def _language(code: str) -> Language:
+    header = _HEADER.match(code)
+    if header is None:
+        raise CannotRun(
+            "line 1: a program must begin with `OPENQASM 2.0;` or `OPENQASM 3.0;`", reason="no_header", line=1
+        )
+    match header.group(1):
+        case "2":
+            return Language.OPENQASM_2
+        case "3":
+            return Language.OPENQASM_3
+        case other:
+            raise CannotRun(f"line 1: OpenQASM {other} is not a version known here", reason="no_header", line=1)
+
+
+def _check_includes(code: str, language: Language) -> None:
+    allowed = _INCLUDES[language]
+    for include in _INCLUDE.finditer(code):
+        name = (include.group(1) or "")[1:-1]
+        if name != allowed:
+            raise _refused(code, include.start(), f'only `include "{allowed}"` is allowed', "include")
+
+
+def _check_nesting(code: str, most: int) -> None:
+    depth = 0
+    for bracket in _BRACKETS.finditer(code):
+        if bracket.group() in "([{":
+            depth += 1
+            if depth > most:
+                raise _refused(code, bracket.start(), f"brackets nested more than {most} deep", "too_deep")
+        else:
+            depth -= 1
+
+
+def _refused(text: str, position: int, what: str, reason: str) -> CannotRun:
+    line = text.count("\n", 0, position) + 1
+    return CannotRun(f"line {line}: {what}", reason=reason, line=line)

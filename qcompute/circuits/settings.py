@@ -1,0 +1,57 @@
+"""How large a circuit may be, how long it may take, and where it may come from."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class CircuitSettings(BaseModel):
+    """Limits on one circuit, before any device's own."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    max_source_bytes: int = Field(default=1 << 20, ge=1024)
+    """Size of the program's text; 1 MiB is about 50,000 gates."""
+
+    max_qubits: int = Field(default=4096, ge=1)
+    """Qubits declared, before a device is chosen; stabilizer and MPS simulators go furthest."""
+
+    max_clbits: int = Field(default=4096, ge=1)
+    """Classical bits declared: the length of every key of the counts."""
+
+    max_ops: int = Field(default=2_000_000, ge=1)
+    """Operations after loops, gate definitions and broadcasts are expanded, estimated without expanding them."""
+
+    max_nesting: int = Field(default=48, ge=4)
+    """Brackets within brackets; parsers recurse on them."""
+
+    compile_wall_seconds: float = Field(default=60, gt=0)
+    """The longest parsing may take; 50,000 gates of OpenQASM 3 need about 15 s on a slow core."""
+
+    compile_cpu_seconds: float = Field(default=45, gt=0)
+    """CPU time for the same; holds even when the parser cannot be interrupted."""
+
+    compile_memory_bytes: int = Field(default=2 << 30, ge=512 << 20)
+    """Address space of the parsing process; qiskit alone takes 1 GB of it (200 MB resident)."""
+
+
+class DownloadSettings(BaseModel):
+    """Where circuits may be downloaded from, and how patiently."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    allowed_hosts: tuple[str, ...] = ()
+    """``host`` or ``host:port`` for which plain http and private addresses are allowed. Empty: https and public
+    addresses only, so that no validator can make this machine call its own network."""
+
+    total_seconds: float = Field(default=60, gt=0)
+    """The longest one try may take, redirects and all; this also ends downloads that drip."""
+
+    connect_seconds: float = Field(default=10, gt=0)
+    """The longest a connection may take to be made."""
+
+    idle_seconds: float = Field(default=20, gt=0)
+    """The longest silence within a download."""
+
+    max_redirects: int = Field(default=3, ge=0, le=10)
+    """Redirects followed; each target is checked like the first address."""
