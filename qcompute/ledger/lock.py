@@ -29,15 +29,16 @@ class LedgerLock:
         with _held_guard:
             if self._path in _held:
                 raise _taken(path, str(os.getpid()))
-            self._descriptor = _lock(path)
+            self._descriptor: int | None = _lock(path)
             _held.add(self._path)
 
     def release(self) -> None:
         """Let another daemon open the ledger; the second call does nothing."""
         with _held_guard:
-            if self._path in _held:
-                _held.remove(self._path)
+            if self._descriptor is not None:
                 os.close(self._descriptor)
+                self._descriptor = None
+                _held.remove(self._path)
 
 
 def _lock(path: Path) -> int:
