@@ -1,0 +1,187 @@
+"""Finds adapters without importing any of them: ``PROVIDER=<key>``.
+
+Three places: the files of this folder (file name = key), packages that announce themselves in the entry-point group
+``qcompute.providers``, and `register`. A key may also be a path, ``my_package.my_module:MyAdapter``, so that one file
+on the operator's ``PYTHONPATH`` is enough. Only the adapter that is asked for is imported. Two providers of one name:
+neither is used and both are named, so that a stray package can never take over a vendor's name and with it its key.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import importlib.util
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Final
+
+from pydantic import BaseModel, ValidationError
+
+from qcompute.errors import ConfigError
+from qcompute.miner.providers.base import ProviderAdapter, as_adapter
+from qcompute.units import ProviderKey
+
+GROUP: Final = "qcompute.providers"
+_NOT_PROVIDERS: Final = frozenset({"base", "registry"})
+
+Factory = Callable[[], object]
+
+_registered: dict[str, Factory] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderInfo:
+    """One provider: where it comes from, and why it cannot run here (None when it can)."""
+
+    key: ProviderKey
+    origin: str
+    extra: str | None
+    problem: str | None
+
+
+def register(key: str, factory: Factory) -> None:
+    """Make ``PROVIDER=<key>`` call ``factory`` (no arguments) for its adapter.
+
+    Raises:
+        ConfigError: the key is taken.
+    """
+    if key in _registered or key in _folder() or key in _announced():
+        raise ConfigError(f"a provider named {key!r} exists already")
+    _registered[key] = factory
+
+
+def keys() -> list[ProviderKey]:
+    """All keys, sorted, without importing anything."""
+    return sorted(ProviderKey(key) for key in {*_folder(), *_announced(), *_registered})
+
+
+def available() -> list[ProviderInfo]:
+    """Every provider with the reason it cannot run here. Imports adapters, never a vendor's SDK."""
+    return [_info(key) for key in keys()]
+
+
+def open_adapter(key: str, config: Mapping[str, Any] | None = None) -> ProviderAdapter:
+    """The adapter ``PROVIDER=<key>`` names, configured; only this one is imported.
+
+    ``config`` is the ``[providers.<key>]`` table. Call it on the main thread: some SDKs must be imported there.
+
+    Raises:
+        ConfigError: no such provider, something is not installed, its own import is broken, or its settings are wrong.
+    """
+    table = dict(config or {})
+    if ":" in key:
+        return _made(key, _from_path(key), table)
+    _refuse_twins(key)
+    if key in _registered:
+        return _made(key, _registered[key], table)
+    if (announced := _announced().get(key)) is not None:
+        return _made(key, _loaded(key, announced), table)
+    if key in _folder():
+        adapter_class = _adapter_class(key, _imported(key))
+        _check_requirements(key, adapter_class)
+        return _made(key, adapter_class, table)
+    near = difflib.get_close_matches(key, keys(), n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    raise ConfigError(f"PROVIDER={key!r} is not a provider{hint} Known: {', '.join(keys())}")
+
+
+def _folder() -> dict[str, Path]:
+    files = Path(__file__).parent.glob("[!_]*.py")
+    return {file.stem: file for file in files if file.stem not in _NOT_PROVIDERS}
+
+
+def _announced() -> dict[str, EntryPoint]:
+    return {entry.name: entry for entry in entry_points(group=GROUP)}
+
+
+def _refuse_twins(key: str) -> None:
+    origins = [entry.value for entry in entry_points(group=GROUP) if entry.name == key]
+    origins += ["this package's own"] if key in _folder() else []
+    origins += ["registered in this process"] if key in _registered else []
+    if len(origins) > 1:
+        raise ConfigError(f"{len(origins)} providers are named {key!r} ({', '.join(origins)}); none is used")
+
+
+def _imported(key: str) -> ModuleType:
+    name = f"{__package__}.{key}"
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise ConfigError(f"provider {key!r} is broken: its module cannot be imported ({error})") from error
+
+
+def _loaded(key: str, entry: EntryPoint) -> Callable[..., object]:
+    try:
+        return entry.load()
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(f"provider {key!r} of {entry.value} cannot be imported: {error}") from error
+
+
+def _from_path(path: str) -> Callable[..., object]:
+    module_name, _, attribute = path.partition(":")
+    try:
+        return getattr(importlib.import_module(module_name), attribute)
+    except ImportError as error:
+        raise ConfigError(f"PROVIDER={path!r}: {module_name} cannot be imported: {error}") from error
+    except AttributeError:
+        raise ConfigError(f"PROVIDER={path!r}: {module_name} has no {attribute}") from None
+
+
+def _adapter_class(key: str, module: ModuleType) -> type[ProviderAdapter]:
+    found = [
+        item
+        for item in vars(module).values()
+        if inspect.isclass(item)
+        and issubclass(item, ProviderAdapter)
+        and item is not ProviderAdapter
+        and item.__module__ == module.__name__
+    ]
+    if len(found) != 1:
+        raise ConfigError(f"provider {key!r} must define exactly one ProviderAdapter, it defines {len(found)}")
+    return found[0]
+
+
+def _missing(adapter_class: type[ProviderAdapter]) -> list[str]:
+    return [name for name in adapter_class.requires if importlib.util.find_spec(name) is None]
+
+
+def _check_requirements(key: str, adapter_class: type[ProviderAdapter]) -> None:
+    if missing := _missing(adapter_class):
+        install = f"pip install 'qcompute[{adapter_class.extra}]'"
+        raise ConfigError(f"provider {key!r} needs {', '.join(missing)}, which is not installed: `{install}`")
+
+
+def _made(key: str, factory: Callable[..., object], table: dict[str, Any]) -> ProviderAdapter:
+    model: type[BaseModel] | None = getattr(factory, "Config", None)
+    if model is None:
+        if table:
+            raise ConfigError(f"provider {key!r} has no settings, but [providers.{key}] has {', '.join(table)}")
+        return as_adapter(factory())
+    try:
+        config = model.model_validate(table)
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        near = difflib.get_close_matches(where, list(model.model_fields), n=1)
+        hint = f"; did you mean {near[0]}?" if near and near[0] != where else ""
+        raise ConfigError(f"providers.{key}.{where}: {first['msg']}{hint}") from None
+    return as_adapter(factory(config))
+
+
+def _info(key: ProviderKey) -> ProviderInfo:
+    if key in _registered:
+        return ProviderInfo(key, "registered", None, None)
+    if key not in _folder():
+        return ProviderInfo(key, _announced()[key].value, None, None)
+    try:
+        adapter_class = _adapter_class(key, _imported(key))
+        _refuse_twins(key)
+    except ConfigError as error:
+        return ProviderInfo(key, "built in", None, error.message)
+    missing = _missing(adapter_class)
+    problem = f"not installed: {', '.join(missing)}; pip install 'qcompute[{adapter_class.extra}]'" if missing else None
+    return ProviderInfo(key, "built in", adapter_class.extra, problem)
