@@ -48,7 +48,7 @@ module.exports = {
       out_file: "logs/miner.out.log",
       error_file: "logs/miner.err.log",
     },
-    // A second miner on the same machine: a hotkey, two ports and a name of its own.
+    // A second miner on the same machine: a hotkey, two ports, a name and, with aer, a spool of its own.
     // {
     //   ...common,
     //   name: "qcompute-miner-2",
@@ -60,6 +60,7 @@ module.exports = {
     //     "--axon.port", "8191",
     //     "--operator.port", "8192",
     //     "--neuron.name", "second",
+    //     "--providers.aer.spool", "~/.qcompute/second/aer",
     //     "--logging.info",
     //   ],
     //   out_file: "logs/miner-2.out.log",

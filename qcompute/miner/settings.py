@@ -87,9 +87,9 @@ class Settings(BaseModel):
     netuid: int = Field(default=48, ge=0, le=65535)
     """The subnet: 48 is quantum compute on finney."""
 
-    provider: ProviderKey = Field(default=ProviderKey("aer"), pattern=r"^[a-z][a-z0-9_-]*$")
-    """Which adapter runs the jobs: a file name in ``qcompute/miner/providers`` or an installed entry point. The
-    default simulates on this machine, which costs nothing and needs no account."""
+    provider: ProviderKey = Field(default=ProviderKey("aer"), pattern=r"^[A-Za-z_][A-Za-z0-9_.:-]*$")
+    """Which adapter runs the jobs: a file name in ``qcompute/miner/providers``, the name of an installed entry point,
+    or ``package.module:Class``. The default simulates on this machine, which costs nothing and needs no account."""
 
     providers: dict[str, dict[str, Any]] = Field(default_factory=dict[str, dict[str, Any]])
     """One table for each adapter, checked by the adapter itself, and only when it is the chosen one."""

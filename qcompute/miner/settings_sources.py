@@ -193,23 +193,21 @@ def _parse_text(setting: Setting, text: str) -> object:
         case Kind.SWITCH:
             return switch(text)
         case Kind.LIST if text.lstrip().startswith("["):
-            return _toml_value(text, strict=True)
+            return _toml_value(text)
         case Kind.LIST:
             return [item.strip() for item in text.split(",") if item.strip()]
-        case Kind.TABLE:
-            return _toml_value(text, strict=False)
-        case Kind.SCALAR:
+        case Kind.TABLE if text.lstrip().startswith(("[", "{")):
+            return _toml_value(text)
+        case Kind.TABLE | Kind.SCALAR:
+            # A table's values stay text too: only the adapter knows whether 007 is a number or a project's name.
             return text
 
 
-def _toml_value(text: str, *, strict: bool) -> object:
-    """``3``, ``true``, ``[1, 2]`` and ``"quoted"`` as TOML reads them; other text is itself unless ``strict``."""
+def _toml_value(text: str) -> object:
     try:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
-        if strict:
-            raise ValueError("not a TOML array") from None
-        return text
+        raise ValueError("not a TOML array or inline table") from None
 
 
 def nearest(name: str, known: Sequence[str]) -> str:

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from itertools import groupby
 from pathlib import Path
 from typing import Final
 
+from pydantic import BaseModel
+
 from qcompute import errors
 from qcompute.errors import QComputeError
+from qcompute.miner.providers import registry
+from qcompute.miner.providers.base import ProviderAdapter
 from qcompute.miner.settings import REFERENCE_VARIABLES, Settings
 from qcompute.miner.settings_cli import default_text
-from qcompute.miner.settings_fields import Setting, section_model
+from qcompute.miner.settings_fields import Setting, section_model, settings_of
 from qcompute.miner.settings_flags import IGNORED_FLAGS
 from qcompute.miner.settings_load import catalogue
+from qcompute.units import ProviderKey
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 REFERENCE: Final = ROOT / "docs" / "reference"
@@ -100,6 +106,7 @@ def settings_page() -> str:
     parts += [f"| `{variable}` | `{name}` |\n" for variable, name in REFERENCE_VARIABLES.items()]
     for section, settings in groupby(catalogue().settings, key=_section_of):
         parts.append(_section(section, list(settings)))
+    parts += [_provider(key) for key in providers()]
     parts.append(_SETTINGS_IGNORED)
     parts.append(
         "\n" + " ".join(f"`{flag}`" for flag in sorted(IGNORED_FLAGS)) + " and everything else under `--wandb.`\n"
@@ -112,13 +119,34 @@ def _section_of(setting: Setting) -> str:
 
 
 def _section(name: str, settings: list[Setting]) -> str:
-    lines = [f"\n## {f'`[{name}]`' if name else 'Outside any table'}\n"]
-    if name:
-        model = section_model(Settings.model_fields[name].annotation)
+    model = section_model(Settings.model_fields[name].annotation) if name else None
+    return _table(f"`[{name}]`" if name else "Outside any table", model, settings)
+
+
+def _table(title: str, model: type[BaseModel] | None, settings: list[Setting]) -> str:
+    lines = [f"\n## {title}\n"]
+    if model is not None:
         lines.append(f"{' '.join((model.__doc__ or '').split())}\n")
     lines += ["| setting | type | default | meaning |", "|---|---|---|---|"]
     lines += [_row(setting) for setting in settings]
     return "\n".join(lines) + "\n"
+
+
+def providers() -> list[ProviderKey]:
+    """The providers that come with the package."""
+    known = registry.keys()
+    return [key for key in known if (Path(registry.__file__).parent / f"{key}.py").is_file()]
+
+
+def _provider(key: ProviderKey) -> str:
+    """The table of one provider's own settings; empty when it has none."""
+    module = importlib.import_module(f"{registry.__package__}.{key}")
+    for item in vars(module).values():
+        if inspect.isclass(item) and issubclass(item, ProviderAdapter) and item.__module__ == module.__name__:
+            if item.Config is None:
+                return ""
+            return _table(f"`[providers.{key}]`", item.Config, list(settings_of(item.Config, ("providers", key))))
+    return ""
 
 
 def _row(setting: Setting) -> str:

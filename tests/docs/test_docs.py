@@ -11,12 +11,15 @@ import pytest
 
 from qcompute import errors
 from qcompute.errors import QComputeError
+from qcompute.miner.limits import MinerSettings
 from qcompute.miner.settings_load import catalogue, load_from
 from qcompute.miner.settings_sources import CONFIG_VARIABLE, Catalogue
-from tests.docs.pages import PAGES, ROOT
+from tests.docs.pages import PAGES, ROOT, providers
 
 DOCUMENTS = sorted([*(ROOT / "docs").rglob("*.md"), *ROOT.glob("*.md")])
 NAMES = [str(file.relative_to(ROOT)) for file in DOCUMENTS]
+
+PM2 = ROOT / "ecosystem.config.js"
 
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 CODE = re.compile(r"```.*?```|`[^`\n]*`", re.DOTALL)
@@ -55,7 +58,7 @@ def test_every_make_target_named_exists(file: Path) -> None:
             assert target in targets, f"make {target}"
 
 
-@documents
+@pytest.mark.parametrize("file", [*DOCUMENTS, PM2], ids=[*NAMES, PM2.name])
 def test_every_flag_and_variable_named_exists(file: Path) -> None:
     known = catalogue()
     text = file.read_text()
@@ -85,6 +88,17 @@ def test_toml_examples_are_valid_settings(file: Path, tmp_path: Path) -> None:
         config.write_text(example)
         environ = {"JOB_SERVER_URL": "https://j.example", "TENSORAUTH_URL": "https://t.example"}
         load_from(["--config", str(config)], environ, tmp_path)
+
+
+def test_pm2_waits_longer_than_the_daemon_takes_to_stop() -> None:
+    found = re.search(r"kill_timeout: (\d+)", PM2.read_text())
+    assert found
+    assert int(found[1]) >= (MinerSettings().shutdown_seconds + 10) * 1000
+
+
+def test_the_readme_lists_every_provider() -> None:
+    table = (ROOT / "README.md").read_text().split("## Providers")[1].split("\n## ")[0]
+    assert re.findall(r"^\| `([a-z0-9_]+)` \|", table, re.MULTILINE) == providers()
 
 
 def test_every_error_is_in_the_tree_of_its_docstring() -> None:

@@ -180,9 +180,21 @@ def test_provider_tables_are_merged_value_by_value(folder: Path) -> None:
         QCOMPUTE_PROVIDERS__AER__MEMORY_MB="512",
         PROVIDER="aer",
     )
-    expected = {"method": "stabilizer", "shots": [1, 2], "noise": {"x": 1}, "memory_mb": 512}
+    expected = {"method": "stabilizer", "shots": [1, 2], "noise": {"x": 1}, "memory_mb": "512"}
     assert loaded.settings.provider_table == expected
     assert str(loaded.origins["providers", "aer", "shots"]) == f"file {config}"
+
+
+def test_a_provider_s_list_may_be_given_as_toml(folder: Path) -> None:
+    loaded = load(folder, "--providers.aer.devices", '["a", "b"]', "--providers.aer.project=007")
+    assert loaded.settings.provider_table == {"devices": ["a", "b"], "project": "007"}
+    (line,) = problems(folder, "--providers.aer.devices", "[a")
+    assert line.startswith("providers.aer.devices: not a TOML array")
+
+
+@pytest.mark.parametrize("key", ["mock", "my_vendor", "my_package.my_module:MyAdapter"])
+def test_a_provider_is_a_key_or_a_path(folder: Path, key: str) -> None:
+    assert load(folder, PROVIDER=key).settings.provider == key
 
 
 def test_the_settings_file_may_be_named_in_the_environment(folder: Path) -> None:
