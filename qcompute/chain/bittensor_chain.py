@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from typing_extensions import override
 
@@ -27,6 +27,9 @@ with hidden_arguments():
 _log = logging.getLogger(__name__)
 
 T = TypeVar("T")
+
+RAO: Final = 1_000_000_000
+"""The chain's smallest unit in one alpha."""
 
 
 class BittensorChain(Chain):
@@ -51,7 +54,7 @@ class BittensorChain(Chain):
                 uid=int(neuron.uid),
                 hotkey=Hotkey(neuron.hotkey),
                 validator_permit=bool(neuron.validator_permit),
-                stake=float(neuron.total_stake),
+                stake=neuron.total_stake.rao / RAO,
                 axon=neuron.axon,
             )
             for neuron in raw.neurons

@@ -36,7 +36,10 @@ class _File(BaseModel):
 
 
 class StaticChain(Chain):
-    """A JSON file, read at each call: ``{"netuid", "block", "neurons": [{"hotkey", "uid", "validator_permit", "stake"}]}``."""
+    """A JSON file, read at each call.
+
+    ``{"netuid": 48, "block": 1, "neurons": [{"hotkey": …, "uid": 1, "validator_permit": true, "stake": 5000}]}``
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path.expanduser()

@@ -53,12 +53,10 @@ def main(settings: Settings) -> int:
     """
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            code = runner.run(_run(settings))
+            return runner.run(_run(settings))
     except ConfigError as error:
         sys.stderr.write(f"qcompute: {error}\n")
-        code = EXIT_CONFIG
-    # A vendor call that never returns keeps its (daemon) thread; nothing of ours is lost by not waiting for it.
-    return code
+        return EXIT_CONFIG
 
 
 async def _run(settings: Settings) -> int:
@@ -83,30 +81,31 @@ class Daemon:
         """Serve until a signal; see `main`."""
         self._handle_signals()
         try:
-            async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(self._must_run(name, part), name=name) for name, part in self._side_tasks()]
-                await self._parts.axon.start()
-                await self._parts.operator.start()
-                self._say_ready()
-                await self._stop.wait()
-                self._stopping = True
-                await self._wind_down()
-                for task in tasks:
-                    task.cancel()
-        except* QComputeError as failures:
-            for failure in failures.exceptions:
-                _log.critical("the daemon stops: %s", failure, extra={"action": "fatal"})
-            return EXIT_FAILED
-        except* OSError as failures:
-            for failure in failures.exceptions:
+            await self._serve()
+        except BaseExceptionGroup as failures:
+            for failure in _leaves(failures):
                 _log.critical("the daemon stops: %s", failure, extra={"action": "fatal"})
             return EXIT_FAILED
         return EXIT_OK
+
+    async def _serve(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            await self._parts.axon.start()
+            await self._parts.operator.start()
+            tasks = [group.create_task(self._must_run(name, part), name=name) for name, part in self._side_tasks()]
+            self._say_ready()
+            await self._stop.wait()
+            self._stopping = True
+            await self._wind_down()
+            for task in tasks:
+                task.cancel()
 
     def _side_tasks(self) -> list[tuple[str, Callable[[], Awaitable[None]]]]:
         parts = self._parts
         return [
             *((f"stage {stage.state}", stage.run) for stage in parts.stages),
+            ("axon", parts.axon.run),
+            ("operator port", parts.operator.run),
             ("heartbeat", parts.heartbeat.run),
             ("telemetry", parts.telemetry.run),
             ("metagraph", parts.watch.run),
@@ -163,9 +162,7 @@ class Daemon:
         parts = self._parts
         parts.intake.close("this miner is shutting down; try another miner")
         await _within(limit / 4, "axon", parts.axon.stop())
-        await _within(
-            max(limit / 2, limit - 2 * OFFLINE_SECONDS), "stages", *(stage.stop() for stage in parts.stages)
-        )
+        await _within(max(limit / 2, limit - 2 * OFFLINE_SECONDS), "stages", *(stage.stop() for stage in parts.stages))
         await _within(OFFLINE_SECONDS, "offline report", _say_offline(parts))
         await _within(OFFLINE_SECONDS, "telemetry", parts.telemetry.stop())
         await _within(OFFLINE_SECONDS, "operator port", parts.operator.stop())
@@ -178,6 +175,14 @@ class Daemon:
             if removed:
                 _log.info("removed %d jobs closed long ago", removed, extra={"action": "purge"})
             await asyncio.sleep(PURGE_SECONDS)
+
+
+def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
+    """The single errors of a group of groups."""
+    found: list[BaseException] = []
+    for error in group.exceptions:
+        found += _leaves(error) if isinstance(error, BaseExceptionGroup) else [error]
+    return found
 
 
 async def _say_offline(parts: Parts) -> None:

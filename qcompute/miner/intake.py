@@ -88,6 +88,11 @@ class JobIntake:
         """Take no new jobs from now on; collecting goes on. ``reason`` is told to users."""
         self._closed_because = reason
 
+    @property
+    def is_open(self) -> bool:
+        """Whether new jobs are taken."""
+        return self._closed_because is None
+
     async def __call__(self, request: VerifiedRequest) -> Reply:
         """Answer one request; see `qcompute.axon.contract.Forward`."""
         synapse = request.synapse

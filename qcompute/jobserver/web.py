@@ -1,0 +1,97 @@
+"""What all calls to the platform share: sessions without ambient state, bounded answers, errors without contents."""
+
+from __future__ import annotations
+
+import ipaddress
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Final
+
+import aiohttp
+from yarl import URL
+
+from qcompute.errors import ConfigError, DeliveryError
+from qcompute.jobserver.settings import JobServerSettings
+
+MAX_ANSWER_BYTES: Final = 65536
+LONGEST_RETRY_AFTER_SECONDS: Final = 3600.0
+_SUCCESS: Final = range(200, 300)
+
+
+def checked_base(url: str, variable: str, settings: JobServerSettings) -> str:
+    """``url`` without its trailing slash.
+
+    Raises:
+        ConfigError: not an http(s) URL, or plain http to another machine that is not listed.
+    """
+    parsed = URL(url)
+    if parsed.scheme not in ("http", "https") or not parsed.host:
+        raise ConfigError(f"{variable} must be an https:// URL")
+    if parsed.scheme == "http" and not _is_here(parsed.host) and parsed.host not in settings.allow_http_hosts:
+        raise ConfigError(f"{variable} must be https:// (or list {parsed.host} in jobserver.allow_http_hosts)")
+    return url.rstrip("/")
+
+
+def new_session(*, total_seconds: float, connect_seconds: float) -> aiohttp.ClientSession:
+    """A session that carries nothing from one call to the next but connections. Make it inside the event loop."""
+    return aiohttp.ClientSession(
+        timeout=aiohttp.ClientTimeout(total=total_seconds, sock_connect=connect_seconds),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        trust_env=False,
+        headers={"User-Agent": "qcompute"},
+    )
+
+
+async def read_bounded(response: aiohttp.ClientResponse) -> bytes:
+    """The answer's body, up to `MAX_ANSWER_BYTES`.
+
+    Raises:
+        DeliveryError: it is longer.
+    """
+    data = bytearray()
+    async for chunk in response.content.iter_chunked(16384):
+        data += chunk
+        if len(data) > MAX_ANSWER_BYTES:
+            raise DeliveryError("the answer is too long to be one", status=response.status)
+    return bytes(data)
+
+
+def is_success(response: aiohttp.ClientResponse) -> bool:
+    """Whether the status is 2xx."""
+    return response.status in _SUCCESS
+
+
+def failed(what: str, response: aiohttp.ClientResponse) -> DeliveryError:
+    """The error for an answer that is not 2xx: what was called and the status, never the contents."""
+    return DeliveryError(
+        f"{what} answered {response.status}", status=response.status, retry_after_seconds=retry_after_seconds(response)
+    )
+
+
+def unreachable(what: str, error: BaseException) -> DeliveryError:
+    """The error for no answer at all; aiohttp's own texts may carry the URL, so only its kind is told."""
+    kind = "timed out" if isinstance(error, TimeoutError) else f"failed ({type(error).__name__})"
+    return DeliveryError(f"{what} {kind}")
+
+
+def retry_after_seconds(response: aiohttp.ClientResponse) -> float | None:
+    """The pause ``Retry-After`` asks for, in seconds or as a date, bounded; None without one that can be read."""
+    text = response.headers.get("Retry-After", "")
+    if text.isdecimal():
+        return min(float(text), LONGEST_RETRY_AFTER_SECONDS)
+    try:
+        moment = parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    return min(max((moment - datetime.now(UTC)).total_seconds(), 0.0), LONGEST_RETRY_AFTER_SECONDS)
+
+
+def _is_here(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

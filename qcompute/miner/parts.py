@@ -1,0 +1,235 @@
+"""The daemon's parts, made from the settings and wired together; none of them runs yet."""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final
+
+from qcompute import __version__
+from qcompute.axon.endpoint import CircuitEndpoint
+from qcompute.axon.gate import Gate
+from qcompute.axon.server import HttpServer, axon_app, axon_server
+from qcompute.chain import open_chain
+from qcompute.chain.contract import AxonEndpoint, Chain, Signer
+from qcompute.chain.keys import load_signer
+from qcompute.chain.watch import AxonPublisher, MetagraphWatch
+from qcompute.circuits.compiler import CircuitCompiler
+from qcompute.circuits.download import GuardedDownloader
+from qcompute.circuits.screen import screen
+from qcompute.jobserver import open_job_server
+from qcompute.jobserver.client import HttpJobServer
+from qcompute.jobserver.telemetry import Telemetry
+from qcompute.ledger import open_ledger
+from qcompute.ledger.contract import Ledger
+from qcompute.miner.account import Account
+from qcompute.miner.circuit_cache import CircuitCache
+from qcompute.miner.fetch import FetchStage
+from qcompute.miner.heartbeat import Heartbeat
+from qcompute.miner.intake import JobIntake
+from qcompute.miner.operator import operator_app
+from qcompute.miner.outbox import OutboxStage
+from qcompute.miner.providers.registry import open_adapter
+from qcompute.miner.road import Road
+from qcompute.miner.router import RouterStage
+from qcompute.miner.runner import HeldStage, WaitStage
+from qcompute.miner.settings import Settings
+from qcompute.miner.stage import Stage
+from qcompute.miner.submit import SubmitStage
+from qcompute.miner.telemetry import RoadTelemetry
+from qcompute.units import ProviderKey, utc_now
+
+_log = logging.getLogger(__name__)
+
+CLOSE_SECONDS: Final = 3.0
+"""How long a provider's adapter may take to close; what it leaves behind is found again at the next start."""
+
+ROUTES_AT_ONCE: Final = 16
+"""Rows routed at once; parsing is bounded by the sandbox, look-ups by the account's threads."""
+
+
+@dataclass(slots=True)
+class Parts:
+    """Everything the daemon runs, in the order of the road."""
+
+    signer: Signer
+    ledger: Ledger
+    chain: Chain
+    watch: MetagraphWatch
+    publisher: AxonPublisher
+    account: Account
+    circuits: CircuitCache
+    downloader: GuardedDownloader
+    job_server: HttpJobServer
+    telemetry: Telemetry
+    intake: JobIntake
+    axon: HttpServer
+    operator: HttpServer
+    stages: list[Stage]
+    heartbeat: Heartbeat
+
+    async def close(self) -> None:
+        """Close all parts, those that others use last."""
+        await self.account.close(limit_seconds=CLOSE_SECONDS)
+        await self.circuits.close()
+        await self.downloader.close()
+        await self.job_server.close()
+        await self.chain.close()
+        await self.ledger.close()
+
+
+async def build(settings: Settings) -> Parts:
+    """Make the parts. Opens the wallet, the ledger and the adapter; reaches for no network.
+
+    Raises:
+        ConfigError: a setting cannot work; the text names it.
+    """
+    signer = load_signer(settings.wallet)
+    # Adapters are made on the main thread: some SDKs crash when another one imports them first.
+    adapter = open_adapter(settings.provider, settings.provider_table)
+    settings.neuron.directory.mkdir(parents=True, exist_ok=True)
+    ledger = open_ledger(settings.ledger)
+    account = Account(ProviderKey(settings.provider), adapter, threads=settings.miner.provider_threads)
+    chain = open_chain(settings.netuid, settings.subtensor, settings.wallet, settings.chain)
+    watch = MetagraphWatch(
+        chain,
+        refresh_seconds=settings.chain.refresh_seconds,
+        cache_file=settings.chain.cache_file or settings.ledger.file.with_name("metagraph.json"),
+    )
+    job_server = open_job_server(settings.jobserver, signer)
+    telemetry = Telemetry(
+        settings.jobserver,
+        job_server.tokens,
+        network=settings.subtensor.network,
+        miner_hotkey=signer.hotkey,
+        miner_uid=partial(_uid, watch, signer),
+    )
+    points = RoadTelemetry(telemetry)
+    intake = JobIntake(ledger, points, settings.miner, clock=utc_now)
+    circuits = CircuitCache(
+        ledger,
+        CircuitCompiler(settings.circuits, processes=settings.miner.compile_processes),
+        processes=settings.miner.compile_processes,
+    )
+    downloader = GuardedDownloader(settings.download, max_bytes=settings.circuits.max_source_bytes)
+    road = Road(ledger, signer, points, clock=utc_now)
+    heartbeat = Heartbeat(
+        account, job_server, ledger, settings.miner, may_serve=lambda: watch.current is not None and intake.is_open
+    )
+    return Parts(
+        signer=signer,
+        ledger=ledger,
+        chain=chain,
+        watch=watch,
+        publisher=AxonPublisher(chain, watch, signer.hotkey, published_endpoint(settings)),
+        account=account,
+        circuits=circuits,
+        downloader=downloader,
+        job_server=job_server,
+        telemetry=telemetry,
+        intake=intake,
+        axon=_axon(settings, watch, intake, signer),
+        operator=_operator(settings, ledger, watch, heartbeat, account),
+        stages=_stages(settings, road, account, circuits, downloader, job_server),
+        heartbeat=heartbeat,
+    )
+
+
+def published_endpoint(settings: Settings) -> AxonEndpoint | None:
+    """What goes on the chain; None when there is no chain to tell or no address that could be told."""
+    axon = settings.axon
+    if settings.chain.metagraph_file is not None:
+        return None
+    if axon.external_ip is None and axon.ip in ("0.0.0.0", "::"):  # noqa: S104 - compared, not bound
+        _log.warning(
+            "this miner's address is not published: set --axon.external_ip to the address validators reach it at",
+            extra={"action": "publish"},
+        )
+        return None
+    return AxonEndpoint(axon.external_ip or axon.ip, axon.external_port or axon.port)
+
+
+def _uid(watch: MetagraphWatch, signer: Signer) -> int | None:
+    neuron = watch.current.neurons.get(signer.hotkey) if watch.current is not None else None
+    return None if neuron is None else neuron.uid
+
+
+def _stages(  # noqa: PLR0917 - every part a stage uses, once
+    settings: Settings,
+    road: Road,
+    account: Account,
+    circuits: CircuitCache,
+    downloader: GuardedDownloader,
+    job_server: HttpJobServer,
+) -> list[Stage]:
+    miner = settings.miner
+    return [
+        FetchStage(
+            road,
+            downloader,
+            partial(screen, settings=settings.circuits),
+            concurrency=miner.fetch_concurrency,
+            deadline_seconds=miner.fetch_deadline_seconds,
+        ),
+        RouterStage(road, account, circuits, concurrency=ROUTES_AT_ONCE),
+        SubmitStage(
+            road,
+            account,
+            circuits,
+            concurrency=miner.provider_threads,
+            held_seconds=miner.held_deadline_seconds,
+        ),
+        WaitStage(
+            road,
+            account,
+            circuits,
+            held_seconds=miner.held_deadline_seconds,
+            unknown_seconds=miner.unknown_status_deadline_seconds,
+        ),
+        HeldStage(road),
+        OutboxStage(
+            road,
+            job_server,
+            concurrency=miner.delivery_concurrency,
+            longest_pause_seconds=miner.delivery_backoff_max_seconds,
+        ),
+    ]
+
+
+def _axon(settings: Settings, watch: MetagraphWatch, intake: JobIntake, signer: Signer) -> HttpServer:
+    gate = Gate(settings.axon, settings.blacklist, lambda: watch.current)
+    endpoint = CircuitEndpoint(settings.axon, gate, intake, signer.hotkey)
+
+    async def details() -> dict[str, Any]:
+        return {"accepting_jobs": intake.is_open, "metagraph_known": watch.current is not None}
+
+    return axon_server(settings.axon, axon_app(endpoint, details))
+
+
+def _operator(
+    settings: Settings, ledger: Ledger, watch: MetagraphWatch, heartbeat: Heartbeat, account: Account
+) -> HttpServer:
+    started = time.monotonic()
+
+    async def health() -> dict[str, Any]:
+        counts = await ledger.count_by_state()
+        return {
+            "status": "ok",
+            "version": __version__,
+            "uptime_seconds": int(time.monotonic() - started),
+            "jobs": {state.value: count for state, count in counts.items()},
+            "metagraph_age_seconds": watch.age_seconds,
+            "chain_failing": watch.is_failing,
+            "provider": account.key,
+            "devices": [report.device.device_id for report in heartbeat.devices],
+        }
+
+    return HttpServer(
+        "operator port",
+        operator_app(ledger, health),
+        host=settings.operator.host,
+        port=settings.operator.port,
+        setting="--operator.host and --operator.port",
+    )
