@@ -107,7 +107,7 @@ class Worker(Generic[TaskT]):
         await asyncio.to_thread(self.abandon)
 
     def abandon(self) -> None:
-        """End the thread without regard to tasks; only for a worker nobody has called yet, or whose work is done."""
+        """End the thread after the tasks it has; blocks until then, so it is for a worker that nobody waits for."""
         self._inbox.put(None)
         self._thread.join()
 
@@ -124,13 +124,16 @@ class Worker(Generic[TaskT]):
             return
         self._ready.set_result(None)
         waiting: deque[_Entry[TaskT]] = deque()
-        while self._take(waiting):
+        more = True
+        while more or waiting:
+            more = more and self._take(waiting)
             batch = [waiting.popleft() for _ in range(min(len(waiting), self._batch_limit))]
-            self._report(batch)
+            if batch:
+                self._report(batch)
         self._actor.close()
 
     def _take(self, waiting: deque[_Entry[TaskT]]) -> bool:
-        """Move what has arrived into ``waiting``, blocking while there is nothing; False when it is time to end."""
+        """Move what has arrived into ``waiting``, blocking while that is empty; False when nothing more will come."""
         while True:
             try:
                 arrived = self._inbox.get(block=not waiting)

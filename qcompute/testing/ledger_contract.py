@@ -629,6 +629,15 @@ class CollectContract(_Fixtures):
         assert seen < page.cursor
         assert (await _collect(ledger, "2026-11-21 02:46:51", 10))[0] == ["a", "b", "c"]
 
+    async def test_a_foreign_cursor_of_a_time_our_jobs_know_is_read_by_it_though_the_clock_stepped_back(
+        self, ledger: Ledger, clock: SetClock
+    ) -> None:
+        await _close_many(ledger, ["a"])
+        clock.move(10)
+        await _close_many(ledger, ["b"])
+        clock.move(-3600)
+        assert (await _collect(ledger, "2026-11-21 02:47:01", 10))[0] == ["b"]
+
     async def test_nothing_is_lost_while_jobs_keep_closing(self, ledger: Ledger) -> None:
         settled = [await brought_to(ledger, f"j{number:03}", State.SETTLED) for number in range(60)]
         seen: list[str] = []

@@ -31,9 +31,6 @@ class SqlLog:
         self.threads.clear()
         self.commits = 0
 
-    def count(self, beginning: str) -> int:
-        return sum(statement.startswith(beginning) for statement, _ in self.statements)
-
 
 @contextmanager
 def logged_sql() -> Generator[SqlLog]:

@@ -10,7 +10,7 @@ from dataclasses import replace
 import blockbuster
 import pytest
 
-from qcompute.errors import StoreError
+from qcompute.errors import StaleRow, StoreError
 from qcompute.ledger.contract import Intake
 from qcompute.ledger.settings import LedgerSettings
 from qcompute.ledger.sqlite import SqliteLedger
@@ -60,6 +60,23 @@ async def test_operations_of_every_kind_share_one_commit(sqlite: SqliteLedger, s
         sqlite.forget_nonces(0),
         sqlite.purge(clock.now),
     )
+    assert sql.commits == 1
+
+
+async def test_replays_duplicates_and_stale_rows_do_not_break_a_batch_up(sqlite: SqliteLedger, sql: SqlLog) -> None:
+    job = await accepted(sqlite, "a")
+    sql.clear()
+    same = [nonce(5), nonce(6, strictly_growing=False)]
+    answers = await asyncio.gather(
+        *(sqlite.use_nonce(used) for used in same * 2),
+        sqlite.accept(new_job("b"), own_nonce("b")),
+        sqlite.accept(new_job("b"), nonce(7)),
+        sqlite.save(job, replace(job, attempts=1)),
+        sqlite.save(job, replace(job, attempts=2)),
+        return_exceptions=True,
+    )
+    assert answers[:6] == [True, True, False, False, Intake.ACCEPTED, Intake.DUPLICATE]
+    assert isinstance(answers[7], StaleRow)
     assert sql.commits == 1
 
 
@@ -205,7 +222,7 @@ async def test_a_locked_file_fails_the_batch_after_one_wait_and_works_again_afte
     assert {type(answer) for answer in answers} == {StoreError}
     assert len({id(answer) for answer in answers}) == 20
     assert "locked" in str(answers[0])
-    assert sql.count("BEGIN") == 1
+    assert [statement for statement, _ in sql.statements] == ["BEGIN IMMEDIATE"]
     locked.execute("ROLLBACK")
     assert await accept_all(sqlite, ["j1"]) == [Intake.ACCEPTED]
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import threading
 from collections.abc import Callable, Sequence
 from itertools import chain
@@ -76,6 +77,35 @@ async def test_a_failed_batch_is_done_again_task_by_task() -> None:
     assert isinstance(answers.pop(3), StoreError)
     assert answers == [0, 2, 4, 8]
     assert recorder.batches == [[0, 1, 2, 3, 4], [0], [1], [2], [3], [4]]
+    await worker.stop()
+
+
+def locked() -> sqlite3.OperationalError:
+    error = sqlite3.OperationalError("database is locked")
+    error.sqlite_errorcode = sqlite3.SQLITE_BUSY
+    return error
+
+
+async def test_a_locked_file_is_waited_for_once_by_a_whole_batch() -> None:
+    recorder = Recorder(lambda _: locked())
+    worker = started(recorder)
+    answers = await asyncio.gather(*(worker.do(task) for task in range(5)), return_exceptions=True)
+    assert [type(answer) for answer in answers] == [StoreError] * 5
+    assert recorder.batches == [[0, 1, 2, 3, 4]]
+    await worker.stop()
+
+
+async def test_a_file_locked_while_tasks_are_done_one_by_one_is_waited_for_once() -> None:
+    def fail(tasks: Sequence[int]) -> Exception | None:
+        if len(tasks) > 1:
+            return StoreError("one of them is bad")
+        return locked() if tasks[0] >= 2 else None
+
+    recorder = Recorder(fail)
+    worker = started(recorder)
+    answers = await asyncio.gather(*(worker.do(task) for task in range(5)), return_exceptions=True)
+    assert [type(answer) for answer in answers] == [int, int, StoreError, StoreError, StoreError]
+    assert recorder.batches == [[0, 1, 2, 3, 4], [0], [1], [2]]
     await worker.stop()
 
 
