@@ -10,6 +10,11 @@ from qcompute.ledger.sqlite import SqliteLedger
 from qcompute.testing.ledger_records import SetClock
 from tests.ledger.database_side import SqlLog, logged_sql
 
+# So that a failed assertion of the inherited tests shows its values.
+pytest.register_assert_rewrite(
+    *(f"qcompute.testing.ledger_{part}" for part in ("contract", "intake", "saving", "collecting"))
+)
+
 
 @pytest.fixture
 def clock() -> SetClock:
