@@ -66,7 +66,7 @@ def open_database(settings: LedgerSettings) -> Opened:
                 ledger_id, latest = _identity(connection)
                 box = _box(connection, settings)
                 states, open_jobs = _counts(connection)
-    except SQLAlchemyError as error:
+    except (SQLAlchemyError, sqlite3.Error) as error:
         if sqlite_code(error) == sqlite3.SQLITE_NOTADB:
             raise ConfigError(f"{path} is not a SQLite database; give another file with ledger.path.") from error
         raise translated(error) from error

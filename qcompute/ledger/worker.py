@@ -120,7 +120,7 @@ class Worker(Generic[TaskT]):
             self._actor.open()
         except BaseException as error:  # noqa: BLE001 - raised again by start, on the caller's thread
             self._actor.close()
-            self._ready.set_exception(error)
+            self._ready.set_exception(translated(error) if isinstance(error, Exception) else error)
             return
         self._ready.set_result(None)
         waiting: deque[_Entry[TaskT]] = deque()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import resource
+import sqlite3
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 
 import pytest
@@ -88,6 +89,20 @@ async def test_an_error_keeps_its_cause_and_shows_nothing_of_what_was_written(
     assert "INSERT INTO jobs" in texts
     for secret in (SIGNED_URL, "secret-id", "5GrwvaEF", str(settings.file)):
         assert secret not in texts
+
+
+@pytest.mark.parametrize("mode", ["DELETE", "WAL"])
+async def test_a_file_locked_by_another_program_does_not_open_until_it_is_free(
+    settings: LedgerSettings, mode: str
+) -> None:
+    """In the other journal mode, switching it is what fails."""
+    await SqliteLedger(settings).close()
+    run_sql(settings, f"PRAGMA journal_mode = {mode}")
+    with closing(sqlite3.connect(settings.file, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StoreError, match="locked"):
+            SqliteLedger(settings)
+    await SqliteLedger(settings).close()
 
 
 async def test_a_damaged_file_is_said_to_be_damaged(settings: LedgerSettings) -> None:

@@ -175,10 +175,10 @@ async def test_stopping_finishes_what_is_under_way_and_refuses_the_rest() -> Non
 def test_an_actor_that_cannot_open_is_closed_and_its_error_raised() -> None:
     class Broken(Recorder):
         def open(self) -> None:
-            raise StoreError("no")
+            raise locked()
 
     broken = Broken()
-    with pytest.raises(StoreError, match="no"):
+    with pytest.raises(StoreError, match="locked"):
         started(broken)
     assert broken.closed == 1
     assert not any(thread.name == "recorder" for thread in threading.enumerate())
