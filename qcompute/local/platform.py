@@ -1,4 +1,4 @@
-"""The whole platform a miner and a validator need, on loopback: for ``make demo``, tests and trials without accounts."""
+"""The whole platform a miner and a validator need, on loopback: for ``make demo``, tests and trials."""
 
 from __future__ import annotations
 
