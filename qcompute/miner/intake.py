@@ -25,7 +25,7 @@ from qcompute.units import ExecutionId, Hotkey
 
 _log = logging.getLogger(__name__)
 
-REPLAYED: Final = "Nonce is too old, a newer one was last processed"
+REPLAYED: Final = "Not Verified with error: Nonce is too old, a newer one was last processed"
 """The reference axon's words for a nonce that was used before."""
 
 LOAD_SECONDS: Final = 1.0
