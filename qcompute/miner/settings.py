@@ -123,3 +123,6 @@ REFERENCE_VARIABLES: Final = {
     "MINER_MAX_INFLIGHT": "miner.max_inflight",
 }
 """What the reference miner reads from its ``.env``, and the setting each is here."""
+
+EMPTY_MEANS_OFF: Final = frozenset({"METRICS_API_URL"})
+"""Variables of the reference whose empty value is a wish; any other empty one counts as not set."""

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from qcompute.errors import ConfigError
-from qcompute.miner.settings import LEDGER_FILE, REFERENCE_VARIABLES, Settings
+from qcompute.miner.settings import EMPTY_MEANS_OFF, LEDGER_FILE, REFERENCE_VARIABLES, Settings
 from qcompute.miner.settings_fields import ENVIRONMENT_PREFIX, settings_of
 from qcompute.miner.settings_fields import Path as SettingPath
 from qcompute.miner.settings_flags import Command, CommandLine
@@ -53,7 +53,7 @@ class Loaded:
 @cache
 def catalogue() -> Catalogue:
     """Every setting of the daemon."""
-    return Catalogue(settings_of(Settings), REFERENCE_VARIABLES)
+    return Catalogue(settings_of(Settings), REFERENCE_VARIABLES, empty_means_off=EMPTY_MEANS_OFF)
 
 
 def load(command: Command, environ: Mapping[str, str], directory: Path, problems: list[str]) -> Loaded:

@@ -64,12 +64,15 @@ class Given:
 class Catalogue:
     """Every known setting, by the name it has in each source."""
 
-    def __init__(self, settings: Iterable[Setting], reference_variables: Mapping[str, str]) -> None:
+    def __init__(
+        self, settings: Iterable[Setting], reference_variables: Mapping[str, str], *, empty_means_off: frozenset[str]
+    ) -> None:
         self.settings = list(settings)
         self.by_name = {s.name: s for s in self.settings}
         self._by_flag = {s.flag: s for s in self.settings}
         self._by_variable = {s.variable: s for s in self.settings}
         self.reference_variables = {v: self.by_name[name] for v, name in reference_variables.items()}
+        self.empty_means_off = empty_means_off
 
     @property
     def flags(self) -> list[str]:
@@ -148,11 +151,13 @@ def from_variables(
 ) -> tuple[list[Given], list[Given]]:
     """The reference's variables and the ``QCOMPUTE_`` ones, apart because the second are stronger.
 
-    An empty variable of the reference counts as not set: that is how start scripts clear one.
+    An empty variable of the reference counts as not set, for that is how start scripts clear one, unless empty means
+    "off" for it.
     """
     reference: list[Given] = []
     for variable, setting in catalogue.reference_variables.items():
-        if value := variables.get(variable, "").strip():
+        value = variables.get(variable, "").strip()
+        if value or (variable in catalogue.empty_means_off and variable in variables):
             reference.append(Given(setting, setting.path, value, Origin(kin, variable)))
     own: list[Given] = []
     for variable, value in variables.items():

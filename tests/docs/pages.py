@@ -40,7 +40,7 @@ masked; with `--help` it prints this list. Sources, weakest first:
 2. the TOML file named by `--config FILE` or `QCOMPUTE_CONFIG`: a setting `axon.port` is `port` in the table
    `[axon]`;
 3. the reference miner's variables, from the file `.env` in the current folder, then from the environment (an
-   empty one counts as not set);
+   empty one counts as not set, but an empty `METRICS_API_URL` switches telemetry off);
 4. `QCOMPUTE_…` variables, from `.env`, then from the environment: `axon.port` is `QCOMPUTE_AXON__PORT`;
 5. flags: `--axon.port 8091` or `--axon.port=8091`; a switch needs no value.
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from qcompute.errors import ConfigError
 from qcompute.miner.settings import LogLevel
 from qcompute.miner.settings_load import Loaded, load_from
+from qcompute.miner.settings_sources import Kin
 
 REQUIRED = {"JOB_SERVER_URL": "https://jobs.example", "TENSORAUTH_URL": "https://auth.example"}
 
@@ -90,6 +91,17 @@ def test_the_reference_s_variables_are_read_from_dotenv(
         found = getattr(found, part)
     assert str(found) == value
     assert str(loaded.origins[name]) == f".env {variable}"
+
+
+def test_an_empty_variable_of_the_reference_is_not_set_unless_empty_means_off(folder: Path) -> None:
+    names = ("API_VERSION", "METRICS_API_URL", "PROVIDER", "MINER_MAX_INFLIGHT")
+    loaded = load(folder, **dict.fromkeys(names, ""))
+    assert loaded.settings.jobserver.metrics_api_url == ""
+    assert {str(origin) for origin in loaded.origins.values() if origin.kin is not Kin.DEFAULT} == {
+        "environment JOB_SERVER_URL",
+        "environment TENSORAUTH_URL",
+        "environment METRICS_API_URL",
+    }
 
 
 def test_every_flag_of_an_operator_s_start_script_is_taken(folder: Path) -> None:
