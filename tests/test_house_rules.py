@@ -24,6 +24,8 @@ MEANINGLESS: Final = {"utils", "util", "helpers", "helper", "manager", "common",
 
 READS_ENVIRONMENT: Final = {
     "qcompute/miner/settings_cli.py": "the one place settings are read",
+    "qcompute/local/miner_process.py": "starts the daemon as an operator would, with little of its own environment",
+    "qcompute/local/demo.py": "NO_COLOR, a wish of the terminal and not a setting of the daemon",
 }
 
 CATCHES_BROADLY: Final = {
