@@ -77,7 +77,8 @@ clean: ## remove what make and the tools made, .venv too
 
 $(READY): pyproject.toml uv.lock
 	@$(MAKE) --no-print-directory bootstrap
-	$(BIN)/uv sync --quiet --frozen --extra aer --extra dev
+	@echo "installing what uv.lock names into $(VENV) (a few minutes the first time)"
+	@$(BIN)/uv sync --quiet --frozen --extra aer --extra dev
 	@touch $@
 
 # Python's own venv and pip bring uv in; uv brings the locked rest. uv is in the lock too, so that its sync keeps it.
@@ -101,6 +102,7 @@ bootstrap:
 	fi
 
 $(DENDRITE_READY): $(DENDRITE_REQUIREMENTS) $(READY)
-	$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(DENDRITE_VENV)
-	$(BIN)/uv pip install --quiet --python $(DENDRITE_VENV)/bin/python -r $(DENDRITE_REQUIREMENTS)
+	@echo "installing bittensor's old dendrite into $(DENDRITE_VENV), for the wire tests"
+	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(DENDRITE_VENV)
+	@$(BIN)/uv pip install --quiet --python $(DENDRITE_VENV)/bin/python -r $(DENDRITE_REQUIREMENTS)
 	@touch $@
