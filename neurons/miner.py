@@ -18,7 +18,7 @@ def main() -> int:
 
 
 def _run(settings: Settings) -> int:
-    # Imports bittensor, which takes a second or two: --help, --check-config and a wrong flag need not wait for it.
+    # Imports bittensor, which takes about a second: --help, --check-config and a wrong flag need not wait for it.
     from qcompute.miner.app import main as run  # noqa: PLC0415
 
     return run(settings)
