@@ -31,6 +31,10 @@ class MinerSettings(BaseModel):
     held_deadline_seconds: float = Field(default=86400, gt=0)
     """A held job fails as ``submit_unknown`` after this; validators must not be left waiting for ever."""
 
+    second_look_seconds: float = Field(default=60, gt=0)
+    """Where only a list of jobs protects from a second payment, a job must be absent from it twice, this far apart,
+    before it is submitted again: lists lag behind creation."""
+
     unknown_status_deadline_seconds: float = Field(default=3600, gt=0)
     """A vendor status we do not understand is put up with for so long; then the job is held."""
 

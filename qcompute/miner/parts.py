@@ -180,6 +180,7 @@ def _stages(  # noqa: PLR0917 - every part a stage uses, once
             circuits,
             concurrency=miner.provider_threads,
             held_seconds=miner.held_deadline_seconds,
+            second_look_seconds=miner.second_look_seconds,
         ),
         WaitStage(
             road,

@@ -42,10 +42,9 @@ LOOKS_BEFORE_RESUBMIT: Final = {
     Idempotency.NONE: 1,
 }
 """How often a job must be found absent before it is submitted again. Lists may lag behind creation, so where nothing
-but a list protects from a second payment it is read twice, `SECOND_LOOK_SECONDS` apart."""
+but a list protects from a second payment it is read twice, ``miner.second_look_seconds`` apart."""
 
 FIRST_LOOK_SECONDS: Final = 5.0
-SECOND_LOOK_SECONDS: Final = 60.0
 
 CLOCK_SKEW: Final = timedelta(minutes=10)
 """A vendor's clock may be behind ours by this much; `find` looks back further."""
@@ -60,12 +59,20 @@ class SubmitStage(Stage):
     state: ClassVar[State] = State.SUBMITTING
 
     def __init__(
-        self, road: Road, account: Account, circuits: CircuitCache, *, concurrency: int, held_seconds: float
+        self,
+        road: Road,
+        account: Account,
+        circuits: CircuitCache,
+        *,
+        concurrency: int,
+        held_seconds: float,
+        second_look_seconds: float,
     ) -> None:
         super().__init__(road, concurrency=concurrency)
         self._account = account
         self._circuits = circuits
         self._held = timedelta(seconds=held_seconds)
+        self._second_look = timedelta(seconds=second_look_seconds)
 
     async def handle(self, job: Job) -> None:
         """Submit a job that never was, look for one that may have been; see `Stage.handle`."""
@@ -171,7 +178,7 @@ class SubmitStage(Stage):
     async def _absent(self, job: Job) -> None:
         looks = job.attempts + 1
         if looks < LOOKS_BEFORE_RESUBMIT[self._account.adapter.idempotency]:
-            due_at = self.road.clock() + timedelta(seconds=SECOND_LOOK_SECONDS)
+            due_at = self.road.clock() + self._second_look
             await self.road.ledger.save(job, replace(job, due_at=due_at, attempts=looks))
             return
         _log.info(

@@ -20,19 +20,19 @@ async def query(axon: Axon, uri: str, **fields: Any) -> dict[str, Any]:
     """What the dendrite's synapse holds afterwards."""
     if not PYTHON.exists():
         pytest.fail("the old bittensor is not installed: run `make dendrite-env` (`make test` does it by itself)")
-    synapse: dict[str, Any] = {
+    nothing: dict[str, Any] = {
         "execution_id": COLLECT_ONLY,
         "shots": 0,
         "configuration_data": {},
         "input_data_url": "",
         "last_circuit": FIRST_CURSOR,
-    } | fields
+    }
     wish: dict[str, Any] = {
         "uri": uri,
         "host": "127.0.0.1",
         "port": axon.server.port,
         "axon_hotkey": axon.signer.hotkey,
-        "synapse": synapse,
+        "synapse": nothing | fields,
     }
     process = await asyncio.create_subprocess_exec(
         str(PYTHON),

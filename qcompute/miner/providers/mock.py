@@ -237,6 +237,13 @@ class MockAdapter(ProviderAdapter):
             self._cloud.close()
 
     def _create(self, token: str | None, device: str, shots: int, num_clbits: int, sha: str) -> str:
+        """One transaction, so that whoever dies in the middle leaves a job and its submit, or neither."""
+        self._cloud.execute("BEGIN IMMEDIATE")
+        job_id = self._inserted(token, device, shots, num_clbits, sha)
+        self._cloud.execute("COMMIT")
+        return job_id
+
+    def _inserted(self, token: str | None, device: str, shots: int, num_clbits: int, sha: str) -> str:
         now = time.time()
         known = None
         if token is not None and self._config.idempotency in (Idempotency.TOKEN, Idempotency.CLIENT_ID):

@@ -10,7 +10,7 @@ import pytest
 from qcompute.errors import AuthFailed, Refused, SubmitUnknown, Unavailable
 from qcompute.miner.job import State, Verdict
 from qcompute.miner.providers.base import Absent, CannotTell, Found, Idempotency, JobHandle
-from qcompute.miner.submit import ACCOUNT_PAUSE_SECONDS, FIRST_LOOK_SECONDS, SECOND_LOOK_SECONDS, SubmitStage
+from qcompute.miner.submit import ACCOUNT_PAUSE_SECONDS, FIRST_LOOK_SECONDS, SubmitStage
 from tests.unit.miner.scripted import BELL, Scene
 
 
@@ -22,7 +22,9 @@ async def scene() -> AsyncIterator[Scene]:
 
 
 def stage(scene: Scene) -> SubmitStage:
-    return SubmitStage(scene.road, scene.account, scene.circuits, concurrency=4, held_seconds=600)
+    return SubmitStage(
+        scene.road, scene.account, scene.circuits, concurrency=4, held_seconds=600, second_look_seconds=60
+    )
 
 
 async def test_a_job_is_marked_on_disk_before_the_paid_call(scene: Scene) -> None:
@@ -78,7 +80,7 @@ async def test_absent_from_a_list_is_believed_only_the_second_time(scene: Scene)
     await stage(scene).handle(crashed)
     row = await scene.row()
     assert row.submit_started_at is not None
-    assert row.due_at == scene.clock() + timedelta(seconds=SECOND_LOOK_SECONDS)
+    assert row.due_at == scene.clock() + timedelta(seconds=60)
     await stage(scene).handle(row)
     row = await scene.row()
     assert row.submit_started_at is None
