@@ -55,6 +55,16 @@ class Scene:
 
         await until(there, seconds=seconds, what=f"{count} jobs {state}", facts=self.facts)
 
+    async def until_tried(self, execution_id: ExecutionId, attempts: int, *, seconds: float = 60.0) -> None:
+        """Wait until the current stage of a job has failed so often."""
+
+        async def often_enough() -> bool:
+            url = f"{self.miner.operator_url}/jobs/{execution_id}"
+            async with aiohttp.ClientSession() as session, session.get(url) as response:
+                return (await response.json())["attempts"] >= attempts
+
+        await until(often_enough, seconds=seconds, what=f"{attempts} tries", facts=self.facts)
+
     async def collected(self, count: int, *, seconds: float = 90.0) -> None:
         """Let the validator collect until it has so many different finished jobs."""
 

@@ -69,8 +69,6 @@ class Demo:
         await self.platform.start()
         signer = create_wallet("validator", "default", self.folder / "wallets-validator")
         environment = self.platform.miner_environment()
-        if self._provider == "aer":
-            environment["QCOMPUTE_PROVIDERS__AER__SPOOL"] = str(self.folder / "aer")
         self.miner = MinerProcess(
             self.folder, validators=[signer.hotkey], provider=self._provider, environment=environment
         )

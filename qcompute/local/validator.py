@@ -51,6 +51,7 @@ class Validator:
         self._dendrite = Dendrite(signer)
         self._token: str | None = None
         self._session: aiohttp.ClientSession | None = None
+        self._visiting = asyncio.Lock()
         self._database = sqlite3.connect(database, isolation_level=None)
         self._database.execute(
             "CREATE TABLE IF NOT EXISTS last_circuit (miner TEXT PRIMARY KEY, last_circuit DATETIME)"
@@ -65,7 +66,11 @@ class Validator:
         return dict(self._database.execute("SELECT execution_id, upload_id FROM successful_job"))
 
     async def visit(self) -> Answer:
-        """One pass: a job if there is one, else collecting only; then the reports."""
+        """One pass: a job if there is one, else collecting only; then the reports. Passes never overlap."""
+        async with self._visiting:
+            return await self._visit()
+
+    async def _visit(self) -> Answer:
         job = await self._next_job()
         fields = job or {"execution_id": COLLECT_ONLY, "input_data_url": "", "shots": 0, "configuration_data": {}}
         fields |= {"last_circuit": self._cursor()}
@@ -73,6 +78,14 @@ class Validator:
         self.answers.append(answer)
         await self._take(fields["execution_id"], answer)
         return answer
+
+    async def log_in(self) -> None:
+        """Get a token now, as a validator that has been running has one."""
+        await self._bearer(self._open())
+
+    def log_out(self) -> None:
+        """Forget the token; the next call gets a new one."""
+        self._token = None
 
     async def run(self, interval_seconds: float) -> None:
         """Visit until cancelled."""

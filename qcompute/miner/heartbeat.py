@@ -22,8 +22,11 @@ from qcompute.miner.providers.base import AvailabilityStatus, Capability, Device
 
 _log = logging.getLogger(__name__)
 
-LOOK_SECONDS: Final = 2.0
+LOOK_SECONDS: Final = 1.0
 """How often our own load is looked at for a change worth telling."""
+
+START_SECONDS: Final = 5.0
+"""How long the first report waits for the metagraph, so that a start is not told as a refusal of jobs."""
 
 VENDOR_SECONDS: Final = 30.0
 """How often the vendor is asked for availability, capabilities and prices: one round of free calls."""
@@ -123,6 +126,8 @@ class Heartbeat:
         self._vendor_trouble: str | None = None
         self._delivery_trouble = False
         self._told: BackendReport | None = None
+        self._telling = asyncio.Lock()
+        self._leaving = False
 
     @property
     def devices(self) -> list[DeviceReport]:
@@ -132,6 +137,7 @@ class Heartbeat:
     async def run(self) -> None:
         """Report until cancelled."""
         loop = asyncio.get_running_loop()
+        await self._wait_to_serve()
         vendor_due = told_due = loop.time()
         while True:
             now = loop.time()
@@ -144,10 +150,18 @@ class Heartbeat:
                 told_due = loop.time() + self._settings.heartbeat_seconds
             await asyncio.sleep(min(LOOK_SECONDS, self._settings.heartbeat_seconds))
 
+    async def _wait_to_serve(self) -> None:
+        for _ in range(int(START_SECONDS / 0.1)):
+            if self._may_serve():
+                return
+            await asyncio.sleep(0.1)
+
     async def say_offline(self) -> None:
         """The last report; raises `DeliveryError` when the job server does not hear it."""
+        self._leaving = True
         report = self._told or BackendReport(False, BackendStatus.OFFLINE, 0, {})
-        await self._server.report_backend(replace(report, accepting_jobs=False, status=BackendStatus.OFFLINE))
+        async with self._telling:  # a report under way must not arrive after this one
+            await self._server.report_backend(replace(report, accepting_jobs=False, status=BackendStatus.OFFLINE))
 
     async def _ask_vendor(self) -> None:
         try:
@@ -181,7 +195,10 @@ class Heartbeat:
 
     async def _tell(self, report: BackendReport) -> None:
         try:
-            await self._server.report_backend(report)
+            async with self._telling:
+                if self._leaving:
+                    return
+                await self._server.report_backend(report)
         except DeliveryError as error:
             if not self._delivery_trouble:
                 _log.warning("the job server does not hear our status: %s", error, extra={"action": "heartbeat"})

@@ -88,7 +88,7 @@ async def build(settings: Settings) -> Parts:
     """
     signer = load_signer(settings.wallet)
     # Adapters are made on the main thread: some SDKs crash when another one imports them first.
-    adapter = open_adapter(settings.provider, settings.provider_table)
+    adapter = open_adapter(settings.provider, settings.provider_table, directory=settings.neuron.directory)
     settings.neuron.directory.mkdir(parents=True, exist_ok=True)
     ledger = open_ledger(settings.ledger)
     account = Account(ProviderKey(settings.provider), adapter, threads=settings.miner.provider_threads)

@@ -84,13 +84,15 @@ class Stage(ABC):
 
     async def _take(self) -> None:
         if not self._backlog and len(self._taken) < self._concurrency:
-            limit = 4 * self._concurrency + len(self._taken)
-            self._backlog.extend(await self.road.ledger.due(self.state, self.road.clock(), limit))
+            # A row in hand is still due in the table. If it is done by the time the answer is here, the answer shows
+            # it as it was before, and handling that once more would, say, upload a result twice.
+            in_hand = set(self._taken)
+            rows = await self.road.ledger.due(self.state, self.road.clock(), 4 * self._concurrency + len(in_hand))
+            self._backlog.extend(job for job in rows if job.execution_id not in in_hand)
         while self._backlog and len(self._taken) < self._concurrency and not self._stopping:
             job = self._backlog.popleft()
-            if job.execution_id not in self._taken:
-                task = asyncio.create_task(self._guarded(job), name=f"{self.state}:{job.execution_id}")
-                self._taken[job.execution_id] = task
+            task = asyncio.create_task(self._guarded(job), name=f"{self.state}:{job.execution_id}")
+            self._taken[job.execution_id] = task
 
     async def _pause_seconds(self) -> float:
         """How long nothing can happen unless a row arrives or a task ends."""

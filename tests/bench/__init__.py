@@ -1,1 +1,1 @@
-"""Benchmarks: ``make bench`` runs all, ``make bench NAME=collect`` one. They print ratios and assert nothing about time."""
+"""Benchmarks: ``make bench`` runs all, ``make bench NAME=collect`` one. They print ratios and judge nothing."""

@@ -34,7 +34,9 @@ class Result:
     wrong: str
 
 
-async def _connection(port: int, requests: list[bytes], start: asyncio.Event, times: list[float], bad: list[str]) -> None:
+async def _connection(
+    port: int, requests: list[bytes], start: asyncio.Event, times: list[float], bad: list[str]
+) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     await start.wait()
     for request in requests:

@@ -84,7 +84,8 @@ class AerConfig(BaseModel):
     idle_seconds: float = Field(default=120.0, gt=0)
     """A simulation process without work ends after this."""
     spool: Path = Path("~/.qcompute/aer")
-    """Where jobs and results lie until they are ``keep_days`` old."""
+    """Where jobs and results lie until they are ``keep_days`` old. The daemon sets it to ``aer`` in the miner's own
+    folder unless told otherwise; two miners must not share one."""
     keep_days: float = Field(default=3.0, gt=0)
     """Results are fetched and stored at once; this is for looking at them by hand."""
     noise_backends: tuple[str, ...] = ()

@@ -43,6 +43,14 @@ class ProviderInfo:
     problem: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class _Table:
+    """What an adapter is configured with: the operator's table, and where its own files may lie."""
+
+    given: Mapping[str, Any]
+    directory: Path | None
+
+
 def register(key: str, factory: Factory) -> None:
     """Make ``PROVIDER=<key>`` call ``factory`` (no arguments) for its adapter.
 
@@ -64,15 +72,19 @@ def available() -> list[ProviderInfo]:
     return [_info(key) for key in keys()]
 
 
-def open_adapter(key: str, config: Mapping[str, Any] | None = None) -> ProviderAdapter:
+def open_adapter(
+    key: str, config: Mapping[str, Any] | None = None, *, directory: Path | None = None
+) -> ProviderAdapter:
     """The adapter ``PROVIDER=<key>`` names, configured; only this one is imported.
 
-    ``config`` is the ``[providers.<key>]`` table. Call it on the main thread: some SDKs must be imported there.
+    ``config`` is the ``[providers.<key>]`` table; an adapter whose ``Config`` has a ``spool`` and is not told one gets
+    a folder of its own in ``directory``, so that two miners on one machine do not share it. Call it on the main
+    thread: some SDKs must be imported there.
 
     Raises:
         ConfigError: no such provider, something is not installed, its own import is broken, or its settings are wrong.
     """
-    table = dict(config or {})
+    table = _Table(config or {}, directory)
     if ":" in key:
         return _made(key, _from_path(key), table)
     _refuse_twins(key)
@@ -155,14 +167,17 @@ def _check_requirements(key: str, adapter_class: type[ProviderAdapter]) -> None:
         raise ConfigError(f"provider {key!r} needs {', '.join(missing)}, which is not installed: `{install}`")
 
 
-def _made(key: str, factory: Callable[..., object], table: dict[str, Any]) -> ProviderAdapter:
+def _made(key: str, factory: Callable[..., object], table: _Table) -> ProviderAdapter:
     model: type[BaseModel] | None = getattr(factory, "Config", None)
+    given = dict(table.given)
     if model is None:
-        if table:
-            raise ConfigError(f"provider {key!r} has no settings, but [providers.{key}] has {', '.join(table)}")
+        if given:
+            raise ConfigError(f"provider {key!r} has no settings, but [providers.{key}] has {', '.join(given)}")
         return as_adapter(factory())
+    if "spool" in model.model_fields and table.directory is not None:
+        given.setdefault("spool", table.directory / key)
     try:
-        config = model.model_validate(table)
+        config = model.model_validate(given)
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"])
