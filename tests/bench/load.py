@@ -52,7 +52,7 @@ async def _connection(
     await writer.wait_closed()
 
 
-async def load(port: int, miner: str, validator: str, work: Work, connections: int, requests: int) -> Result:
+async def load(port: int, miner: str, validator: str, work: Work, *, connections: int, requests: int) -> Result:
     """Run all connections at once, from one common start."""
     signer = signer_from_uri(validator)
     signed = [presigned(signer, miner, work, requests, port) for _ in range(connections)]
@@ -80,7 +80,14 @@ def main() -> None:
     """Read the JSON argument, run, print."""
     wish = json.loads(sys.argv[1])
     work = Work(wish.get("url", ""), wish.get("last_circuit", Work().last_circuit))
-    run = load(wish["port"], wish["miner"], wish["validator"], work, wish["connections"], wish["requests"])
+    run = load(
+        wish["port"],
+        wish["miner"],
+        wish["validator"],
+        work,
+        connections=wish["connections"],
+        requests=wish["requests"],
+    )
     sys.stdout.write(json.dumps(asdict(uvloop.run(run))) + "\n")
 
 

@@ -79,6 +79,8 @@ class MockConfig(BaseModel):
     """The part of all jobs that fails, chosen by circuit and seed."""
     lose_submit_answers: int = Field(default=0, ge=0)
     """So many submits create a job and then lose the answer."""
+    foretell: bool = True
+    """Polls carry the seconds left, which makes the daemon ask again only near the end."""
     unknown_status: bool = False
     """Every job's status is a word outside the contract."""
     idempotency: Idempotency = Idempotency.TOKEN
@@ -265,14 +267,15 @@ class MockAdapter(ProviderAdapter):
     def _status(self, created: float, cancelled: float | None, sha: str) -> BaseExecutionStatus:
         age = time.time() - created
         left = self._config.queue_seconds + self._config.run_seconds - age
+        eta = int(left) if self._config.foretell else None
         if self._config.unknown_status:
             return BaseExecutionStatus(status="EVAPORATED")
         if cancelled is not None:
             return BaseExecutionStatus(status=ProviderStatus.CANCELLED)
         if age < self._config.queue_seconds:
-            return BaseExecutionStatus(status=ProviderStatus.QUEUED, eta_seconds=int(left))
+            return BaseExecutionStatus(status=ProviderStatus.QUEUED, eta_seconds=eta)
         if left > 0:
-            return BaseExecutionStatus(status=ProviderStatus.RUNNING, eta_seconds=int(left))
+            return BaseExecutionStatus(status=ProviderStatus.RUNNING, eta_seconds=eta)
         if self._random(sha, "fails").random() < self._config.fail_rate:
             return BaseExecutionStatus(status=ProviderStatus.FAILED, message=_failure(ProviderStatus.FAILED))
         return BaseExecutionStatus(status=ProviderStatus.COMPLETED)
