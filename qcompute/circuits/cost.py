@@ -23,7 +23,7 @@ from qcompute.errors import CannotRun
 _NEEDS_TREE: Final = re.compile(
     r"\b(?:for|if|else|switch|ctrl|negctrl|pow|inv|let|const|array|int|uint|float|angle|bool|complex|input|output)\b|@"
 )
-_STATEMENT: Final = re.compile(r"[^;{}]*[;{}]")
+_END: Final = re.compile(r"([;{}])")
 _DECLARED: Final = (
     re.compile(r"(qreg|creg)\s+(\w+)\s*\[\s*(\d+)\s*\]$"),
     re.compile(r"(qubit|bit)\s*(?:\[\s*(\d+)\s*\])?\s*(\w+)(?:\s*=.*)?$", re.DOTALL),
@@ -93,8 +93,9 @@ def _plain_cost(code: str, estimate: _Estimate) -> int:
     total = 0
     gate: str | None = None
     body = 0
-    for found in _STATEMENT.finditer(code):
-        text, end = found.group()[:-1].strip(), found.group()[-1]
+    pieces = _END.split(code)  # text, end, text, end, …, rest
+    for piece, end in zip(pieces[::2], pieces[1::2], strict=False):
+        text = piece.strip()
         if end == "{":
             gate, body = [*text.split(None, 2), "", ""][1].split("(", 1)[0], 0
         elif end == "}" and gate is not None:

@@ -16,7 +16,7 @@ from qcompute.errors import CannotRun
 
 
 def unrolled(program: Any) -> Any:  # noqa: ANN401 - openqasm3 ships no types
-    """``program`` with every ``for`` replaced by its body, once per value, the variable by that value.
+    """``program`` with every ``for`` replaced by its body, once per value, and every constant by its number.
 
     Raises:
         CannotRun: a loop does not run over constants.
@@ -29,52 +29,60 @@ def _written_out(statements: list[Any], constants: dict[str, int | float]) -> li
     result: list[Any] = []
     for statement in statements:
         kind = type(statement).__name__
-        if kind == "ConstantDeclaration":
-            _remember(statement, constants)
+        if kind == "ConstantDeclaration" and _remembered(statement, constants):
+            continue  # the importer knows no constants; every use gets the number
         if kind == "ForInLoop":
             for value in trip_values(statement.set_declaration, constants):
-                inner = constants | {statement.identifier.name: value}
-                body = [_replaced(copy.deepcopy(node), inner, statement.identifier.name) for node in statement.block]
-                result += _written_out(body, inner)
+                body = [copy.deepcopy(node) for node in statement.block]
+                result += _written_out(body, constants | {statement.identifier.name: value})
             continue
         if kind == "BranchingStatement":
-            statement.if_block = _written_out(statement.if_block, constants)
-            statement.else_block = _written_out(statement.else_block, constants)
-        result.append(statement)
+            statement.condition = _replaced(statement.condition, constants)
+            statement.if_block = _written_out(statement.if_block, dict(constants))
+            statement.else_block = _written_out(statement.else_block, dict(constants))
+            result.append(statement)
+            continue
+        result.append(_replaced(statement, constants) if constants else statement)
     return result
 
 
-def _remember(statement: Any, constants: dict[str, int | float]) -> None:  # noqa: ANN401
+def _remembered(statement: Any, constants: dict[str, int | float]) -> bool:  # noqa: ANN401
+    """Whether the declared constant is a number, now known under its name."""
     try:
         constants[statement.identifier.name] = constant(statement.init_expression, constants)
     except CannotRun:
-        return  # not a number we need: the importer knows more kinds of constants
+        return False
+    return True
 
 
-def _replaced(node: Any, constants: dict[str, int | float], name: str) -> Any:  # noqa: ANN401
-    """``node`` with the loop's variable replaced, and what becomes constant by that computed."""
+def _replaced(node: Any, constants: dict[str, int | float]) -> Any:  # noqa: ANN401
+    """``node`` with names of constants replaced by numbers, and what becomes a number by that computed."""
     import openqasm3.ast as tree  # noqa: PLC0415 - the sandbox's own import
 
     if isinstance(node, tree.Identifier):
-        return tree.IntegerLiteral(int(constants[name])) if node.name == name else node
+        return _literal(constants[node.name], tree) if node.name in constants else node
     if isinstance(node, list):
-        return [_replaced(item, constants, name) for item in node]
+        return [_replaced(item, constants) for item in node]
     if not isinstance(node, tree.QASMNode):
         return node
     for field, value in vars(node).items():
         if field != "span":
-            setattr(node, field, _replaced(value, constants, name))
+            setattr(node, field, _replaced(value, constants))
     return _folded(node, tree)
 
 
 def _folded(node: Any, tree: Any) -> Any:  # noqa: ANN401
-    """An expression of whole numbers alone as one literal."""
+    """An expression of numbers alone as one literal."""
     if not isinstance(node, tree.BinaryExpression | tree.UnaryExpression):
         return node
     try:
         value = constant(node, {})
     except CannotRun:
         return node
-    if not isinstance(value, int) or value < 0:
-        return node
-    return tree.IntegerLiteral(value)
+    return _literal(value, tree)
+
+
+def _literal(value: float, tree: Any) -> Any:  # noqa: ANN401
+    if value < 0:
+        return tree.UnaryExpression(tree.UnaryOperator["-"], _literal(-value, tree))
+    return tree.IntegerLiteral(value) if isinstance(value, int) else tree.FloatLiteral(value)

@@ -1,0 +1,176 @@
+"""The sandbox takes the damage: every limit bites, and the next call is served by a fresh child."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from qcompute.circuits.sandbox import SandboxCancelled, SandboxLimits, SandboxPool
+from qcompute.errors import CannotRun, SandboxUnavailable
+
+ENTRY = "tests.unit.circuits.sandbox_entries:act"
+LIMITS = SandboxLimits(memory_bytes=1 << 30, cpu_seconds=2, wall_seconds=10, max_reply_bytes=1 << 20)
+
+
+@pytest.fixture
+def pool() -> Iterator[SandboxPool]:
+    made = SandboxPool(ENTRY, limits=LIMITS, size=2, name="test")
+    yield made
+    made.close()
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def gone(pid: int) -> None:
+    deadline = time.monotonic() + 10
+    while alive(pid):
+        assert time.monotonic() < deadline, f"process {pid} is still there"
+        time.sleep(0.02)
+
+
+def test_a_child_answers_and_is_used_again(pool: SandboxPool) -> None:
+    first, second = pool.call({"do": "echo", "text": "a"}), pool.call({"do": "echo", "text": "ü" * 50_000})
+    assert first["echo"] == "a"
+    assert second["echo"] == "ü" * 50_000
+    assert first["pid"] == second["pid"]
+    assert pool.children == 1
+
+
+def test_nothing_of_ours_is_in_the_childs_environment(pool: SandboxPool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("IONQ_API_KEY", "secret")
+    seen = pool.call({"do": "environment"})
+    assert not [name for name in seen["environment"] if name.startswith(("QCOMPUTE", "IONQ", "AWS", "PATH", "PYTHON"))]
+    assert "secret" not in seen["environment"].values()
+    assert seen["cwd"] == []
+    assert seen["descriptors"] <= 8
+
+
+def test_a_refusal_carries_reason_and_line(pool: SandboxPool) -> None:
+    with pytest.raises(CannotRun) as caught:
+        pool.call({"do": "refuse"})
+    assert (caught.value.reason, caught.value.line, str(caught.value)) == ("just_because", 3, "line 3: no")
+
+
+def test_the_text_of_an_unexpected_error_stays_inside(pool: SandboxPool) -> None:
+    with pytest.raises(CannotRun) as caught:
+        pool.call({"do": "leak"})
+    assert "root" not in str(caught.value)
+    assert "ValueError" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("what", "reason"),
+    [
+        ("memory", "sandbox_memory"),
+        ("spin", "sandbox_cpu"),
+        ("abort", "sandbox_crash"),
+        ("segfault", "sandbox_crash"),
+        ("recurse", "too_deep"),
+        ("huge", "sandbox_reply"),
+    ],
+)
+def test_each_limit_bites_and_the_next_call_is_served(pool: SandboxPool, what: str, reason: str) -> None:
+    with pytest.raises(CannotRun) as caught:
+        pool.call({"do": what})
+    assert caught.value.reason == reason
+    assert pool.call({"do": "echo", "text": "again"})["echo"] == "again"
+
+
+def test_the_wall_limit_ends_a_child_that_sleeps(pool: SandboxPool) -> None:
+    with pytest.raises(CannotRun, match=r"more than 0\.3 s to test"):
+        pool.call({"do": "sleep", "seconds": 60}, wall_seconds=0.3)
+    assert pool.call({"do": "echo", "text": "again"})["echo"] == "again"
+
+
+def test_files_cannot_be_written(pool: SandboxPool) -> None:
+    assert pool.call({"do": "write"})["refused"] is not None
+
+
+def test_noise_does_not_mix_with_replies(pool: SandboxPool) -> None:
+    assert pool.call({"do": "noise"}) == {"quiet": True}
+    assert pool.call({"do": "echo", "text": "x"})["echo"] == "x"
+
+
+def test_the_daemons_own_machine_cannot_be_reached(pool: SandboxPool) -> None:
+    assert pool.call({"do": "connect"})["refused"] is not None
+
+
+def test_no_more_children_than_the_size_and_all_are_served(pool: SandboxPool) -> None:
+    with ThreadPoolExecutor(8) as threads:
+        answers = list(threads.map(pool.call, [{"do": "echo", "text": number} for number in range(40)]))
+    assert [answer["echo"] for answer in answers] == list(range(40))
+    assert len({answer["pid"] for answer in answers}) <= 2
+
+
+def test_a_cancelled_call_ends_its_child(pool: SandboxPool) -> None:
+    cancel = threading.Event()
+    threading.Timer(0.2, cancel.set).start()
+    with pytest.raises(SandboxCancelled):
+        pool.call({"do": "sleep", "seconds": 60}, cancel=cancel)
+    assert pool.children == 0
+
+
+def test_a_child_outlives_the_thread_that_asked_for_it(pool: SandboxPool) -> None:
+    """A child is killed when the thread that started it ends; a thread of a pool of threads may end any time."""
+    pids: list[int] = []
+    thread = threading.Thread(target=lambda: pids.append(pool.call({"do": "echo", "text": ""})["pid"]))
+    thread.start()
+    thread.join()
+    assert pool.call({"do": "echo", "text": ""})["pid"] == pids[0]
+
+
+def test_an_idle_child_ends() -> None:
+    pool = SandboxPool(ENTRY, limits=LIMITS, size=1, idle_seconds=0.2, name="test")
+    pid = pool.call({"do": "echo", "text": ""})["pid"]
+    gone(pid)
+    assert pool.children == 0
+    assert pool.call({"do": "echo", "text": "x"})["echo"] == "x"
+    pool.close()
+
+
+def test_closing_ends_children_and_later_calls_are_refused() -> None:
+    pool = SandboxPool(ENTRY, limits=LIMITS, size=1, name="test")
+    pid = pool.call({"do": "echo", "text": ""})["pid"]
+    pool.close()
+    pool.close()
+    gone(pid)
+    with pytest.raises(SandboxUnavailable):
+        pool.call({"do": "echo", "text": ""})
+
+
+def test_an_entry_that_does_not_exist_is_our_error_not_the_circuits() -> None:
+    pool = SandboxPool("tests.unit.circuits.sandbox_entries:nothing", limits=LIMITS, size=1, name="test")
+    with pytest.raises(SandboxUnavailable):
+        pool.call({"do": "echo", "text": ""})
+    pool.close()
+
+
+def test_a_killed_parent_leaves_no_child_behind() -> None:
+    script = (
+        "from qcompute.circuits.sandbox import SandboxLimits, SandboxPool\n"
+        f"pool = SandboxPool({ENTRY!r}, limits=SandboxLimits(memory_bytes=1 << 30), size=1)\n"
+        "print(pool.call({'do': 'echo', 'text': ''})['pid'], flush=True)\n"
+        "pool.call({'do': 'sleep', 'seconds': 600}, wall_seconds=600)\n"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)  # noqa: S603 - our own words
+    assert parent.stdout is not None
+    child = int(parent.stdout.readline())
+    assert alive(child)
+    os.kill(parent.pid, signal.SIGKILL)
+    parent.wait()
+    parent.stdout.close()
+    gone(child)
