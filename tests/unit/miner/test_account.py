@@ -1,0 +1,162 @@
+"""Blocking calls run in threads that outlive them; what comes back is the adapter's own."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable, Sequence
+
+import pytest
+
+from qcompute.errors import Unavailable
+from qcompute.miner.account import Account
+from qcompute.miner.heartbeat import Heartbeat, backend_status
+from qcompute.miner.limits import MinerSettings
+from qcompute.miner.providers.base import BaseExecutionStatus, JobHandle
+from qcompute.units import ProviderKey
+from tests.unit.miner.scripted import Scene, Server, Vendor
+
+
+@pytest.fixture
+async def scene() -> AsyncIterator[Scene]:
+    scene = Scene()
+    yield scene
+    await scene.close()
+
+
+HANDLES = [JobHandle(provider_job_id=f"j{number}", device_id="d") for number in range(10)]
+
+
+async def test_calls_run_beside_each_other_and_off_the_event_loop(scene: Scene) -> None:
+    barrier = threading.Barrier(2, timeout=5)
+
+    def meet() -> str:
+        barrier.wait()
+        return threading.current_thread().name
+
+    names = await asyncio.gather(scene.account.call("meet", meet), scene.account.call("meet", meet))
+    assert len(set(names)) == 2
+    assert all(name.startswith("provider-scripted") for name in names)
+
+
+@pytest.mark.parametrize("error", [Unavailable("away"), ValueError("x")])
+async def test_errors_are_the_adapters_own(scene: Scene, error: Exception) -> None:
+    def fail() -> None:
+        raise error
+
+    with pytest.raises(type(error)):
+        await scene.account.call("fail", fail)
+
+
+@pytest.mark.parametrize("error", [StopIteration(), SystemExit(1), KeyboardInterrupt()])
+async def test_what_cannot_travel_does_not_end_the_daemon(scene: Scene, error: BaseException) -> None:
+    def fail() -> None:
+        raise error
+
+    with pytest.raises(RuntimeError, match=type(error).__name__):
+        await scene.account.call("fail", fail)
+    assert await scene.account.call("next", lambda: 7) == 7
+
+
+async def test_without_a_batch_call_each_handle_is_asked_for(scene: Scene) -> None:
+    answers = await scene.account.poll(HANDLES)
+    assert len(answers) == 10
+    assert scene.vendor.polls == 10
+
+
+class Batching(Vendor):
+    """Polls in batches, some of which fail."""
+
+    batches: list[int]
+    fail = False
+
+    def poll_many(self, handles: Sequence[JobHandle]) -> list[BaseExecutionStatus]:
+        self.batches.append(len(handles))
+        if self.fail:
+            raise Unavailable("maintenance")
+        return [BaseExecutionStatus(status="RUNNING", message=handle.provider_job_id) for handle in handles]
+
+
+async def test_a_batch_call_serves_all_in_order() -> None:
+    vendor = Batching()
+    vendor.batches = []
+    account = Account(ProviderKey("batching"), vendor, threads=2)
+    answers = await account.poll(HANDLES)
+    assert vendor.batches == [10]
+    assert [getattr(answer, "message", None) for answer in answers] == [handle.provider_job_id for handle in HANDLES]
+    vendor.fail = True
+    assert all(isinstance(answer, Unavailable) for answer in await account.poll(HANDLES))
+    await account.close(limit_seconds=1)
+
+
+async def test_a_call_that_never_returns_does_not_keep_the_account_open() -> None:
+    release = threading.Event()
+    account = Account(ProviderKey("stuck"), Vendor(), threads=1)
+    stuck = asyncio.create_task(account.call("hang", release.wait))
+    await asyncio.sleep(0)
+    async with asyncio.timeout(5):
+        await account.close(limit_seconds=0.1)
+    release.set()
+    await stuck
+
+
+async def test_the_job_server_is_told_at_start_on_change_and_at_the_end(scene: Scene) -> None:
+    server, serving = Server(), True
+    settings = MinerSettings(heartbeat_seconds=0.05)
+    heartbeat = Heartbeat(scene.account, server, scene.ledger, settings, may_serve=lambda: serving)
+    task = asyncio.create_task(heartbeat.run())
+    await until(lambda: len(server.reports) >= 2)
+    assert (server.reports[0].status, server.reports[0].accepting_jobs) == ("Online", True)
+    serving = False
+    await until(lambda: not server.reports[-1].accepting_jobs)
+    await heartbeat.say_offline()
+    count = len(server.reports)
+    serving = True
+    await asyncio.sleep(0.2)
+    assert len(server.reports) == count, "nothing is said after Offline"
+    assert server.reports[-1].status == "Offline"
+    task.cancel()
+
+
+async def test_a_full_miner_is_online_and_takes_no_more(scene: Scene) -> None:
+    server = Server()
+    settings = MinerSettings(heartbeat_seconds=0.05, max_inflight=2)
+    for number in range(2):
+        await scene.job(f"job-{number}")
+    heartbeat = Heartbeat(scene.account, server, scene.ledger, settings, may_serve=lambda: True)
+    task = asyncio.create_task(heartbeat.run())
+    await until(lambda: bool(server.reports))
+    assert (server.reports[0].status, server.reports[0].accepting_jobs, server.reports[0].queue_depth) == (
+        "Online",
+        False,
+        2,
+    )
+    task.cancel()
+
+
+async def test_a_vendor_that_cannot_be_asked_is_offline_with_the_reason(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away() -> list[object]:
+        raise Unavailable("maintenance until noon")
+
+    monkeypatch.setattr(scene.vendor, "list_devices", away)
+    server = Server()
+    heartbeat = Heartbeat(
+        scene.account, server, scene.ledger, MinerSettings(heartbeat_seconds=0.05), may_serve=lambda: True
+    )
+    task = asyncio.create_task(heartbeat.run())
+    await until(lambda: bool(server.reports))
+    assert server.reports[0].status == "Offline"
+    assert "maintenance until noon" in server.reports[0].metadata["status_msg"]
+    task.cancel()
+
+
+def test_no_device_is_offline() -> None:
+    assert backend_status([]) == "Offline"
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(5):
+        while not condition():  # noqa: ASYNC110 - what others did is no event
+            await asyncio.sleep(0.01)

@@ -1,0 +1,159 @@
+"""A receipt is what its miner signed, and nothing else passes for one."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from qcompute.chain.keys import signer_from_uri
+from qcompute.miner.job import Job, Verdict
+from qcompute.receipts import (
+    FalseReceipt,
+    UnusableReceipt,
+    build_receipt,
+    canonical,
+    counts_sha256,
+    verify_receipt,
+)
+from qcompute.receipts.__main__ import main
+from qcompute.testing.ledger_records import failed, new_job, succeeded
+from qcompute.units import ProviderKey
+
+SIGNER = signer_from_uri("//receipt-miner")
+NOW = datetime(2026, 11, 21, 3, 4, 5, 678901, tzinfo=UTC)
+
+
+def job(**changes: Any) -> Job:
+    new = new_job("job-1")
+    made = Job(
+        execution_id=new.execution_id,
+        validator_hotkey=new.validator_hotkey,
+        shots=new.shots,
+        configuration_data={},
+        received_at=NOW,
+        deadline_at=NOW,
+        due_at=NOW,
+        verdict=Verdict.SUCCEEDED,
+        provider=ProviderKey("mock"),
+        settled_at=NOW,
+    )
+    return replace(made, **changes)
+
+
+def receipt() -> str:
+    outcome = replace(succeeded(), timestamps={"duration": 0.25, "nested": [1.5, None, {"x": 1e-9}]})
+    return build_receipt(job(), outcome, SIGNER)
+
+
+def test_what_was_signed_verifies_and_says_what_happened() -> None:
+    seen = verify_receipt(receipt())
+    assert (seen.execution_id, seen.verdict, seen.miner_hotkey) == ("job-1", Verdict.SUCCEEDED, SIGNER.hotkey)
+    assert (seen.cost.amount, seen.cost.currency) == ("0.30000000000000004", "EUR")
+    assert seen.counts_sha256 == counts_sha256({"11": 520, "00": 480})
+    assert seen.timestamps["settled"] == "2026-11-21T03:04:05.678901Z"
+    assert seen.timestamps["vendor"]["nested"] == ["1.5", None, {"x": "1e-09"}]
+
+
+def test_it_is_canonical() -> None:
+    text = receipt()
+    assert canonical(json.loads(text)).decode() == text
+
+
+def test_a_job_without_a_result_has_a_receipt_too() -> None:
+    seen = verify_receipt(build_receipt(job(verdict=Verdict.FAILED), failed("laser off"), SIGNER))
+    assert (seen.counts_sha256, seen.message, seen.cost.amount) == (None, "laser off", None)
+
+
+def test_an_unsettled_job_has_none() -> None:
+    with pytest.raises(ValueError, match="verdict"):
+        build_receipt(job(verdict=None), succeeded(), SIGNER)
+
+
+FIELDS = sorted(set(json.loads(receipt())) - {"signature", "version"})
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_no_field_can_be_changed(name: str) -> None:
+    document = json.loads(receipt())
+    document[name] = "changed" if document[name] is None or isinstance(document[name], str) else None
+    with pytest.raises((FalseReceipt, UnusableReceipt)):
+        verify_receipt(json.dumps(document))
+
+
+@given(st.integers(0, len(receipt()) - 1), st.integers(1, 127))
+def test_no_byte_can_be_changed(position: int, flip: int) -> None:
+    data = bytearray(receipt().encode())
+    data[position] ^= flip
+    before = json.loads(receipt())
+    try:
+        seen = verify_receipt(bytes(data))
+    except (FalseReceipt, UnusableReceipt):
+        return
+    # Randomised signatures aside, only bytes that mean the same may pass: none do in canonical JSON.
+    pytest.fail(f"a changed receipt verified: {seen} {before}")
+
+
+def test_another_miner_cannot_claim_it() -> None:
+    document = json.loads(receipt()) | {"miner_hotkey": signer_from_uri("//another").hotkey}
+    with pytest.raises(FalseReceipt):
+        verify_receipt(json.dumps(document))
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "[]", "null", "{}", "not json", '{"version": "qcompute-receipt/2"}', "[" * 100_000, '{"a": 1, "a": 2}'],
+)
+def test_what_is_no_receipt_is_unusable(text: str) -> None:
+    with pytest.raises(UnusableReceipt):
+        verify_receipt(text)
+
+
+def test_a_key_must_not_stand_twice() -> None:
+    text = receipt()
+    with pytest.raises(UnusableReceipt):
+        verify_receipt(text[:-1] + ',"verdict":"succeeded"}')
+
+
+def test_a_receipt_is_never_a_signed_request() -> None:
+    """The signed bytes begin with a line of their own, so no request's message can equal them."""
+    assert canonical({"a": 1})[:1] == b"{"
+    with pytest.raises(TypeError):
+        canonical({"a": 1.5})
+
+
+@pytest.mark.parametrize(
+    ("change", "arguments", "code"),
+    [
+        ({}, [], 0),
+        ({}, ["--hotkey", SIGNER.hotkey], 0),
+        ({}, ["--hotkey", "5GrwvaEF5zXb26Fz9rcQpDWS57CtERHpNehXCPcNoHGKutQY"], 1),
+        ({"shots_requested": 1}, [], 1),
+        ({"verdict": "sold"}, [], 2),
+    ],
+)
+def test_the_command_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], change: dict[str, Any], arguments: list[str], code: int
+) -> None:
+    file = tmp_path / "receipt.json"
+    file.write_text(json.dumps(json.loads(receipt()) | change))
+    assert main(["verify", str(file), *arguments]) == code
+    shown = capsys.readouterr()
+    assert ("job-1" in shown.out) is (code == 0)
+    assert bool(shown.err) is (code != 0)
+
+
+def test_the_command_line_compares_counts_and_refuses_missing_files(tmp_path: Path) -> None:
+    file, counts = tmp_path / "receipt.json", tmp_path / "counts.json"
+    file.write_text(receipt())
+    counts.write_text('{"00": 480, "11": 520}')
+    assert main(["verify", str(file), "--counts", str(counts)]) == 0
+    counts.write_text('{"00": 481, "11": 519}')
+    assert main(["verify", str(file), "--counts", str(counts)]) == 1
+    assert main(["verify", str(tmp_path / "missing.json")]) == 2
