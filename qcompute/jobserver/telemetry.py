@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
+import random
 from collections import deque
 from collections.abc import Callable
 from datetime import datetime
@@ -18,7 +20,7 @@ import aiohttp
 from qcompute.errors import DeliveryError
 from qcompute.jobserver.settings import JobServerSettings
 from qcompute.jobserver.token import TokenSource
-from qcompute.jobserver.web import checked_base, failed, is_success, new_session, read_bounded, unreachable
+from qcompute.jobserver.web import checked_base, failed, is_success, new_session, unreachable
 from qcompute.units import Hotkey, utc_now
 
 _log = logging.getLogger(__name__)
@@ -31,7 +33,11 @@ PAUSE_SECONDS: Final = 1.0
 """Between two POSTs."""
 LONGEST_PAUSE_SECONDS: Final = 60.0
 FLUSH_POSTS: Final = 5
+FLUSH_SECONDS: Final = 2.0
+"""How long the end waits for what is still queued; the daemon allows three seconds."""
 _UNAUTHORIZED: Final = 401
+_NEVER_TAKEN: Final = frozenset({400, 413, 422})
+"""The service does not understand a batch and never will: keeping it would hold up all others."""
 _WHAT: Final = "POST datapoints"
 
 
@@ -60,6 +66,8 @@ class Telemetry:
         self._dropped = 0
         self._failures = 0
         self._some = asyncio.Event()
+        self._sending = asyncio.Lock()
+        self._stopped = False
         self._session: aiohttp.ClientSession | None = None
 
     @property
@@ -75,8 +83,8 @@ class Telemetry:
         text: str | None = None,
         attributes: dict[str, str] | None = None,
     ) -> None:
-        """Queue one datapoint; never waits, never raises."""
-        if self._url is None:
+        """Queue one datapoint; never waits, never raises. A number that JSON cannot say is left out altogether."""
+        if self._url is None or self._stopped or (number is not None and not math.isfinite(number)):
             return
         point: dict[str, Any] = {"type": kind, "timestamp": self._clock().isoformat()}
         if (uid := self._uid()) is not None:
@@ -87,7 +95,7 @@ class Telemetry:
         if text is not None:
             point["string_value"] = text
         if attributes:
-            point["attributes"] = attributes
+            point["attributes"] = dict(attributes)
         if len(self._points) >= MAX_POINTS:
             self._points.popleft()
             self._dropped += 1
@@ -95,66 +103,95 @@ class Telemetry:
         self._some.set()
 
     async def run(self) -> None:
-        """Send until cancelled."""
+        """Send until cancelled; after `stop` there is nothing left to send and it only waits."""
         while True:
             await self._some.wait()
-            sent = await self._send_batch()
-            await asyncio.sleep(PAUSE_SECONDS if sent else self._pause_seconds())
+            async with self._sending:
+                pause_seconds = await self._send_batch()
+            await asyncio.sleep(pause_seconds)
 
     async def stop(self) -> None:
-        """Send what is waiting, a few batches at most, and close; what cannot be sent at once is dropped."""
-        for _ in range(FLUSH_POSTS):
-            if not self._points or not await self._send_batch():
-                break
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        """Send what is waiting, a few batches and seconds at most, and close; the rest is dropped.
 
-    def _pause_seconds(self) -> float:
-        return min(PAUSE_SECONDS * 2 ** min(self._failures, 10), LONGEST_PAUSE_SECONDS)
-
-    async def _send_batch(self) -> bool:
-        batch = [self._points[index] for index in range(min(BATCH, len(self._points)))]
+        Safe to call twice, and while `run` is still running.
+        """
         try:
-            await self._post(batch)
+            async with asyncio.timeout(FLUSH_SECONDS), self._sending:
+                for _ in range(FLUSH_POSTS):
+                    await self._send_batch()
+                    if self._failures or not self._points:
+                        break
+        except TimeoutError:
+            pass
+        finally:
+            self._stopped = True
+            if lost := len(self._points) + self._dropped:
+                _log.info("telemetry ends; %d points were never sent", lost, extra={"action": "telemetry"})
+            self._points.clear()
+            self._dropped = 0
+            self._some.clear()
+            if self._session is not None:
+                await self._session.close()
+                self._session = None
+
+    async def _send_batch(self) -> float:
+        """Send the oldest points; returns how long to leave the service alone, in seconds."""
+        batch = [self._points[index] for index in range(min(BATCH, len(self._points)))]
+        if not batch:
+            return 0.0
+        try:
+            taken = await self._post(batch)
         except DeliveryError as error:
-            self._failures += 1
-            if self._failures == 1:
-                _log.warning("telemetry cannot be sent: %s", error, extra={"action": "telemetry"})
-            return False
+            return self._note_failure(error)
         # While it was under way the oldest may have been dropped to make room; do not drop others for them.
-        for point in batch:
-            if self._points and self._points[0] is point:
-                self._points.popleft()
+        done = [self._points.popleft() for point in batch if self._points and self._points[0] is point]
         if not self._points:
             self._some.clear()
-        if self._failures:
+        if not taken:
+            self._dropped += len(done)
+            return self._note_failure(DeliveryError(f"{_WHAT}: the service does not take our points"))
+        self._note_success()
+        return PAUSE_SECONDS
+
+    def _note_failure(self, error: DeliveryError) -> float:
+        self._failures += 1
+        if self._failures == 1 and not self._stopped:
+            _log.warning("telemetry cannot be sent: %s", error, extra={"action": "telemetry"})
+        pause = min(PAUSE_SECONDS * 2 ** min(self._failures, 10), LONGEST_PAUSE_SECONDS)
+        asked = min(error.retry_after_seconds or 0.0, LONGEST_PAUSE_SECONDS)
+        return max(pause * random.uniform(0.5, 1.0), asked, PAUSE_SECONDS)  # noqa: S311 - spreading load
+
+    def _note_success(self) -> None:
+        """One line when an outage is over, or when a flood of points is and has cost some."""
+        if self._failures or (self._dropped and not self._points):
             _log.info(
                 "telemetry is sent again; %d points were dropped meanwhile",
                 self._dropped,
                 extra={"action": "telemetry"},
             )
-        self._failures = self._dropped = 0
-        return True
+            self._dropped = 0
+        self._failures = 0
 
-    async def _post(self, batch: list[dict[str, Any]]) -> None:
-        if self._url is None:
-            return
+    async def _post(self, batch: list[dict[str, Any]]) -> bool:
+        """Whether the service took the batch; False when it never will."""
+        token = await self._tokens.get()
+        if self._url is None or self._stopped:
+            raise DeliveryError("telemetry is closed")
         if self._session is None:
             self._session = new_session(
                 total_seconds=self._settings.request_timeout_seconds,
                 connect_seconds=self._settings.connect_timeout_seconds,
+                keep_connections=True,
             )
-        token = await self._tokens.get()
         headers = self._headers | {"Authorization": f"Bearer {token}"}
         try:
             async with self._session.post(
                 self._url, json={"datapoints": batch}, headers=headers, allow_redirects=False
             ) as response:
-                await read_bounded(response)
                 if response.status == _UNAUTHORIZED:
                     self._tokens.invalidate(token)
-                if not is_success(response):
+                if not is_success(response) and response.status not in _NEVER_TAKEN:
                     raise failed(_WHAT, response)
+                return is_success(response)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise unreachable(_WHAT, error) from None

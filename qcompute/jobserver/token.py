@@ -10,6 +10,7 @@ import asyncio
 import base64
 import json
 import logging
+import math
 import random
 import time
 from collections.abc import Callable
@@ -21,7 +22,7 @@ import aiohttp
 from qcompute.chain.contract import Signer
 from qcompute.errors import DeliveryError
 from qcompute.jobserver.settings import JobServerSettings
-from qcompute.jobserver.web import checked_base, failed, is_success, new_session, read_bounded, unreachable
+from qcompute.jobserver.web import checked_base, failed, is_success, new_session, read_object, unreachable
 
 _log = logging.getLogger(__name__)
 
@@ -74,8 +75,15 @@ class TokenSource:
                 raise DeliveryError("the token service failed a moment ago", retry_after_seconds=left)
             self._asking = asyncio.create_task(self._renew())
             self._asking.add_done_callback(self._asked)
-        # Shielded: one caller that gives up must not take the answer away from the others.
-        return (await asyncio.shield(self._asking)).text
+        asking = self._asking
+        try:
+            # Shielded: one caller that gives up must not take the answer away from the others.
+            return (await asyncio.shield(asking)).text
+        except asyncio.CancelledError:
+            caller = asyncio.current_task()
+            if asking.cancelled() and caller is not None and not caller.cancelling():
+                raise DeliveryError("the client was closed") from None
+            raise
 
     def invalidate(self, text: str) -> None:
         """The platform refused this token: the next `get` asks for a new one. A newer token is left alone."""
@@ -84,8 +92,9 @@ class TokenSource:
 
     async def close(self) -> None:
         """Close the connection; safe to call twice."""
-        if self._asking is not None:
-            self._asking.cancel()
+        if (asking := self._asking) is not None:
+            asking.cancel()
+            await asyncio.wait([asking])
         if self._session is not None:
             await self._session.close()
             self._session = None
@@ -116,17 +125,17 @@ class TokenSource:
             self._session = new_session(
                 total_seconds=self._settings.request_timeout_seconds,
                 connect_seconds=self._settings.connect_timeout_seconds,
+                keep_connections=False,
             )
         asked_at = self._monotonic()
         headers = {"Authorization": f"Bearer {self._claim()}"}
         try:
             async with self._session.get(self._url, headers=headers, allow_redirects=False) as response:
-                body = await read_bounded(response)
                 if not is_success(response):
                     raise failed(_WHAT, response)
+                return _read(await read_object(response, _WHAT), asked_at)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise unreachable(_WHAT, error) from None
-        return _read(body, asked_at)
 
     def _claim(self) -> str:
         hotkey = self._signer.hotkey
@@ -139,12 +148,20 @@ class TokenSource:
         return base64.b64encode(json.dumps(claim).encode()).decode()
 
 
-def _read(body: bytes, asked_at: float) -> _Token:
-    try:
-        answer: Any = json.loads(body)
-        text, lifetime = str(answer["access_token"]), float(answer["expires_in"])
-    except (ValueError, KeyError, TypeError):
-        raise DeliveryError(f"{_WHAT} answered something that is not a token") from None
-    if not text or not text.isascii() or not text.isprintable():
+def _read(answer: dict[str, Any], asked_at: float) -> _Token:
+    text, lifetime = answer.get("access_token"), _seconds(answer.get("expires_in"))
+    # What would not go into a header must not get that far: aiohttp's error would show it.
+    if not isinstance(text, str) or not text or not text.isascii() or not text.isprintable() or lifetime is None:
         raise DeliveryError(f"{_WHAT} answered something that is not a token")
     return _Token(text, asked_at + lifetime - min(EARLY_SECONDS, lifetime / 5))
+
+
+def _seconds(value: object) -> float | None:
+    """A number of seconds, also written as text; None for anything else."""
+    if not isinstance(value, int | float | str):
+        return None
+    try:
+        seconds = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return seconds if math.isfinite(seconds) else None

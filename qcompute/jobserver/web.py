@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import ipaddress
+import json
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Final
+from typing import Any, Final, cast
 
 import aiohttp
 from yarl import URL
@@ -22,19 +23,31 @@ def checked_base(url: str, variable: str, settings: JobServerSettings) -> str:
     """``url`` without its trailing slash.
 
     Raises:
-        ConfigError: not an http(s) URL, or plain http to another machine that is not listed.
+        ConfigError: not an http(s) URL, one with more than host and path, or plain http to another machine that is
+            not listed. The text names the variable, never the URL.
     """
-    parsed = URL(url)
+    try:
+        parsed = URL(url)
+    except ValueError:
+        raise ConfigError(f"{variable} is not a URL; it must look like https://host") from None
     if parsed.scheme not in ("http", "https") or not parsed.host:
         raise ConfigError(f"{variable} must be an https:// URL")
-    if parsed.scheme == "http" and not _is_here(parsed.host) and parsed.host not in settings.allow_http_hosts:
+    if parsed.user is not None or parsed.password is not None or parsed.query_string or parsed.fragment:
+        raise ConfigError(f"{variable} must be https://host/path, without a user name, a query or a fragment")
+    listed = {host.lower() for host in settings.allow_http_hosts}
+    if parsed.scheme == "http" and not _is_here(parsed.host) and parsed.host not in listed:
         raise ConfigError(f"{variable} must be https:// (or list {parsed.host} in jobserver.allow_http_hosts)")
     return url.rstrip("/")
 
 
-def new_session(*, total_seconds: float, connect_seconds: float) -> aiohttp.ClientSession:
-    """A session that carries nothing from one call to the next but connections. Make it inside the event loop."""
+def new_session(*, total_seconds: float, connect_seconds: float, keep_connections: bool) -> aiohttp.ClientSession:
+    """A session that carries nothing from one call to the next but connections, if at all. Make it inside the loop.
+
+    aiohttp repeats a GET or PUT by itself when a connection it had kept turns out to be closed; a session for those
+    keeps no connections, so that one call is one request.
+    """
     return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(force_close=not keep_connections),
         timeout=aiohttp.ClientTimeout(total=total_seconds, sock_connect=connect_seconds),
         cookie_jar=aiohttp.DummyCookieJar(),
         trust_env=False,
@@ -42,18 +55,24 @@ def new_session(*, total_seconds: float, connect_seconds: float) -> aiohttp.Clie
     )
 
 
-async def read_bounded(response: aiohttp.ClientResponse) -> bytes:
-    """The answer's body, up to `MAX_ANSWER_BYTES`.
+async def read_object(response: aiohttp.ClientResponse, what: str) -> dict[str, Any]:
+    """The JSON object in the body, of which no more than `MAX_ANSWER_BYTES` are read.
 
     Raises:
-        DeliveryError: it is longer.
+        DeliveryError: it is longer, or something else; the text says nothing of what it is.
     """
     data = bytearray()
     async for chunk in response.content.iter_chunked(16384):
         data += chunk
         if len(data) > MAX_ANSWER_BYTES:
-            raise DeliveryError("the answer is too long to be one", status=response.status)
-    return bytes(data)
+            raise DeliveryError(f"{what} answered more than {MAX_ANSWER_BYTES} bytes", status=response.status)
+    try:
+        answer: Any = json.loads(data)
+    except (ValueError, RecursionError):
+        answer = None
+    if not isinstance(answer, dict):
+        raise DeliveryError(f"{what} answered something that is not a JSON object", status=response.status)
+    return cast("dict[str, Any]", answer)
 
 
 def is_success(response: aiohttp.ClientResponse) -> bool:
@@ -81,7 +100,7 @@ def retry_after_seconds(response: aiohttp.ClientResponse) -> float | None:
         return min(float(text), LONGEST_RETRY_AFTER_SECONDS)
     try:
         moment = parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
