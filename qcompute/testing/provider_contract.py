@@ -1,0 +1,245 @@
+"""What every adapter must do, as tests to inherit.
+
+::
+
+    class TestAcme(ProviderContract):
+        @pytest.fixture
+        def adapter(self) -> Iterator[ProviderAdapter]:
+            adapter = AcmeAdapter(AcmeConfig(...))
+            yield adapter
+            adapter.close()
+
+Say in class attributes what the adapter cannot: ``computes`` (it really runs circuits), ``module`` (its dotted name),
+``ends_within_seconds``.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+import tomllib
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, ClassVar, Final
+
+import pytest
+
+from qcompute.circuits.program import CompiledCircuit, JobOptions, Language, Register
+from qcompute.errors import CannotRun, QComputeError
+from qcompute.miner.providers.base import (
+    Absent,
+    CannotTell,
+    Device,
+    Found,
+    Idempotency,
+    JobHandle,
+    JobReceipt,
+    ProviderAdapter,
+    ProviderStatus,
+    submit_takes,
+)
+from qcompute.units import Counts, IdempotencyToken
+
+_HEAD: Final = 'OPENQASM 2.0;\ninclude "qelib1.inc";\n'
+SHOTS: Final = 200
+
+_BLOCKER: Final = """
+import importlib.abc, importlib, sys
+class Blocker(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {blocked!r}:
+            raise ImportError(name)
+sys.meta_path.insert(0, Blocker())
+importlib.import_module({module!r})
+"""
+
+
+def compiled(
+    source: str, registers: tuple[tuple[str, int], ...], measured: tuple[tuple[int, int], ...]
+) -> CompiledCircuit:
+    """A circuit as the sandbox would describe it; ``measured`` are (clbit, qubit)."""
+    clbits = sum(size for _, size in registers)
+    return CompiledCircuit(
+        source=source,
+        language=Language.OPENQASM_2,
+        sha256="00" * 32,
+        num_qubits=3,
+        num_clbits=clbits,
+        registers=tuple(Register(name=name, size=size) for name, size in registers),
+        measured=measured,
+        gate_counts={"x": 1, "measure": len(measured)},
+        depth=2,
+        num_ops=1 + len(measured),
+    )
+
+
+ASYMMETRIC: Final = compiled(
+    _HEAD + "qreg q[3];\ncreg a[1];\ncreg b[2];\nx q[0];\nmeasure q[2] -> a[0];\nmeasure q[0] -> b[0];\n"
+    "measure q[1] -> b[1];\n",
+    (("a", 1), ("b", 2)),
+    ((0, 2), (1, 0), (2, 1)),
+)
+"""One bit set, in the middle of the key: every reversal shows."""
+
+
+class ProviderContract:
+    """Inherit, give an ``adapter`` fixture, and run."""
+
+    computes: ClassVar[bool] = True
+    module: ClassVar[str] = ""
+    ends_within_seconds: ClassVar[float] = 60.0
+
+    def device(self, adapter: ProviderAdapter) -> Device:
+        """The device the contract runs on: the first."""
+        return adapter.list_devices()[0]
+
+    def submit(self, adapter: ProviderAdapter, token: str = "contract-token", **options: Any) -> JobHandle:  # noqa: ANN401, S107 - options of the job; no secret
+        """Submit the asymmetric circuit as the runner does."""
+        device = self.device(adapter)
+        adapter.check(ASYMMETRIC, device, SHOTS)
+        prepared = adapter.prepare(ASYMMETRIC, device, SHOTS, JobOptions(**options))
+        passed = {"token": IdempotencyToken(token), "options": prepared.options}
+        extra: dict[str, Any] = {name: passed[name] for name in submit_takes(adapter)}
+        return adapter.submit(prepared.payload, device.device_id, SHOTS, **extra)
+
+    def ended(self, adapter: ProviderAdapter, handle: JobHandle) -> JobReceipt:
+        """Poll until the job has ended, and fetch its receipt."""
+        deadline = time.monotonic() + self.ends_within_seconds
+        while not ProviderStatus.of(adapter.poll(handle).status).is_terminal:
+            assert time.monotonic() < deadline, "the job does not end"
+            time.sleep(0.02)
+        return adapter.get_job_receipt(handle)
+
+    @staticmethod
+    def counts(receipt: JobReceipt) -> Counts:
+        """The counts of a receipt."""
+        assert receipt.results is not None
+        return receipt.results["measurementCounts"]
+
+    def test_counts_add_up_to_the_shots_and_have_the_circuits_width(self, adapter: ProviderAdapter) -> None:
+        """Every shot is counted, each key has a character for each classical bit."""
+        receipt = self.ended(adapter, self.submit(adapter))
+        counts = self.counts(receipt)
+        assert receipt.status == ProviderStatus.COMPLETED
+        if self.computes or "token" in submit_takes(adapter):
+            assert sum(counts.values()) == SHOTS
+            assert {len(key) for key in counts} == {3}
+
+    def test_bits_and_registers_are_in_the_one_order(self, adapter: ProviderAdapter) -> None:
+        """The register declared last is leftmost, bit 0 of each is rightmost."""
+        if self.computes:
+            assert self.counts(self.ended(adapter, self.submit(adapter))) == {"010": SHOTS}
+
+    def test_the_source_of_the_counts_is_said(self, adapter: ProviderAdapter) -> None:
+        """Measured, or derived."""
+        metadata = self.ended(adapter, self.submit(adapter)).metadata or {}
+        assert metadata.get("counts_source", "measured") in ("measured", "sampled")
+
+    def test_the_same_token_twice_is_one_job_where_that_is_promised(self, adapter: ProviderAdapter) -> None:
+        """TOKEN and CLIENT_ID promise it."""
+        first, second = self.submit(adapter), self.submit(adapter)
+        if adapter.idempotency in (Idempotency.TOKEN, Idempotency.CLIENT_ID):
+            assert first.provider_job_id == second.provider_job_id
+        self.ended(adapter, first)
+
+    def test_a_submitted_job_can_be_found_as_declared(self, adapter: ProviderAdapter) -> None:
+        """By its token, since before it was submitted."""
+        handle = self.submit(adapter, "contract-find")
+        answer = adapter.find(IdempotencyToken("contract-find"), datetime.now(UTC) - timedelta(minutes=5))
+        if adapter.idempotency is Idempotency.NONE:
+            assert isinstance(answer, CannotTell)
+        else:
+            assert isinstance(answer, Found)
+            assert answer.handles[0].provider_job_id == handle.provider_job_id
+        self.ended(adapter, handle)
+
+    def test_a_token_never_used_is_absent(self, adapter: ProviderAdapter) -> None:
+        """Absent is an answer, not an error."""
+        answer = adapter.find(IdempotencyToken("contract-never"), datetime.now(UTC) - timedelta(minutes=5))
+        assert isinstance(answer, CannotTell if adapter.idempotency is Idempotency.NONE else Absent)
+
+    def test_a_result_is_the_same_at_every_fetch(self, adapter: ProviderAdapter) -> None:
+        """Counts above all."""
+        handle = self.submit(adapter)
+        assert self.ended(adapter, handle) == adapter.get_job_receipt(handle)
+
+    def test_an_end_is_the_end(self, adapter: ProviderAdapter) -> None:
+        """Cancelling what has completed changes nothing."""
+        handle = self.submit(adapter)
+        self.ended(adapter, handle)
+        adapter.cancel(handle)
+        adapter.cancel(handle)
+        assert adapter.poll(handle).status == ProviderStatus.COMPLETED
+
+    def test_cancelling_ends_a_job_one_way_or_the_other(self, adapter: ProviderAdapter) -> None:
+        """It may still complete; it must not hang."""
+        handle = self.submit(adapter, "contract-cancel")
+        adapter.cancel(handle)
+        assert self.ended(adapter, handle).status in (ProviderStatus.CANCELLED, ProviderStatus.COMPLETED)
+
+    def test_a_job_it_does_not_know_is_unknown_and_not_failed(self, adapter: ProviderAdapter) -> None:
+        """A failed job is told to the user; an unknown one is looked into."""
+        stranger = JobHandle(provider_job_id="never-existed", device_id=self.device(adapter).device_id)
+        assert ProviderStatus.of(adapter.poll(stranger).status) is ProviderStatus.UNKNOWN
+
+    def test_many_are_polled_in_order(self, adapter: ProviderAdapter) -> None:
+        """One status for each handle."""
+        handle = self.submit(adapter)
+        self.ended(adapter, handle)
+        stranger = JobHandle(provider_job_id="never-existed", device_id=handle.device_id)
+        words = [ProviderStatus.of(status.status) for status in adapter.poll_many([handle, stranger, handle])]
+        assert words == [ProviderStatus.COMPLETED, ProviderStatus.UNKNOWN, ProviderStatus.COMPLETED]
+
+    def test_devices_capabilities_and_prices_agree_and_are_stable(self, adapter: ProviderAdapter) -> None:
+        """Ids are unique, each has a capability, prices have known names and are not negative."""
+        devices = adapter.list_devices()
+        assert devices == adapter.list_devices()
+        assert len({device.device_id for device in devices}) == len(devices) > 0
+        assert len(adapter.list_capabilities()) == len(devices)
+        for device in devices:
+            capability = adapter.get_capability(device.device_id)
+            assert capability is not None
+            assert (capability.num_qubits or 1) >= 1
+            assert device.device_type in ("QPU", "SIMULATOR")
+            prices = adapter.get_pricing(device.device_id) or {}
+            assert set(prices) <= {"perTask", "perShot", "perMinute"}
+            assert all(price >= 0 for price in prices.values())
+
+    def test_availability_is_in_the_contracts_words(self, adapter: ProviderAdapter) -> None:
+        """Or not known at all."""
+        availability = adapter.get_availability(self.device(adapter).device_id)
+        if availability is not None:
+            assert availability.availability in ("ONLINE", "OFFLINE", "DEGRADED", "MAINTENANCE", None)
+
+    def test_a_circuit_too_wide_is_refused_with_the_limit(self, adapter: ProviderAdapter) -> None:
+        """Before anything is paid."""
+        device = self.device(adapter)
+        capability = adapter.get_capability(device.device_id)
+        if capability is None or capability.num_qubits is None:
+            return
+        wide = ASYMMETRIC.model_copy(update={"num_qubits": capability.num_qubits + 1})
+        with pytest.raises(CannotRun, match=str(capability.num_qubits)):
+            adapter.check(wide, device, SHOTS)
+
+    def test_its_module_is_imported_without_its_sdk(self, adapter: ProviderAdapter) -> None:
+        """The registry reads class attributes of all adapters; none may pull an SDK in."""
+        module = self.module or type(adapter).__module__
+        blocked = {"qiskit", "qiskit_aer", "qiskit_ibm_runtime", *type(adapter).requires}
+        script = _BLOCKER.format(blocked=blocked, module=module)
+        done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)  # noqa: S603 - our own words
+        assert done.returncode == 0, done.stderr
+
+    def test_what_it_requires_is_an_extra(self, adapter: ProviderAdapter) -> None:
+        """``pip install 'qcompute[extra]'`` must bring what ``requires`` names."""
+        if type(adapter).requires:
+            project = tomllib.loads((Path(__file__).resolve().parents[2] / "pyproject.toml").read_text())
+            assert type(adapter).extra in project["project"]["optional-dependencies"]
+
+    def test_errors_are_of_the_tree(self, adapter: ProviderAdapter) -> None:
+        """A submit to a device that does not exist is refused, or may have been paid; nothing else."""
+        try:
+            handle = adapter.submit(ASYMMETRIC.source, "no-such-device", SHOTS)
+        except QComputeError:
+            return
+        assert handle.provider_job_id

@@ -1,0 +1,52 @@
+"""The contract, inherited by every adapter here and by one written for the reference miner."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from qcompute.miner.providers.base import Idempotency, ProviderAdapter
+from qcompute.miner.providers.registry import open_adapter
+from qcompute.testing.provider_contract import ProviderContract
+
+
+class TestMock(ProviderContract):
+    computes = False
+
+    @pytest.fixture(params=list(Idempotency))
+    def adapter(self, request: pytest.FixtureRequest) -> Iterator[ProviderAdapter]:
+        made = open_adapter("mock", {"run_seconds": 0.05, "idempotency": request.param})
+        yield made
+        made.close()
+
+
+@pytest.fixture(scope="module")
+def aer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProviderAdapter]:
+    """One for all: starting its process takes longer than any of the tests."""
+    made = open_adapter("aer", {"spool": tmp_path_factory.mktemp("spool")})
+    yield made
+    made.close()
+
+
+class TestAer(ProviderContract):
+    @pytest.fixture
+    def adapter(self, aer: ProviderAdapter) -> ProviderAdapter:
+        return aer
+
+
+class TestReferenceStyle(ProviderContract):
+    module = "tests.providers.reference_style"
+
+    @pytest.fixture
+    def adapter(self) -> Iterator[ProviderAdapter]:
+        made = open_adapter("tests.providers.reference_style:MyQpuAdapter")
+        yield made
+        made.close()
+
+
+def test_a_spool_of_its_own_is_given_unless_told(tmp_path: Path) -> None:
+    adapter = open_adapter("aer", directory=tmp_path)
+    adapter.close()
+    assert (tmp_path / "aer").is_dir()

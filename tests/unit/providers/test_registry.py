@@ -1,0 +1,114 @@
+"""Adapters are found by name without being imported, and what is wrong is said in words that help."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from importlib.metadata import EntryPoint
+from pathlib import Path
+
+import pytest
+
+from qcompute.errors import ConfigError
+from qcompute.miner.providers import registry
+from qcompute.miner.providers.base import ProviderAdapter
+from tests.providers.reference_style import MyQpuAdapter
+
+
+def test_the_folder_is_the_list() -> None:
+    assert {"aer", "mock"} <= set(registry.keys())
+    assert not {"base", "registry", "__init__"} & set(registry.keys())
+
+
+def test_an_unknown_name_is_answered_with_the_nearest() -> None:
+    with pytest.raises(ConfigError, match=r"PROVIDER='mok' is not a provider; did you mean 'mock'\?"):
+        registry.open_adapter("mok")
+
+
+def test_a_wrong_setting_is_answered_with_the_nearest() -> None:
+    with pytest.raises(ConfigError, match=r"providers\.mock\.laency_seconds.*did you mean latency_seconds\?"):
+        registry.open_adapter("mock", {"laency_seconds": 1})
+
+
+def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def find_spec(name: str) -> None:
+        del name
+
+    monkeypatch.setattr(registry.importlib.util, "find_spec", find_spec)
+    with pytest.raises(ConfigError, match=r"needs qiskit_aer, which is not installed: `pip install 'qcompute\[aer\]'`"):
+        registry.open_adapter("aer")
+    problems = {str(info.key): info.problem for info in registry.available()}
+    assert "not installed" in (problems["aer"] or "")
+    assert problems["mock"] is None
+
+
+def test_an_adapter_of_the_reference_is_plugged_in_by_path_or_registered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "_registered", {})
+    by_path = registry.open_adapter("tests.providers.reference_style:MyQpuAdapter")
+    assert isinstance(by_path, ProviderAdapter)
+    registry.register("my_qpu", MyQpuAdapter)
+    assert registry.open_adapter("my_qpu").list_devices()[0].device_id == "my_qpu"
+    with pytest.raises(ConfigError, match="exists already"):
+        registry.register("my_qpu", MyQpuAdapter)
+    with pytest.raises(ConfigError, match="exists already"):
+        registry.register("mock", MyQpuAdapter)
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [("no.such.module:X", "cannot be imported"), ("tests.providers.reference_style:Nope", "has no Nope")],
+)
+def test_a_path_that_leads_nowhere(path: str, words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        registry.open_adapter(path)
+
+
+def test_what_lacks_methods_is_told_which(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "_registered", {"half": object})
+    with pytest.raises(ConfigError, match="lacks list_devices, list_capabilities"):
+        registry.open_adapter("half")
+
+
+def test_settings_for_an_adapter_that_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "_registered", {"my_qpu": MyQpuAdapter})
+    with pytest.raises(ConfigError, match="has no settings"):
+        registry.open_adapter("my_qpu", {"key": "x"})
+
+
+def test_two_of_one_name_are_both_named_and_neither_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stray package must not take over a vendor's name, and with it the vendor's key."""
+
+    def announced(group: str) -> list[EntryPoint]:
+        return [EntryPoint("mock", "stray.package:Mock", group)]
+
+    monkeypatch.setattr(registry, "entry_points", announced)
+    with pytest.raises(ConfigError, match=r"2 providers are named 'mock' \(stray\.package:Mock"):
+        registry.open_adapter("mock")
+
+
+def test_an_installed_package_announces_its_adapter(monkeypatch: pytest.MonkeyPatch) -> None:
+    def announced(group: str) -> list[EntryPoint]:
+        return [EntryPoint("their_qpu", "tests.providers.reference_style:MyQpuAdapter", group)]
+
+    monkeypatch.setattr(registry, "entry_points", announced)
+    assert "their_qpu" in list(registry.keys())
+    assert registry.open_adapter("their_qpu").list_devices()[0].device_id == "my_qpu"
+
+
+def test_a_module_that_is_broken_is_another_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken() -> dict[str, Path]:
+        return {"ruin": Path("ruin.py")}
+
+    monkeypatch.setattr(registry, "_folder", broken)
+    with pytest.raises(ConfigError, match="provider 'ruin' is broken: its module cannot be imported"):
+        registry.open_adapter("ruin")
+    assert [info.problem is not None for info in registry.available() if info.key == "ruin"] == [True]
+
+
+def test_looking_at_all_of_them_imports_no_sdk() -> None:
+    script = (
+        "import sys\nfrom qcompute.miner.providers.registry import available\navailable()\n"
+        "assert not [m for m in sys.modules if m.startswith(('qiskit', 'boto', 'azure'))]\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)  # noqa: S603 - our own words
+    assert done.returncode == 0, done.stderr
