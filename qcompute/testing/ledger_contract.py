@@ -12,7 +12,7 @@ A subclass supplies the fixture ``ledger``, an empty one whose clock is the fixt
 Needs ``pytest`` and ``pytest-asyncio`` in automatic mode.
 """
 
-# ruff: noqa: D102, S101 - these are tests: their names say what they show, in asserts about plain numbers
+# ruff: noqa: D102 - these are tests: their names say what they show, in asserts about plain numbers
 
 from __future__ import annotations
 
