@@ -73,7 +73,7 @@ class HttpJobServer:
         """Put the counts there; raises `UploadRefused` when the URL is refused or expired."""
         what = "PUT of the result"
         if self._store is None:
-            self._store = self._session(self._settings.upload_timeout_seconds, keep_connections=False)
+            self._store = self._session(self._settings.upload_timeout_seconds)
         try:
             # Encoded already: a signature over the URL breaks when anything in it is quoted once more.
             url = URL(slot.url, encoded=True)
@@ -133,7 +133,7 @@ class HttpJobServer:
         The status is what counts: bodies that nobody wants are not read, however they go on.
         """
         if self._api is None:
-            self._api = self._session(self._settings.request_timeout_seconds, keep_connections=True)
+            self._api = self._session(self._settings.request_timeout_seconds)
         url = URL(self._base + call.path, encoded=True)
         headers = {"Authorization": f"Bearer {token}"}
         try:
@@ -150,9 +150,5 @@ class HttpJobServer:
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise unreachable(call.what, error) from None
 
-    def _session(self, total_seconds: float, *, keep_connections: bool) -> aiohttp.ClientSession:
-        return new_session(
-            total_seconds=total_seconds,
-            connect_seconds=self._settings.connect_timeout_seconds,
-            keep_connections=keep_connections,
-        )
+    def _session(self, total_seconds: float) -> aiohttp.ClientSession:
+        return new_session(total_seconds=total_seconds, connect_seconds=self._settings.connect_timeout_seconds)

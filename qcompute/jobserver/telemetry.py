@@ -181,7 +181,6 @@ class Telemetry:
             self._session = new_session(
                 total_seconds=self._settings.request_timeout_seconds,
                 connect_seconds=self._settings.connect_timeout_seconds,
-                keep_connections=True,
             )
         headers = self._headers | {"Authorization": f"Bearer {token}"}
         try:

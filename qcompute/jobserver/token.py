@@ -125,7 +125,6 @@ class TokenSource:
             self._session = new_session(
                 total_seconds=self._settings.request_timeout_seconds,
                 connect_seconds=self._settings.connect_timeout_seconds,
-                keep_connections=False,
             )
         asked_at = self._monotonic()
         headers = {"Authorization": f"Bearer {self._claim()}"}

@@ -40,18 +40,31 @@ def checked_base(url: str, variable: str, settings: JobServerSettings) -> str:
     return url.rstrip("/")
 
 
-def new_session(*, total_seconds: float, connect_seconds: float, keep_connections: bool) -> aiohttp.ClientSession:
-    """A session that carries nothing from one call to the next but connections, if at all. Make it inside the loop.
+class ConnectionLost(aiohttp.ClientConnectionError):
+    """The connection was cut before an answer came; whether the request was processed is not known."""
 
-    aiohttp repeats a GET or PUT by itself when a connection it had kept turns out to be closed; a session for those
-    keeps no connections, so that one call is one request.
+
+async def _one_request(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+    """Keep aiohttp from sending a GET or PUT again by itself, which it does once after these two errors."""
+    try:
+        return await handler(request)
+    except aiohttp.ClientConnectorError:
+        raise
+    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError):
+        raise ConnectionLost from None
+
+
+def new_session(*, total_seconds: float, connect_seconds: float) -> aiohttp.ClientSession:
+    """A session that carries nothing from one call to the next but connections. Make it inside the event loop.
+
+    One call is one request: it follows no proxy settings of the environment and repeats nothing.
     """
     return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(force_close=not keep_connections),
         timeout=aiohttp.ClientTimeout(total=total_seconds, sock_connect=connect_seconds),
         cookie_jar=aiohttp.DummyCookieJar(),
         trust_env=False,
         headers={"User-Agent": "qcompute"},
+        middlewares=(_one_request,),
     )
 
 
@@ -82,9 +95,8 @@ def is_success(response: aiohttp.ClientResponse) -> bool:
 
 def failed(what: str, response: aiohttp.ClientResponse) -> DeliveryError:
     """The error for an answer that is not 2xx: what was called and the status, never the contents."""
-    return DeliveryError(
-        f"{what} answered {response.status}", status=response.status, retry_after_seconds=retry_after_seconds(response)
-    )
+    pause = retry_after_seconds(response.headers.get("Retry-After", ""))
+    return DeliveryError(f"{what} answered {response.status}", status=response.status, retry_after_seconds=pause)
 
 
 def unreachable(what: str, error: BaseException) -> DeliveryError:
@@ -93,9 +105,8 @@ def unreachable(what: str, error: BaseException) -> DeliveryError:
     return DeliveryError(f"{what} {kind}")
 
 
-def retry_after_seconds(response: aiohttp.ClientResponse) -> float | None:
-    """The pause ``Retry-After`` asks for, in seconds or as a date, bounded; None without one that can be read."""
-    text = response.headers.get("Retry-After", "")
+def retry_after_seconds(text: str) -> float | None:
+    """The pause a ``Retry-After`` asks for, in seconds or as a date, bounded; None when it cannot be read."""
     if text.isdecimal():
         return min(float(text), LONGEST_RETRY_AFTER_SECONDS)
     try:

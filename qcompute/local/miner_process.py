@@ -65,11 +65,9 @@ class MinerProcess:
         ready.unlink(missing_ok=True)
         with self.log.open("ab") as log:
             self.process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                str(_ROOT / "neurons" / "miner.py"),
-                *self._arguments(),
+                *self.command(),
                 cwd=self.folder,
-                env=self._full_environment() | environment,
+                env=self.full_environment() | environment,
                 stdout=log,
                 stderr=log,
             )
@@ -128,8 +126,11 @@ class MinerProcess:
         document = {"netuid": 48, "block": 1, "neurons": [{"hotkey": self.signer.hotkey, "uid": 0}, *neurons]}
         (self.folder / "metagraph.json").write_text(json.dumps(document))
 
-    def _arguments(self) -> list[str]:
+    def command(self) -> list[str]:
+        """The command line it is started with."""
         return [
+            sys.executable,
+            str(_ROOT / "neurons" / "miner.py"),
             *("--wallet.name", "miner"),
             *("--wallet.hotkey", "default"),
             *("--wallet.path", str(self.folder / "wallets")),
@@ -143,7 +144,8 @@ class MinerProcess:
             *("--chain.metagraph_file", str(self.folder / "metagraph.json")),
         ]
 
-    def _full_environment(self) -> dict[str, str]:
+    def full_environment(self) -> dict[str, str]:
+        """All the environment it is given: nothing of ours but what it needs."""
         passed_on = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
         return passed_on | {"PROVIDER": self._provider, "PYTHONUNBUFFERED": "1"} | self._environment
 

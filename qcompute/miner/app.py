@@ -39,6 +39,9 @@ OFFLINE_SECONDS: Final = 3.0
 
 PURGE_SECONDS: Final = 3600.0
 
+NONCES_KEPT: Final = timedelta(days=1)
+"""Requests this old are refused as stale, so their nonces may be forgotten; a day, in case our clock is set back."""
+
 
 class SideTaskEnded(QComputeError):
     """A side task of the daemon ended by itself."""
@@ -80,6 +83,9 @@ class Daemon:
     async def run(self) -> int:
         """Serve until a signal; see `main`."""
         self._handle_signals()
+        # Outside the group: an address that cannot be bound is a wrong setting, not a part that died.
+        await self._parts.axon.start()
+        await self._parts.operator.start()
         try:
             await self._serve()
         except BaseExceptionGroup as failures:
@@ -90,8 +96,6 @@ class Daemon:
 
     async def _serve(self) -> None:
         async with asyncio.TaskGroup() as group:
-            await self._parts.axon.start()
-            await self._parts.operator.start()
             tasks = [group.create_task(self._must_run(name, part), name=name) for name, part in self._side_tasks()]
             self._say_ready()
             await self._stop.wait()
@@ -171,7 +175,9 @@ class Daemon:
     async def _purge(self) -> None:
         retention = timedelta(days=self._settings.miner.retention_days)
         while True:
-            removed = await self._parts.ledger.purge(utc_now() - retention)
+            now = utc_now()
+            await self._parts.ledger.forget_nonces(int((now - NONCES_KEPT).timestamp()) * 1_000_000_000)
+            removed = await self._parts.ledger.purge(now - retention)
             if removed:
                 _log.info("removed %d jobs closed long ago", removed, extra={"action": "purge"})
             await asyncio.sleep(PURGE_SECONDS)

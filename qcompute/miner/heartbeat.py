@@ -105,7 +105,7 @@ def _described(report: DeviceReport) -> dict[str, Any]:
 
 
 class Heartbeat:
-    """Tells the job server what this miner can do now. ``on_acceptance`` hears whether new jobs are welcome."""
+    """Tells the job server what this miner can do now. ``may_serve`` says whether new jobs could be taken at all."""
 
     def __init__(
         self,

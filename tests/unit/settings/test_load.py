@@ -107,7 +107,7 @@ def test_an_empty_variable_of_the_reference_is_not_set_unless_empty_means_off(fo
 def test_every_flag_of_an_operator_s_start_script_is_taken(folder: Path) -> None:
     loaded = load(
         folder,
-        *("--wallet.name", "w", "--wallet.hotkey", "h", "--wallet.path", "/tmp/wallets", "--netuid", "48"),  # noqa: S108
+        *("--wallet.name", "w", "--wallet.hotkey", "h", "--wallet.path", "/srv/wallets", "--netuid", "48"),
         *("--subtensor.network", "test", "--subtensor.chain_endpoint", "ws://127.0.0.1:9944"),
         *("--axon.ip", "0.0.0.0", "--axon.port", "8101", "--axon.external_ip", "203.0.113.7"),  # noqa: S104
         *("--axon.external_port", "18101", "--logging.debug"),
