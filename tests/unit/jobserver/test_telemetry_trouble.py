@@ -166,6 +166,17 @@ async def test_the_service_may_ask_for_a_pause(monkeypatch: pytest.MonkeyPatch) 
         assert time.monotonic() - began >= 0.4
 
 
+async def test_between_two_posts_there_is_a_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "PAUSE_SECONDS", 0.1)
+    async with telling() as (server, made, _):
+        server.answers[POST] = taken = Counted()
+        began = time.monotonic()
+        for number in range(30):
+            made.point("x", number=number)
+        await taken.reached(3)
+        assert time.monotonic() - began >= 0.2
+
+
 async def test_a_flood_costs_the_oldest_and_one_line(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
     async with telling() as (server, made, _):
