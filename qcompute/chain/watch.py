@@ -23,6 +23,7 @@ _log = logging.getLogger(__name__)
 
 FIRST_RETRY_SECONDS: Final = 5.0
 LONGEST_RETRY_SECONDS: Final = 300.0
+_EXTRA: Final = {"action": "metagraph"}
 
 
 class MetagraphWatch:
@@ -80,6 +81,16 @@ class MetagraphWatch:
         self._take(metagraph)
         await asyncio.to_thread(self._write_cache, metagraph)
         return True
+
+    async def prime(self, limit_seconds: float) -> None:
+        """Have a metagraph before anyone is served, from the last run or from a chain that answers in time."""
+        await self._load_cache()
+        if self._current is None:
+            try:
+                async with asyncio.timeout(limit_seconds):
+                    await self.refresh()
+            except TimeoutError:
+                _log.info("the chain takes its time; callers are answered 503 until it answers", extra=_EXTRA)
 
     async def run(self) -> None:
         """Refresh on a timer until cancelled."""

@@ -37,6 +37,9 @@ EXIT_SECOND_SIGNAL: Final = 130
 OFFLINE_SECONDS: Final = 3.0
 """How long the job server may take to hear that we go; it notices by itself soon enough."""
 
+PRIME_SECONDS: Final = 5.0
+"""How long a start waits for the metagraph before it serves without: a validator's first visit need not be in vain."""
+
 PURGE_SECONDS: Final = 3600.0
 
 NONCES_KEPT: Final = timedelta(days=1)
@@ -83,6 +86,7 @@ class Daemon:
     async def run(self) -> int:
         """Serve until a signal; see `main`."""
         self._handle_signals()
+        await self._parts.watch.prime(PRIME_SECONDS)
         # Outside the group: an address that cannot be bound is a wrong setting, not a part that died.
         await self._parts.axon.start()
         await self._parts.operator.start()

@@ -87,6 +87,24 @@ async def test_a_restart_during_an_outage_serves_what_was_known(tmp_path: Path) 
     assert known.neurons[ALICE] == metagraph().neurons[ALICE]
 
 
+async def test_a_start_waits_for_the_metagraph_but_not_for_ever() -> None:
+    """The first visit after a start was answered 503, because the port was open before the metagraph was read."""
+
+    class Slow(ScriptedChain):
+        @override
+        async def metagraph(self) -> Metagraph:
+            await asyncio.sleep(60)
+            return metagraph()
+
+    quick = MetagraphWatch(ScriptedChain([metagraph(5)]), refresh_seconds=300)
+    await quick.prime(5)
+    assert quick.current is not None
+    slow = MetagraphWatch(Slow([]), refresh_seconds=300)
+    async with asyncio.timeout(5):
+        await slow.prime(0.05)
+    assert slow.current is None
+
+
 @pytest.mark.parametrize("text", ["", "not json", "[]", '{"netuid": 48}'])
 async def test_a_broken_cache_is_no_cache(tmp_path: Path, text: str) -> None:
     cache = tmp_path / "metagraph.json"
