@@ -129,7 +129,6 @@ class Telemetry:
                 _log.info("telemetry ends; %d points were never sent", lost, extra={"action": "telemetry"})
             self._points.clear()
             self._dropped = 0
-            self._some.clear()
             if self._session is not None:
                 await self._session.close()
                 self._session = None
@@ -138,6 +137,7 @@ class Telemetry:
         """Send the oldest points; returns how long to leave the service alone, in seconds."""
         batch = [self._points[index] for index in range(min(BATCH, len(self._points)))]
         if not batch:
+            self._some.clear()
             return 0.0
         try:
             taken = await self._post(batch)
@@ -150,6 +150,7 @@ class Telemetry:
         if not taken:
             self._dropped += len(done)
             return self._note_failure(DeliveryError(f"{_WHAT}: the service does not take our points"))
+        self._dropped -= len(batch) - len(done)
         self._note_success()
         return PAUSE_SECONDS
 

@@ -61,6 +61,12 @@ async def test_api_calls_look_like_the_reference_miners() -> None:
             assert heard.headers["content-type"] == "application/json"
 
 
+async def test_an_execution_id_stays_one_piece_of_the_path() -> None:
+    async with talking() as (server, client):
+        await client.report_failed(ExecutionId("../a b?c=d#e%2F"), "laser off")
+        assert server.asked("PATCH")[0].target == "/v1/executions/..%2Fa%20b%3Fc%3Dd%23e%252F"
+
+
 async def test_an_upload_is_the_counts_alone_and_carries_no_token() -> None:
     async with talking() as (server, client):
         await client.report_backend(ONLINE)

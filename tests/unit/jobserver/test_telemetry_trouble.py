@@ -191,6 +191,30 @@ async def test_a_flood_costs_the_oldest_and_one_line(caplog: pytest.LogCaptureFi
         ]
 
 
+async def test_points_pushed_out_while_being_sent_cost_no_others(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    async with telling() as (server, made, _):
+        come, go, taken = asyncio.Event(), asyncio.Event(), Counted()
+
+        async def slow(_: web.Request) -> web.StreamResponse:
+            come.set()
+            await go.wait()
+            return web.json_response({})
+
+        server.answers[POST] = in_turn(slow, taken)
+        for number in range(MAX_POINTS):
+            made.point("x", number=number)
+        async with asyncio.timeout(5):
+            await come.wait()
+        for number in range(MAX_POINTS, MAX_POINTS + 5):
+            made.point("x", number=number)
+        go.set()
+        await taken.reached(MAX_POINTS // 10)
+        await made.stop()
+        assert [number for batch in numbers(server) for number in batch] == list(range(MAX_POINTS + 5))
+        assert caplog.records == []
+
+
 async def test_the_end_does_not_send_again_what_is_under_way() -> None:
     async with telling() as (server, made, _):
         come, go = asyncio.Event(), asyncio.Event()

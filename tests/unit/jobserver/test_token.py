@@ -144,6 +144,7 @@ async def test_only_the_refused_token_is_thrown_away() -> None:
         "x" * 70_000,
         '{"access_token": null, "expires_in": 60}',
         '{"access_token": "", "expires_in": 60}',
+        '{"access_token": 5, "expires_in": 60}',
         '{"access_token": "a\\r\\nX-Evil: 1", "expires_in": 60}',
         '{"access_token": "t", "expires_in": null}',
         '{"access_token": "t", "expires_in": NaN}',
