@@ -67,7 +67,9 @@ class Dendrite:
                 session.post(
                     f"http://{host}:{port}/{SYNAPSE_NAME}",
                     data=body,
-                    headers=self._headers(host, port, axon_hotkey),
+                    headers=signed_headers(
+                        self._signer, uuid=self._uuid, host=host, port=port, axon_hotkey=axon_hotkey
+                    ),
                 ) as response,
             ):
                 answer = _read(response.status, response.content_type, await response.read())
@@ -94,31 +96,33 @@ class Dendrite:
             **fields,
         }
 
-    def _headers(self, host: str, port: int, axon_hotkey: Hotkey) -> dict[str, str]:
-        nonce, hotkey = time.time_ns(), self._signer.hotkey
-        message = f"{nonce}.{hotkey}.{axon_hotkey}.{self._uuid}.{EMPTY_BODY_HASH}"
-        return {
-            "name": SYNAPSE_NAME,
-            "timeout": str(TIMEOUT_SECONDS),
-            "bt_header_axon_ip": host,
-            "bt_header_axon_port": str(port),
-            "bt_header_axon_hotkey": axon_hotkey,
-            "bt_header_dendrite_ip": "127.0.0.1",
-            "bt_header_dendrite_version": str(VERSION),
-            "bt_header_dendrite_nonce": str(nonce),
-            "bt_header_dendrite_uuid": self._uuid,
-            "bt_header_dendrite_hotkey": hotkey,
-            "bt_header_dendrite_signature": "0x" + self._signer.sign(message.encode()).hex(),
-            "bt_header_input_obj_execution_id": "IiI=",
-            "bt_header_input_obj_shots": "MA==",
-            "bt_header_input_obj_configuration_data": "e30=",
-            "bt_header_input_obj_input_data_url": "IiI=",
-            "bt_header_input_obj_last_circuit": "IiI=",
-            "header_size": "464",
-            "total_size": "7768",
-            "computed_body_hash": EMPTY_BODY_HASH,
-            "Content-Type": "application/json",
-        }
+
+def signed_headers(signer: Signer, *, uuid: str, host: str, port: int, axon_hotkey: Hotkey) -> dict[str, str]:
+    """A dendrite's headers for one query, signed now: a nonce later than any before it."""
+    nonce, hotkey = time.time_ns(), signer.hotkey
+    message = f"{nonce}.{hotkey}.{axon_hotkey}.{uuid}.{EMPTY_BODY_HASH}"
+    return {
+        "name": SYNAPSE_NAME,
+        "timeout": str(TIMEOUT_SECONDS),
+        "bt_header_axon_ip": host,
+        "bt_header_axon_port": str(port),
+        "bt_header_axon_hotkey": axon_hotkey,
+        "bt_header_dendrite_ip": "127.0.0.1",
+        "bt_header_dendrite_version": str(VERSION),
+        "bt_header_dendrite_nonce": str(nonce),
+        "bt_header_dendrite_uuid": uuid,
+        "bt_header_dendrite_hotkey": hotkey,
+        "bt_header_dendrite_signature": "0x" + signer.sign(message.encode()).hex(),
+        "bt_header_input_obj_execution_id": "IiI=",
+        "bt_header_input_obj_shots": "MA==",
+        "bt_header_input_obj_configuration_data": "e30=",
+        "bt_header_input_obj_input_data_url": "IiI=",
+        "bt_header_input_obj_last_circuit": "IiI=",
+        "header_size": "464",
+        "total_size": "7768",
+        "computed_body_hash": EMPTY_BODY_HASH,
+        "Content-Type": "application/json",
+    }
 
 
 def _read(status: int, content_type: str, body: bytes) -> Answer:

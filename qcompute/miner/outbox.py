@@ -13,15 +13,13 @@ from typing import ClassVar, Final
 from qcompute.errors import Bug, DeliveryError, UploadRefused
 from qcompute.jobserver.contract import JobServer, UploadSlot
 from qcompute.miner.job import Job, State, Verdict
-from qcompute.miner.road import Road
+from qcompute.miner.road import LONGEST_ASKED_SECONDS, Road
 from qcompute.miner.stage import Stage
 from qcompute.units import Counts, ExecutionId
 
 _log = logging.getLogger(__name__)
 
 FIRST_PAUSE_SECONDS: Final = 1.0
-LONGEST_ASKED_SECONDS: Final = 300.0
-"""A ``Retry-After`` is honoured up to this."""
 
 
 class OutboxStage(Stage):

@@ -11,15 +11,19 @@ import random
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Protocol, assert_never
+from typing import Final, Protocol, assert_never
 
 from qcompute.chain.contract import Signer
+from qcompute.errors import Unavailable
 from qcompute.ledger.contract import Ledger
 from qcompute.miner.job import CostKind, Job, Outcome, State, Verdict
 from qcompute.protocol import ExecutionStatus
 from qcompute.receipts import build_receipt
 
 _log = logging.getLogger(__name__)
+
+LONGEST_ASKED_SECONDS: Final = 300.0
+"""A ``Retry-After``, of a vendor or of the job server, is honoured up to this."""
 
 
 class StatusSink(Protocol):
@@ -52,6 +56,12 @@ def backoff_seconds(attempts: int, *, first: float, longest: float) -> float:
     """Exponential pause before try ``attempts + 1``, with jitter down to half, so that many jobs spread out."""
     pause = min(first * 2 ** min(attempts, 30), longest)
     return pause * random.uniform(0.5, 1.0)  # noqa: S311 - spreading load, not a secret
+
+
+def asked_pause_seconds(error: Exception, *, otherwise: float = 0.0) -> float:
+    """The pause a vendor asked for, bounded: a result must not wait for a day because of one header."""
+    asked = error.retry_after_seconds if isinstance(error, Unavailable) else None
+    return min(otherwise if asked is None else asked, LONGEST_ASKED_SECONDS)
 
 
 class Road:

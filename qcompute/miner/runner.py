@@ -13,13 +13,13 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import ClassVar, Final, assert_never
 
-from qcompute.errors import BadReply, Bug, CannotRun, StoreError, Unavailable, VendorError
+from qcompute.errors import BadReply, Bug, CannotRun, StoreError, VendorError
 from qcompute.miner.account import Account
 from qcompute.miner.circuit_cache import CircuitCache
 from qcompute.miner.job import Job, State, Verdict
 from qcompute.miner.providers.base import BaseExecutionStatus, JobHandle, JobReceipt, ProviderStatus
 from qcompute.miner.result import ended, failure_text, succeeded
-from qcompute.miner.road import Road
+from qcompute.miner.road import Road, asked_pause_seconds
 from qcompute.miner.stage import Stage
 from qcompute.units import ExecutionId
 
@@ -27,9 +27,6 @@ _log = logging.getLogger(__name__)
 
 LONGEST_POLL_SECONDS: Final = 60.0
 """Even a job that waits for days is looked at once a minute; one batch call serves them all."""
-
-LONGEST_ASKED_SECONDS: Final = 300.0
-"""A vendor's ``Retry-After`` is honoured up to this."""
 
 POLL_GROWTH: Final = 0.05
 """The pause between polls is this part of the job's age: a late answer is noticed within 5 % of its wait."""
@@ -175,7 +172,7 @@ class WaitStage(Stage):
             message=message,
             first_seconds=self._account.limits.poll_interval_seconds,
             longest_seconds=LONGEST_POLL_SECONDS,
-            at_least=_asked_pause(error),
+            at_least=asked_pause_seconds(error),
         )
 
     async def _completed(self, job: Job) -> None:
@@ -272,12 +269,6 @@ def poll_pause_seconds(*, age_seconds: float, interval_seconds: float, eta_secon
     by_age = max(interval_seconds, POLL_GROWTH * age_seconds)
     by_eta = eta_seconds / 2 if eta_seconds is not None and eta_seconds > 0 else 0.0
     return min(max(by_age, by_eta), LONGEST_POLL_SECONDS)
-
-
-def _asked_pause(error: Exception) -> float:
-    """The pause the vendor asked for, bounded: a result must not wait for a day because of one header."""
-    asked = error.retry_after_seconds if isinstance(error, Unavailable) else None
-    return min(asked or 0.0, LONGEST_ASKED_SECONDS)
 
 
 def _handle(job: Job) -> JobHandle:

@@ -27,7 +27,7 @@ from qcompute.miner.account import Account
 from qcompute.miner.circuit_cache import CircuitCache
 from qcompute.miner.job import Job, State, Verdict
 from qcompute.miner.providers.base import Absent, CannotTell, Found, Idempotency, JobHandle, Prepared
-from qcompute.miner.road import Road
+from qcompute.miner.road import Road, asked_pause_seconds
 from qcompute.miner.router import prepare_again
 from qcompute.miner.stage import Stage
 from qcompute.units import ProviderJobId
@@ -118,7 +118,7 @@ class SubmitStage(Stage):
             _log.error("%s: %s", self._account.key, error, extra={"action": "account_refused"})
             await self._later(job, error, at_least=ACCOUNT_PAUSE_SECONDS)
         except Unavailable as error:
-            await self._later(job, error, at_least=error.retry_after_seconds or 0.0)
+            await self._later(job, error, at_least=asked_pause_seconds(error))
         except StoreError:
             raise
         except Exception as error:  # noqa: BLE001 - an adapter of the reference may raise anything: it may be paid
@@ -161,7 +161,9 @@ class SubmitStage(Stage):
             answer = await self._account.call("find", self._account.adapter.find, token, since)
         except VendorError as error:
             # ``attempts`` counts completed looks here, so a look that failed must leave it alone.
-            due_at = self.road.clock() + timedelta(seconds=FIRST_LOOK_SECONDS + _asked_pause(error))
+            due_at = self.road.clock() + timedelta(
+                seconds=FIRST_LOOK_SECONDS + asked_pause_seconds(error, otherwise=10.0)
+            )
             await self.road.ledger.save(job, replace(job, due_at=due_at, error_code=error.code, error=error.message))
             return
         match answer:
@@ -220,9 +222,3 @@ class SubmitStage(Stage):
     async def _hold(self, job: Job, code: str, message: str) -> None:
         due_at = self.road.clock() + self._held
         await self.road.save(job, replace(job, state=State.HELD, due_at=due_at, error_code=code, error=message))
-
-
-def _asked_pause(error: VendorError) -> float:
-    """The pause the vendor asked for, bounded."""
-    asked = error.retry_after_seconds if isinstance(error, Unavailable) else None
-    return min(asked or 10.0, ACCOUNT_PAUSE_SECONDS)

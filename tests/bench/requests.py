@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import time
 import uuid
 from dataclasses import dataclass
 
 from qcompute.chain.contract import Signer
-from qcompute.protocol import COLLECT_ONLY, EMPTY_BODY_HASH, FIRST_CURSOR, SYNAPSE_NAME
-
-DENDRITE_VERSION = 10_005_000
+from qcompute.local.dendrite import signed_headers
+from qcompute.protocol import COLLECT_ONLY, FIRST_CURSOR, SYNAPSE_NAME
+from qcompute.units import Hotkey
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,31 +41,7 @@ def presigned(signer: Signer, miner_hotkey: str, work: Work, count: int, port: i
 
 
 def _one(signer: Signer, miner_hotkey: str, dendrite: str, body: bytes, port: int) -> bytes:
-    nonce = time.time_ns()
-    message = f"{nonce}.{signer.hotkey}.{miner_hotkey}.{dendrite}.{EMPTY_BODY_HASH}"
-    headers = {
-        "Host": f"127.0.0.1:{port}",
-        "name": SYNAPSE_NAME,
-        "timeout": "10.0",
-        "bt_header_axon_ip": "127.0.0.1",
-        "bt_header_axon_port": str(port),
-        "bt_header_axon_hotkey": miner_hotkey,
-        "bt_header_dendrite_ip": "127.0.0.1",
-        "bt_header_dendrite_version": str(DENDRITE_VERSION),
-        "bt_header_dendrite_nonce": str(nonce),
-        "bt_header_dendrite_uuid": dendrite,
-        "bt_header_dendrite_hotkey": signer.hotkey,
-        "bt_header_dendrite_signature": "0x" + signer.sign(message.encode()).hex(),
-        "bt_header_input_obj_execution_id": "IiI=",
-        "bt_header_input_obj_shots": "MA==",
-        "bt_header_input_obj_configuration_data": "e30=",
-        "bt_header_input_obj_input_data_url": "IiI=",
-        "bt_header_input_obj_last_circuit": "IiI=",
-        "header_size": "464",
-        "total_size": "7768",
-        "computed_body_hash": EMPTY_BODY_HASH,
-        "Content-Type": "application/json",
-        "Content-Length": str(len(body)),
-    }
+    headers = signed_headers(signer, uuid=dendrite, host="127.0.0.1", port=port, axon_hotkey=Hotkey(miner_hotkey))
+    headers |= {"Host": f"127.0.0.1:{port}", "Content-Length": str(len(body))}
     lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
     return f"POST /{SYNAPSE_NAME} HTTP/1.1\r\n{lines}\r\n".encode() + body
