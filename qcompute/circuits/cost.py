@@ -22,15 +22,18 @@ from qcompute.errors import CannotRun
 
 _NEEDS_TREE: Final = re.compile(
     r"\b(?:for|if|else|switch|ctrl|negctrl|pow|inv|let|const|array|int|uint|float|angle|bool|complex|input|output)\b|@"
+    # What is between brackets but not a plain number: `0xff`, `1_000`, `2*n`, `0:3` …
+    r"|\[(?!\s*+[0-9]++\s*+\])"
 )
 _END: Final = re.compile(r"([;{}])")
 _DECLARED: Final = (
     re.compile(r"(qreg|creg)\s+(\w+)\s*\[\s*(\d+)\s*\]$"),
-    re.compile(r"(qubit|bit)\s*(?:\[\s*(\d+)\s*\])?\s*(\w+)(?:\s*=.*)?$", re.DOTALL),
+    re.compile(r"(qubit|bit)\b\s*+(?:\[\s*+(\d+)\s*+\]\s*+)?(\w+)(?:\s*=.*)?$", re.DOTALL),
 )
 _CALL: Final = re.compile(r"(\w+)\s*(?:\(.*\))?\s*(.*)$", re.DOTALL)
 _OPERAND: Final = re.compile(r"(\w+)\s*(\[)?")
-_CONDITION: Final = re.compile(r"if\s*\([^)]*\)\s*")
+_CONDITION: Final = re.compile(r"if\s*\(\s*(\w*)[^)]*\)\s*")
+_PHYSICAL: Final = re.compile(r"\$([0-9]+)")
 _MAX_CONTROLS: Final = 8
 _MAX_CONSTANT: Final = 1 << 62
 
@@ -49,6 +52,8 @@ class _Estimate:
         return ops
 
     def declare(self, name: str, size: int, *, quantum: bool) -> None:
+        if size < 0:
+            raise CannotRun("a register must not have a negative size", reason="not_constant")
         self.widths[name] = size
         if quantum:
             self.qubits += size
@@ -67,6 +72,8 @@ def check_cost(source: str, language: Language, limits: CircuitSettings) -> int:
         CannotRun: more qubits, classical bits or operations than allowed; or not readable (the parser says it better).
     """
     code = without_comments(source)
+    if any(int(number) >= limits.max_qubits for number in _PHYSICAL.findall(code)):
+        raise CannotRun(f"the circuit has more than {limits.max_qubits} qubits", reason="too_wide")
     if language is Language.OPENQASM_3 and _NEEDS_TREE.search(code):
         return Costs(limits).block(read_tree(source).statements)
     return _plain_cost(code, _Estimate(limits))
@@ -118,7 +125,11 @@ def _statement_cost(text: str, estimate: _Estimate) -> int:
     if (match := new.match(text)) is not None:
         estimate.declare(match.group(3), _size(match.group(2) or "1"), quantum=match.group(1) == "qubit")
         return 1
-    return _call_cost(_CONDITION.sub("", text, count=1), estimate, in_gate=False)
+    if (condition := _CONDITION.match(text)) is not None:
+        # Each conditional operation carries every bit of the register it looks at.
+        bits = 1 + estimate.widths.get(condition.group(1), 1)
+        return bits * _call_cost(text[condition.end() :], estimate, in_gate=False)
+    return _call_cost(text, estimate, in_gate=False)
 
 
 def _call_cost(text: str, estimate: _Estimate, *, in_gate: bool) -> int:
@@ -161,13 +172,13 @@ class Costs:
         return 0
 
     def _on_QubitDeclaration(self, node: Any) -> int:  # noqa: ANN401, N802
-        size = 1 if node.size is None else int(constant(node.size, self._constants))
+        size = 1 if node.size is None else _whole(node.size, self._constants)
         self._estimate.declare(node.qubit.name, size, quantum=True)
         return 0
 
     def _on_ClassicalDeclaration(self, node: Any) -> int:  # noqa: ANN401, N802
         if type(node.type).__name__ == "BitType":
-            size = 1 if node.type.size is None else int(constant(node.type.size, self._constants))
+            size = 1 if node.type.size is None else _whole(node.type.size, self._constants)
             self._estimate.declare(node.identifier.name, size, quantum=False)
         return 1
 
@@ -189,6 +200,17 @@ class Costs:
     def _on_QuantumMeasurementStatement(self, node: Any) -> int:  # noqa: ANN401, N802
         return self._width(node.measure.qubit)
 
+    def _on_QuantumReset(self, node: Any) -> int:  # noqa: ANN401, N802
+        return self._width(node.qubits)
+
+    def _on_QuantumBarrier(self, node: Any) -> int:  # noqa: ANN401, N802
+        return sum(self._width(operand) for operand in node.qubits)
+
+    def _on_AliasStatement(self, node: Any) -> int:  # noqa: ANN401, N802
+        width = self._estimate.capped(self._width(node.value))
+        self._estimate.widths[node.target.name] = width
+        return width
+
     def _on_ForInLoop(self, node: Any) -> int:  # noqa: ANN401, N802
         return self._estimate.capped(self._trips(node.set_declaration) * max(self.block(node.block), 1))
 
@@ -200,9 +222,18 @@ class Costs:
         return self._estimate.capped(sum(self.block(branch.statements) for branch in branches) + 1)
 
     def _width(self, operand: Any) -> int:  # noqa: ANN401
-        if type(operand).__name__ == "Identifier":
-            return max(self._estimate.widths.get(operand.name, 1), 1)
-        return 1
+        """Bits an operand stands for, at most: a range of a register counts as all of it."""
+        match type(operand).__name__:
+            case "Identifier":
+                return max(self._estimate.widths.get(operand.name, 1), 1)
+            case "IndexedIdentifier":
+                return 1 if all(map(_is_one, operand.indices)) else self._width(operand.name)
+            case "IndexExpression":
+                return 1 if _is_one(operand.index) else self._width(operand.collection)
+            case "Concatenation":
+                return self._width(operand.lhs) + self._width(operand.rhs)
+            case _:
+                return 1
 
     def _trips(self, values: Any) -> int:  # noqa: ANN401
         return len(trip_values(values, self._constants))
@@ -210,14 +241,19 @@ class Costs:
     def _factor(self, modifier: Any) -> int:  # noqa: ANN401
         match modifier.modifier.name:
             case "pow":
-                return max(1, abs(int(constant(modifier.argument, self._constants))))
+                return max(1, abs(_whole(modifier.argument, self._constants)))
             case "ctrl" | "negctrl":
-                controls = 1 if modifier.argument is None else int(constant(modifier.argument, self._constants))
+                controls = 1 if modifier.argument is None else _whole(modifier.argument, self._constants)
                 if not 1 <= controls <= _MAX_CONTROLS:
                     raise CannotRun(f"more than {_MAX_CONTROLS} controls on one gate", reason="too_many_ops")
                 return 4**controls
             case _:
                 return 1
+
+
+def _is_one(index: Any) -> bool:  # noqa: ANN401 - as above
+    """Whether an index picks a single bit: not a range, not a set, not several."""
+    return isinstance(index, list) and len(index) == 1 and type(index[0]).__name__ != "RangeDefinition"
 
 
 def trip_values(values: Any, constants: Mapping[str, int | float]) -> Sequence[int]:  # noqa: ANN401 - as above
@@ -227,15 +263,15 @@ def trip_values(values: Any, constants: Mapping[str, int | float]) -> Sequence[i
         CannotRun: not a constant range or set.
     """
     if type(values).__name__ == "DiscreteSet":
-        return [int(constant(value, constants)) for value in values.values]
+        return [_whole(value, constants) for value in values.values]
     if type(values).__name__ != "RangeDefinition" or values.end is None:
         raise CannotRun("a loop must run over a constant range", reason="not_constant")
-    start = int(constant(values.start, constants)) if values.start is not None else 0
-    step = int(constant(values.step, constants)) if values.step is not None else 1
+    start = _whole(values.start, constants) if values.start is not None else 0
+    step = _whole(values.step, constants) if values.step is not None else 1
     if step == 0:
         raise CannotRun("a loop's step must not be 0", reason="not_constant")
     # OpenQASM's end is part of the range.
-    return range(start, int(constant(values.end, constants)) + (1 if step > 0 else -1), step)
+    return range(start, _whole(values.end, constants) + (1 if step > 0 else -1), step)
 
 
 def constant(node: Any, constants: Mapping[str, int | float]) -> int | float:  # noqa: ANN401 - as above
@@ -254,6 +290,13 @@ def constant(node: Any, constants: Mapping[str, int | float]) -> int | float:  #
     if kind == "BinaryExpression" and node.op.name in "+-*":
         return _combined(node.op.name, constant(node.lhs, constants), constant(node.rhs, constants))
     raise CannotRun("a size, bound or factor must be a constant", reason="not_constant")
+
+
+def _whole(node: Any, constants: Mapping[str, int | float]) -> int:  # noqa: ANN401 - as above
+    value = constant(node, constants)
+    if not -_MAX_CONSTANT <= value <= _MAX_CONSTANT:  # infinite and undefined ones too
+        raise CannotRun("a constant is too large", reason="too_many_ops")
+    return int(value)
 
 
 def _combined(operator: str, left: float, right: float) -> int | float:

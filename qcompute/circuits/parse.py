@@ -102,13 +102,14 @@ def _load_2(source: str) -> QuantumCircuit:
 
 def _load_3(source: str) -> QuantumCircuit:
     import qiskit_qasm3_import  # noqa: PLC0415 - only in the sandbox
+    from qiskit.exceptions import QiskitError  # noqa: PLC0415
 
     program = unrolled(read_tree(source))
     try:
         return qiskit_qasm3_import.convert(program)
-    except qiskit_qasm3_import.ConversionError as error:
+    except (qiskit_qasm3_import.ConversionError, QiskitError) as error:
         raise _unparsed(error, "OpenQASM 3") from None
-    except (TypeError, ValueError, KeyError, IndexError, AttributeError, NotImplementedError):
+    except (TypeError, ValueError, LookupError, AttributeError, NotImplementedError, ArithmeticError):
         # The importer meets what it does not know in many ways; none of them says more than this.
         message = "it uses a part of OpenQASM 3 that is not supported here"
         raise CannotRun(message, reason="unsupported") from None
@@ -116,7 +117,7 @@ def _load_3(source: str) -> QuantumCircuit:
 
 def _unparsed(error: Exception, language: str) -> CannotRun:
     """The parser's complaint, first line only: with includes refused it can quote nothing but the program itself."""
-    text = str(error).strip().strip('"')
+    text = str(getattr(error, "message", error)).strip().strip('"')  # a QiskitError's own text is in quotes
     where = _WHERE.match(text)
     line = int(where.group(1)) if where else None
     reason = (where.group(2) if where else text).splitlines()[:1]
@@ -130,6 +131,8 @@ def _check_runnable(circuit: QuantumCircuit, settings: CircuitSettings) -> None:
         raise CannotRun("the circuit has no qubits", reason="empty")
     if circuit.num_qubits > settings.max_qubits:
         raise CannotRun(f"the circuit has more than {settings.max_qubits} qubits", reason="too_wide")
+    if circuit.num_clbits > settings.max_clbits:
+        raise CannotRun(f"the circuit has more than {settings.max_clbits} classical bits", reason="too_wide")
     if circuit.parameters:
         raise CannotRun("the circuit has parameters without a value", reason="unbound_parameters")
     if circuit.num_clbits == 0 or "measure" not in _all_names(circuit):

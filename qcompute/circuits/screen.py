@@ -17,7 +17,7 @@ _COMMENTS: Final = re.compile(r'"[^"\n]*"|\'[^\'\n]*\'|//[^\n]*|/\*.*?(?:\*/|\Z)
 """Strings (kept) and comments. One that is never closed runs to the end in one match: trying again at each of a
 million ``/*`` would take hours."""
 _NOT_NEWLINE: Final = re.compile(r"[^\n]+")
-_CONTROL: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+_CONTROL: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 _HEADER: Final = re.compile(r"\s*OPENQASM\s+(\d{1,3})(?:\.(\d{1,3}))?\s*;")
 _INCLUDE: Final = re.compile(r"\binclude\b\s*(\"[^\"\n]*\"|'[^'\n]*')?")
 _BRACKETS: Final = re.compile(r"[()\[\]{}]")
@@ -68,7 +68,7 @@ def screen(source: str, settings: CircuitSettings | None = None) -> Language:
 
 
 def without_comments(source: str) -> str:
-    """The text with every comment replaced by as many blanks and line breaks, so that lines keep their numbers."""
+    """The text with a blank for each line of a comment; lines keep their numbers."""
 
     def blank(match: re.Match[str]) -> str:
         text = match.group()

@@ -15,6 +15,14 @@ def _bomb(head: str, regs: str, end: str) -> str:
     return f"{head}{gates}{regs}g30 q[0];\n{end}"
 
 
+def _squares(times: int) -> str:
+    return "".join(f"const int a{n} = a{n - 1} * a{n - 1};\n" for n in range(1, times))
+
+
+def _doubled(times: int) -> str:
+    return "".join(f"let a{n} = a{n - 1} ++ a{n - 1};\n" for n in range(1, times + 1))
+
+
 HOSTILE: dict[str, str] = {
     "include an absolute path": 'OPENQASM 2.0;\ninclude "/etc/passwd";\n' + ONE_2,
     "include a relative path": 'OPENQASM 2.0;\ninclude "secrets.inc";\n' + ONE_2,
@@ -78,4 +86,36 @@ HOSTILE: dict[str, str] = {
     "index out of range": TWO + ONE_2 + "x q[7];\n" + END_2,
     "opaque gate": TWO + "opaque magic a;\n" + ONE_2 + "magic q[0];\n" + END_2,
     "free parameter": THREE + "input float[64] theta;\n" + ONE_3 + "rz(theta) q[0];\n" + END_3,
+    # Sizes that are not written as plain numbers must be limited like those that are.
+    "underscored size": THREE + "qubit[1_000_000_000] q;\nbit[1] c;\nc[0] = measure q[0];\n",
+    "hexadecimal size": THREE + "qubit[0x3fffffff] q;\nbit[1] c;\nc[0] = measure q[0];\n",
+    "size as a product": THREE + "qubit[1000*1000*1000] q;\nbit[1] c;\nc[0] = measure q[0];\n",
+    "old style hexadecimal size": THREE + "qreg q[0x3fffffff];\nbit[1] c;\nc[0] = measure q[0];\n",
+    "underscored classical size": THREE + "qubit q;\nbit[9_000] c;\nc[0] = measure q;\n",
+    "physical qubit of 10^9": THREE + "bit c;\nx $999999999;\nc = measure $999999999;\n",
+    "infinite size": THREE + "const float f = 1e999;\nqubit[f] q;\n",
+    "undefined size": THREE + "const float f = 1e999 - 1e999;\nqubit[f] q;\n",
+    "negative size": THREE + "const int n = -1000000000;\nqubit[n] q;\nqubit[900000] r;\n",
+    "endless loop": THREE + ONE_3 + "for int i in [0:1e999] { x q[0]; }\n" + END_3,
+    "constants squared": THREE + "const int a0 = 10;\n" + _squares(40) + ONE_3 + END_3,
+    "doubled aliases": THREE + "qubit[2] q;\nbit c;\nlet a0 = q ++ q;\n" + _doubled(30) + "x a30;\n",
+    "bomb on a range": _bomb(THREE, "qubit[4000] q;\nbit c;\n", "").replace("g30 q[0]", "g14 q[0:3999]"),
+    "bomb on an alias": _bomb(THREE, "qubit[4000] q;\nbit c;\nlet a = q[0:3999];\n", "").replace("g30 q[0]", "g14 a"),
+    "wide resets in a loop": THREE + "qubit[4000] q;\nbit c;\nfor int i in [0:9999] { reset q; }\n",
+    "wide conditions": TWO + "qreg q[4000];\ncreg c[4000];\n" + "if(c==1) x q;\n" * 400,
+    "a megabyte of blanks in a declaration": THREE + "bit" + " " * 1_000_000 + "!;\n",
+    "blanks and no name": THREE + "bit" + " " * 30_000 + "!;\n",
+    "else if, 3,000 times": THREE + ONE_3 + "if (c[0]) { x q[0]; }" + " else if (c[0]) { x q[0]; }" * 3000,
+    "sum of 100,000": THREE + ONE_3 + "rz(" + "1+" * 100_000 + "1) q[0];\n",
+    "divided by zero in 2": TWO + ONE_2 + "rz(0/0) q[0];\n" + END_2,
+    "divided by zero in 3": THREE + ONE_3 + "rz(0/0) q[0];\n" + END_3,
+    "recursive gate": TWO + "gate f a { f a; }\n" + ONE_2 + "f q[0];\n",
+    "gates that call each other": TWO + "gate f a { g a; }\ngate g a { f a; }\n" + ONE_2 + "f q[0];\n",
+    "one qubit twice": TWO + "qreg q[2];\ncreg c[2];\ncx q[0],q[0];\n" + END_2,
+    "one qubit twice in 3": THREE + "qubit[2] q;\nbit[2] c;\ncx q[0],q[0];\n" + END_3,
+    "half a character": TWO + ONE_2 + "// \ud800\n" + END_2,
+    "array of 10^9": THREE + "array[int[32], 1000000000] a;\n" + ONE_3,
+    "shift by 10^9": THREE + "const int n = 1 << 1000000000;\nqubit[n] q;\n",
+    "100,000 empty blocks": THREE + ONE_3 + "{}" * 100_000,
+    "900,000 semicolons": THREE + ONE_3 + ";" * 900_000,
 }

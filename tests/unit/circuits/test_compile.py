@@ -131,3 +131,51 @@ def test_a_broken_line_is_named(compiler: CircuitCompiler) -> None:
 
 def test_the_same_text_gives_the_same_facts(compiler: CircuitCompiler) -> None:
     assert compiler.compile(GHZ) == compiler.compile(GHZ)
+
+
+def test_a_range_of_a_register_is_honest_work(compiler: CircuitCompiler) -> None:
+    source = THREE + "qubit[4] q;\nbit[4] c;\nlet low = q[0:1];\nx q[2:3];\nh low;\nreset q[0];\nc = measure q;\n"
+    assert compiler.compile(source).gate_counts == {"x": 2, "h": 2, "reset": 1, "measure": 4}
+
+
+def test_a_condition_on_a_register_in_2(compiler: CircuitCompiler) -> None:
+    source = TWO + "qreg q[2];\ncreg c[2];\nmeasure q[0] -> c[0];\nif(c==1) x q[1];\nmeasure q[1] -> c[1];\n"
+    circuit = compiler.compile(source)
+    assert circuit.has_control_flow
+    assert not circuit.has_mid_circuit_measurement
+    assert circuit.measured == ((0, 0), (1, 1))
+
+
+def test_what_happens_in_a_branch_counts_as_mid_circuit(compiler: CircuitCompiler) -> None:
+    source = THREE + "qubit[1] q;\nbit[2] c;\nc[0] = measure q[0];\nif (c[0]) { x q[0]; c[1] = measure q[0]; }\n"
+    circuit = compiler.compile(source)
+    assert circuit.has_mid_circuit_measurement
+    assert circuit.measured == ((0, 0), (1, 0))
+
+
+def test_declared_and_physical_qubits_of_3(compiler: CircuitCompiler) -> None:
+    source = THREE + "bit[0x2] c;\nx $0;\nc[1] = measure $0;\n"
+    assert facts(compiler.compile(source)) == (1, 2, ((1, 0),))
+
+
+@pytest.mark.parametrize(("source", "comment"), [(BELL, "// so\n"), (GHZ, "/* so\nor so */")])
+def test_blanks_and_comments_change_nothing_but_the_hash(compiler: CircuitCompiler, source: str, comment: str) -> None:
+    spread = "// first\n" + source.replace(";", f" {comment} ;\r\n\t")
+    plain, commented = compiler.compile(source), compiler.compile(spread)
+    assert commented.sha256 != plain.sha256
+    assert commented.model_copy(update={"sha256": plain.sha256, "source": source}) == plain
+
+
+def test_limits_are_those_of_the_settings() -> None:
+    small = CircuitCompiler(CircuitSettings(max_qubits=2, max_clbits=2, max_ops=4))
+    try:
+        assert small.compile(BELL).num_qubits == 2
+        for source, words in [
+            (BELL.replace("qreg q[2]", "qreg q[3]"), "more than 2 qubits"),
+            (BELL.replace("creg c[2]", "creg c[3]"), "more than 2 classical bits"),
+            (BELL.replace("h q[0];", "h q[0]; h q[0]; h q[0];"), "more than 4 operations"),
+        ]:
+            with pytest.raises(CannotRun, match=words):
+                small.compile(source)
+    finally:
+        small.close()

@@ -1,0 +1,129 @@
+"""The screen and the estimate on texts nobody thought of: an answer or a refusal, never another error."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from qcompute.circuits.cost import check_cost
+from qcompute.circuits.program import Language
+from qcompute.circuits.screen import screen, without_comments
+from qcompute.circuits.settings import CircuitSettings
+from qcompute.errors import CannotRun
+from tests.unit.circuits.programs import HOSTILE, ONE_2, ONE_3, THREE, TWO
+
+WORDS = [
+    "qubit",
+    "qreg",
+    "bit",
+    "creg",
+    "gate",
+    "g",
+    "x",
+    "q",
+    "c",
+    "if",
+    "for",
+    "int",
+    "in",
+    "ctrl",
+    "@",
+    "pow",
+    "let",
+    "const",
+    "measure",
+    "->",
+    "=",
+    "==",
+    "barrier",
+    "reset",
+    "include",
+    '"stdgates.inc"',
+    "0",
+    "1",
+    "9_9",
+    "0x1f",
+    "1e999",
+    "-",
+    "+",
+    "*",
+    "/",
+    "(",
+    ")",
+    "[",
+    "]",
+    "{",
+    "}",
+    ";",
+    ";",
+    ";",
+    ",",
+    ":",
+    "//",
+    "/*",
+    "*/",
+    "$7",
+    "\n",
+]
+
+
+@st.composite
+def programs(draw: st.DrawFn) -> str:
+    """A header and words in any order."""
+    return draw(st.sampled_from([TWO, THREE])) + " ".join(draw(st.lists(st.sampled_from(WORDS), max_size=60)))
+
+
+@given(st.text())
+def test_any_text_is_screened_or_refused(text: str) -> None:
+    with contextlib.suppress(CannotRun):
+        screen(text)
+
+
+@given(st.text(alphabet="/*\"' ab\n"))
+def test_comments_become_blanks_and_lines_keep_their_numbers(text: str) -> None:
+    code = without_comments(text)
+    assert code.count("\n") == text.count("\n")
+    for before, after in zip(text.split("\n"), code.split("\n"), strict=True):
+        assert len(after) <= len(before)
+        assert set(after) <= {*before, " "}
+    assert without_comments(code) == code
+
+
+@settings(max_examples=300, deadline=None)
+@given(programs())
+def test_any_program_has_a_cost_or_is_refused(program: str) -> None:
+    limits = CircuitSettings()
+    with contextlib.suppress(CannotRun):
+        assert 0 <= check_cost(program, screen(program), limits) <= limits.max_ops
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_the_screen_holds_nothing_up(name: str) -> None:
+    """It runs in the daemon, where a second lost is a second nobody else gets."""
+    began = time.monotonic()
+    with contextlib.suppress(CannotRun):
+        screen(HOSTILE[name])
+    assert time.monotonic() - began < 2.0
+
+
+@pytest.mark.parametrize(
+    ("source", "language", "cost"),
+    [
+        (TWO + ONE_2 + "x q[0];\n", Language.OPENQASM_2, 1),
+        (TWO + "qreg q[5];\ncreg c[5];\nx q;\nmeasure q -> c;\n", Language.OPENQASM_2, 10),
+        (TWO + "gate g a { x a; h a; z a; }\nqreg q[5];\ng q;\n", Language.OPENQASM_2, 15),
+        (TWO + "qreg q[5];\ncreg c[3];\nif(c==1) x q;\n", Language.OPENQASM_2, 20),
+        (THREE + "qubit[5] q;\nx q[1:3];\n", Language.OPENQASM_3, 5),
+        (THREE + "qubit[5] q;\nlet a = q ++ q[0];\nx a;\n", Language.OPENQASM_3, 12),
+        (THREE + ONE_3 + "for int i in [0:2:9] { x q[0]; h q[0]; }\n", Language.OPENQASM_3, 11),
+        (THREE + ONE_3 + "for int i in [9:-3:0] { x q[0]; }\n", Language.OPENQASM_3, 5),
+        (THREE + ONE_3 + "pow(7) @ x q[0];\n", Language.OPENQASM_3, 8),
+        (THREE + "qubit[4] q;\nreset q;\nbarrier q;\npow(1) @ x q;\n", Language.OPENQASM_3, 12),
+    ],
+)
+def test_what_a_circuit_costs(source: str, language: Language, cost: int) -> None:
+    assert check_cost(source, language, CircuitSettings()) == cost
