@@ -9,18 +9,20 @@
             yield adapter
             adapter.close()
 
-Say in class attributes what the adapter cannot: ``computes`` (it really runs circuits), ``module`` (its dotted name),
+Say in class attributes what is different: ``computes`` (it really runs circuits), ``module`` (its dotted name),
+``distribution`` (the installed package it belongs to), ``secrets`` (what the fixture configures and nobody may read),
 ``ends_within_seconds``.
 """
 
 from __future__ import annotations
 
+import contextlib
+import re
 import subprocess
 import sys
 import time
-import tomllib
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from importlib.metadata import metadata, packages_distributions, requires
 from typing import Any, ClassVar, Final
 
 import pytest
@@ -41,6 +43,7 @@ from qcompute.miner.providers.base import (
 )
 from qcompute.units import Counts, IdempotencyToken
 
+_NAME: Final = re.compile(r"[^A-Za-z0-9._-]")
 _HEAD: Final = 'OPENQASM 2.0;\ninclude "qelib1.inc";\n'
 SHOTS: Final = 200
 
@@ -88,6 +91,8 @@ class ProviderContract:
 
     computes: ClassVar[bool] = True
     module: ClassVar[str] = ""
+    distribution: ClassVar[str] = "qcompute"
+    secrets: ClassVar[tuple[str, ...]] = ()
     ends_within_seconds: ClassVar[float] = 60.0
 
     def device(self, adapter: ProviderAdapter) -> Device:
@@ -178,6 +183,67 @@ class ProviderContract:
         adapter.cancel(handle)
         assert self.ended(adapter, handle).status in (ProviderStatus.CANCELLED, ProviderStatus.COMPLETED)
 
+    def test_what_was_cancelled_stays_so(self, adapter: ProviderAdapter) -> None:
+        """Its receipt too: no results where there was none, and none appear later."""
+        handle = self.submit(adapter, "contract-cancelled")
+        adapter.cancel(handle)
+        receipt = self.ended(adapter, handle)
+        adapter.cancel(handle)
+        assert adapter.poll(handle).status == receipt.status
+        assert adapter.get_job_receipt(handle) == receipt
+        assert (receipt.results is not None) == (receipt.status == ProviderStatus.COMPLETED)
+
+    def test_cancelling_a_job_it_does_not_know_harms_nobody(self, adapter: ProviderAdapter) -> None:
+        """The vendor may have forgotten it; the other jobs go on."""
+        handle = self.submit(adapter, "contract-bystander")
+        stranger = JobHandle(provider_job_id="never-existed", device_id=handle.device_id)
+        with contextlib.suppress(QComputeError):
+            adapter.cancel(stranger)
+        assert self.ended(adapter, handle).status == ProviderStatus.COMPLETED
+
+    def test_a_receipt_is_of_its_job_and_says_what_it_cost(self, adapter: ProviderAdapter) -> None:
+        """In a named currency; never less than nothing."""
+        handle = self.submit(adapter)
+        receipt = self.ended(adapter, handle)
+        assert receipt.provider_job_id == handle.provider_job_id
+        assert receipt.device_id == handle.device_id
+        assert receipt.shots in (SHOTS, None)
+        assert receipt.cost is None or receipt.cost >= 0
+        currency = (receipt.metadata or {}).get("currency", "USD")
+        assert len(currency) == len("USD")
+        assert currency.isupper()
+
+    def test_what_it_is_expected_to_cost_follows_its_prices(self, adapter: ProviderAdapter) -> None:
+        """A budget is held against this before anything is paid: more shots never cost less."""
+        device = self.device(adapter)
+        prepared = adapter.prepare(ASYMMETRIC, device, SHOTS, JobOptions())
+        few, many = adapter.estimate(prepared, device, SHOTS), adapter.estimate(prepared, device, 10 * SHOTS)
+        assert (few is None) == (many is None)
+        if few is not None and many is not None:
+            assert few.currency == many.currency
+            assert 0 <= few.amount <= many.amount
+
+    def test_the_account_bears_something(self, adapter: ProviderAdapter) -> None:
+        """Limits are positive, and the same at every call."""
+        limits = adapter.limits()
+        assert limits == adapter.limits()
+        assert limits.max_poll_batch >= 1
+        assert limits.poll_interval_seconds > 0
+        for rate in (limits.submits_per_second, limits.polls_per_second, limits.max_running_jobs):
+            assert rate is None or rate > 0
+
+    def test_its_secrets_are_not_shown(self, adapter: ProviderAdapter) -> None:
+        """Not by ``repr``, not in records, not in errors."""
+        handle = self.submit(adapter)
+        shown = [repr(adapter), str(adapter), repr(handle), repr(self.ended(adapter, handle))]
+        shown += [repr(adapter.list_devices()), repr(adapter.list_capabilities()), repr(adapter.get_availability())]
+        try:
+            adapter.submit(ASYMMETRIC.source, "no-such-device", SHOTS)
+        except QComputeError as error:
+            shown += [str(error), repr(error)]
+        for secret in self.secrets:
+            assert not [text for text in shown if secret in text]
+
     def test_a_job_it_does_not_know_is_unknown_and_not_failed(self, adapter: ProviderAdapter) -> None:
         """A failed job is told to the user; an unknown one is looked into."""
         stranger = JobHandle(provider_job_id="never-existed", device_id=self.device(adapter).device_id)
@@ -232,9 +298,14 @@ class ProviderContract:
 
     def test_what_it_requires_is_an_extra(self, adapter: ProviderAdapter) -> None:
         """``pip install 'qcompute[extra]'`` must bring what ``requires`` names."""
+        extra = type(adapter).extra
         if type(adapter).requires:
-            project = tomllib.loads((Path(__file__).resolve().parents[2] / "pyproject.toml").read_text())
-            assert type(adapter).extra in project["project"]["optional-dependencies"]
+            assert extra in (metadata(self.distribution).get_all("Provides-Extra") or [])
+        wanted = requires(self.distribution) or []
+        brought = {_NAME.split(line, maxsplit=1)[0].lower() for line in wanted if f"extra == '{extra}'" in line}
+        for module in type(adapter).requires:
+            distributions = packages_distributions().get(module.partition(".")[0], [])
+            assert brought & {name.lower() for name in distributions}, f"[{extra}] does not bring {module}"
 
     def test_errors_are_of_the_tree(self, adapter: ProviderAdapter) -> None:
         """A submit to a device that does not exist is refused, or may have been paid; nothing else."""

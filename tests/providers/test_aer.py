@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import errno
+import json
 import os
 import signal
 import subprocess
@@ -19,19 +21,25 @@ import pytest
 from qcompute.circuits.compiler import CircuitCompiler
 from qcompute.circuits.program import JobOptions
 from qcompute.circuits.settings import CircuitSettings
-from qcompute.errors import CannotRun
+from qcompute.errors import CannotRun, Refused, Unavailable
 from qcompute.local.demo_jobs import ASYMMETRIC, BELL, GHZ
+from qcompute.miner.providers import aer
 from qcompute.miner.providers.base import JobHandle, ProviderAdapter, ProviderStatus
 from qcompute.miner.providers.registry import open_adapter
 from qcompute.units import IdempotencyToken
 
 T_GATE = 'OPENQASM 2.0;\ninclude "qelib1.inc";\nqreg q[2];\ncreg c[2];\nh q[0];\nt q[0];\nh q[0];\nmeasure q -> c;\n'
-SLOW = (
-    'OPENQASM 2.0;\ninclude "qelib1.inc";\nqreg q[23];\ncreg c[23];\n'
-    "h q;\n"
-    + "".join(f"cu1(0.{n}1) q[{n}], q[{n + 1}];\nrx(0.3) q[{n}];\n" for n in range(22)) * 8
-    + "measure q -> c;\n"
-)
+
+
+def work(qubits: int) -> str:
+    """A circuit that keeps a simulator busy, twice as long for each further qubit."""
+    layer = "".join(f"cu1(0.{n}1) q[{n}], q[{n + 1}];\nrx(0.3) q[{n}];\n" for n in range(qubits - 1))
+    head = f'OPENQASM 2.0;\ninclude "qelib1.inc";\nqreg q[{qubits}];\ncreg c[{qubits}];\nh q;\n'
+    return head + layer * 8 + "measure q -> c;\n"
+
+
+SLOW = work(23)
+MEDIUM = work(19)
 
 
 @pytest.fixture(scope="module")
@@ -67,14 +75,43 @@ def run(
     return {"counts": (receipt.results or {})["measurementCounts"], **(receipt.metadata or {})}
 
 
-def directly(source: str, method: str, seed: int) -> dict[str, int]:
-    """The same with AerSimulator in this process."""
+def wait_for(adapter: ProviderAdapter, handle: JobHandle, wanted: ProviderStatus) -> None:
+    deadline = time.monotonic() + 60
+    while (word := ProviderStatus.of(adapter.poll(handle).status)) is not wanted:
+        assert not word.is_terminal, adapter.poll(handle)
+        assert time.monotonic() < deadline, f"still {word}"
+        time.sleep(0.02)
+
+
+def killed_while_running(spool: Path, first: str, *more: str) -> None:
+    """Another process submits ``first`` as ``lost-job`` and the rest as ``queued-job``, and is killed at work."""
+    script = (
+        "import sys, time\nfrom qcompute.miner.providers.registry import open_adapter\n"
+        "adapter = open_adapter('aer', {'spool': sys.argv[1]})\n"
+        "handle = adapter.submit(sys.argv[2], 'aer_statevector', 100, token='lost-job')\n"
+        "for text in sys.argv[3:]: adapter.submit(text, 'aer_automatic', 100, token='queued-job')\n"
+        "while adapter.poll(handle).status != 'RUNNING': time.sleep(0.02)\n"
+        "print('running', flush=True)\ntime.sleep(600)\n"
+    )
+    daemon = subprocess.Popen(  # noqa: S603 - our own words
+        [sys.executable, "-c", script, str(spool), first, *more], stdout=subprocess.PIPE, text=True
+    )
+    assert daemon.stdout is not None
+    assert daemon.stdout.readline() == "running\n"
+    os.kill(daemon.pid, signal.SIGKILL)
+    daemon.wait()
+    daemon.stdout.close()
+
+
+def directly(source: str, method: str | None, seed: int, level: int = 0) -> dict[str, int]:
+    """The same with AerSimulator in this process; without a method, with the noise of a five-qubit machine."""
     from qiskit import qasm2, transpile  # noqa: PLC0415 - the adapter must not import it here
     from qiskit_aer import AerSimulator  # noqa: PLC0415
+    from qiskit_ibm_runtime.fake_provider import FakeManilaV2  # noqa: PLC0415
 
     circuit = qasm2.loads(source, custom_instructions=qasm2.LEGACY_CUSTOM_INSTRUCTIONS, include_path=())
-    simulator = AerSimulator(method=method)
-    compiled = transpile(circuit, simulator, optimization_level=0, seed_transpiler=seed)
+    simulator = AerSimulator(method=method) if method else AerSimulator.from_backend(FakeManilaV2())
+    compiled = transpile(circuit, simulator, optimization_level=level, seed_transpiler=seed)
     counts = simulator.run(compiled, shots=1000, seed_simulator=seed).result().get_counts()
     return {key.replace(" ", ""): value for key, value in counts.items()}
 
@@ -116,6 +153,24 @@ def test_a_fake_backend_brings_its_noise(adapter: ProviderAdapter, compiler: Cir
     assert len(capability.extras["t1_seconds"]) == 5
 
 
+def test_the_optimization_level_is_the_transpilers(adapter: ProviderAdapter, compiler: CircuitCompiler) -> None:
+    """Eighty gates that cancel out are eighty chances for noise, unless they are optimized away."""
+    source = ASYMMETRIC.replace("measure", "x q[1]; x q[1];\n" * 40 + "measure", 1)
+    seen = [
+        run(adapter, compiler, source, "aer_fake_manila", f"level-{level}", seed=3, optimization_level=level)["counts"]
+        for level in (0, 3)
+    ]
+    assert seen == [directly(source, None, 3, level) for level in (0, 3)]
+    assert seen[0] != seen[1]
+
+
+def test_a_fake_backend_that_does_not_exist_is_answered_with_those_that_do(tmp_path: Path) -> None:
+    adapter = open_adapter("aer", {"spool": tmp_path, "noise_backends": ["fake_manilla"]})
+    with pytest.raises(CannotRun, match="no fake backend 'fake_manilla'; known are fake_"):
+        adapter.get_capability("aer_fake_manilla")
+    adapter.close()
+
+
 def test_what_a_method_cannot_do_is_refused_by_name(adapter: ProviderAdapter, compiler: CircuitCompiler) -> None:
     devices = {device.device_id: device for device in adapter.list_devices()}
     with pytest.raises(CannotRun, match="Clifford gates only, the circuit has t"):
@@ -136,33 +191,89 @@ def test_a_simulation_that_takes_too_long_fails_and_names_the_limit(tmp_path: Pa
     adapter.close()
 
 
+def test_a_simulation_under_way_is_cancelled_at_once(tmp_path: Path) -> None:
+    adapter = open_adapter("aer", {"spool": tmp_path})
+    handle = adapter.submit(SLOW, "aer_statevector", 100)
+    wait_for(adapter, handle, ProviderStatus.RUNNING)
+    began = time.monotonic()
+    adapter.cancel(handle)
+    wait_for(adapter, handle, ProviderStatus.CANCELLED)
+    assert time.monotonic() - began < 5
+    assert adapter.get_job_receipt(handle).results is None
+    adapter.close()
+
+
+def test_a_full_disk_refuses_jobs_and_loses_no_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    adapter = open_adapter("aer", {"spool": tmp_path})
+    write: Callable[[Path, dict[str, Any]], None] = aer._write_atomically
+
+    def full(file: Path, document: dict[str, Any]) -> None:
+        if file.name.endswith(tuple(refused)):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write(file, document)
+
+    monkeypatch.setattr(aer, "_write_atomically", full)
+    refused = [".job.json"]
+    with pytest.raises(Unavailable, match="cannot be written: No space left"):
+        adapter.submit(BELL, "aer_automatic", 100)
+    refused = [".result.json"]
+    handles = [adapter.submit(BELL, "aer_automatic", 100) for _ in range(2)]
+    for handle in handles:
+        wait_for(adapter, handle, ProviderStatus.COMPLETED)
+        results = adapter.get_job_receipt(handle).results or {}
+        assert sum(results["measurementCounts"].values()) == 100
+    adapter.close()
+
+
+def test_old_results_and_broken_files_are_cleared_away_at_the_start(tmp_path: Path) -> None:
+    for name, age in (("old", 5), ("young", 1)):
+        created = time.time() - age * 86400
+        (tmp_path / f"{name}.job.json").write_text(json.dumps({"created": created, "device_id": "aer_automatic"}))
+        (tmp_path / f"{name}.result.json").write_text(json.dumps({"status": "COMPLETED", "counts": {"0": 1}}))
+    (tmp_path / "torn.job.json").write_text('{"created": 17')
+    adapter = open_adapter("aer", {"spool": tmp_path})
+    words = [adapter.poll(JobHandle(provider_job_id=name, device_id="")).status for name in ("old", "young", "torn")]
+    assert words == ["UNKNOWN", "COMPLETED", "UNKNOWN"]
+    assert len(list(tmp_path.iterdir())) == 2
+    adapter.close()
+
+
+@pytest.mark.parametrize("job_id", ["../../etc/passwd", "", "a/b", "x" * 65, "nul\0"])
+def test_ids_that_are_not_names_of_files_lead_nowhere(adapter: ProviderAdapter, job_id: str) -> None:
+    handle = JobHandle(provider_job_id=job_id, device_id="aer_automatic")
+    assert adapter.poll(handle).status == ProviderStatus.UNKNOWN
+    submit: Callable[..., JobHandle] = adapter.submit
+    if job_id:
+        with pytest.raises(Refused):
+            submit(BELL, "aer_automatic", 1, token=job_id)
+
+
+def test_a_simulation_cut_short_is_done_by_the_next_daemon(tmp_path: Path, compiler: CircuitCompiler) -> None:
+    """With the seed it was given: the answer is the one that was lost."""
+    adapter = open_adapter("aer", {"spool": tmp_path / "unused"})
+    device = next(device for device in adapter.list_devices() if device.device_id == "aer_statevector")
+    payload = adapter.prepare(compiler.compile(MEDIUM), device, 100, JobOptions(seed=11)).payload
+    adapter.close()
+    killed_while_running(tmp_path, payload)
+    adapter = open_adapter("aer", {"spool": tmp_path})
+    handle = JobHandle(provider_job_id="lost-job", device_id="aer_statevector")
+    wait_for(adapter, handle, ProviderStatus.COMPLETED)
+    assert [file.name for file in tmp_path.glob("*.job.json")] == ["lost-job.job.json"]
+    lost = (adapter.get_job_receipt(handle).results or {})["measurementCounts"]
+    submit: Callable[..., JobHandle] = adapter.submit
+    again = submit(payload, "aer_statevector", 100, token="again")
+    wait_for(adapter, again, ProviderStatus.COMPLETED)
+    assert (adapter.get_job_receipt(again).results or {})["measurementCounts"] == lost
+    adapter.close()
+
+
 def test_a_job_of_a_daemon_that_was_killed_runs_again_under_the_same_id(tmp_path: Path) -> None:
-    script = (
-        "import sys, time\nfrom qcompute.miner.providers.registry import open_adapter\n"
-        "adapter = open_adapter('aer', {'spool': sys.argv[1]})\n"
-        "adapter.submit(sys.argv[2], 'aer_statevector', 100, token='lost-job')\n"
-        "adapter.submit(sys.argv[3], 'aer_automatic', 100, token='queued-job')\n"
-        "while adapter.poll(type('H', (), {'provider_job_id': 'lost-job'})).status != 'RUNNING': time.sleep(0.02)\n"
-        "print('running', flush=True)\ntime.sleep(600)\n"
-    )
-    daemon = subprocess.Popen(  # noqa: S603 - our own words
-        [sys.executable, "-c", script, str(tmp_path), SLOW, BELL], stdout=subprocess.PIPE, text=True
-    )
-    assert daemon.stdout is not None
-    assert daemon.stdout.readline() == "running\n"
-    os.kill(daemon.pid, signal.SIGKILL)
-    daemon.wait()
-    daemon.stdout.close()
+    killed_while_running(tmp_path, SLOW, BELL)
     adapter = open_adapter("aer", {"spool": tmp_path})
     assert len(list(tmp_path.glob("*.job.json"))) == 2
     lost = JobHandle(provider_job_id="lost-job", device_id="aer_statevector")
     assert adapter.poll(lost).status in (ProviderStatus.QUEUED, ProviderStatus.RUNNING)
     adapter.cancel(lost)
-    queued = JobHandle(provider_job_id="queued-job", device_id="aer_automatic")
-    deadline = time.monotonic() + 60
-    while not ProviderStatus.of(adapter.poll(queued).status).is_terminal:
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    assert adapter.poll(queued).status == ProviderStatus.COMPLETED
+    wait_for(adapter, JobHandle(provider_job_id="queued-job", device_id="aer_automatic"), ProviderStatus.COMPLETED)
     assert adapter.poll(lost).status == ProviderStatus.CANCELLED
     adapter.close()

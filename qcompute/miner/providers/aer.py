@@ -14,6 +14,7 @@ finished when the daemon died runs again when it is back. The daemon itself impo
 from __future__ import annotations
 
 import json
+import logging
 import os
 import queue
 import re
@@ -30,7 +31,7 @@ from typing_extensions import override
 
 from qcompute.circuits.program import CompiledCircuit, JobOptions
 from qcompute.circuits.sandbox import SandboxCancelled, SandboxLimits, SandboxPool
-from qcompute.errors import CannotRun, Refused, SandboxUnavailable
+from qcompute.errors import CannotRun, Refused, SandboxUnavailable, Unavailable
 from qcompute.miner.providers.base import (
     Absent,
     AvailabilityStatus,
@@ -49,6 +50,8 @@ from qcompute.miner.providers.base import (
     check_width,
 )
 from qcompute.units import IdempotencyToken
+
+_log = logging.getLogger(__name__)
 
 _METHODS: Final = {
     "aer_automatic": "automatic",
@@ -125,6 +128,7 @@ class AerAdapter(ProviderAdapter):
         self._cancels: dict[str, threading.Event] = {}
         self._running: set[str] = set()
         self._waiting: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        self._unsaved: dict[str, dict[str, Any]] = {}
         self._described: dict[str, dict[str, Any]] = {}
         self._closed = False
         self._recover()
@@ -198,7 +202,10 @@ class AerAdapter(ProviderAdapter):
         with self._lock:
             if not file.exists():
                 document = job | {"device_id": device, "shots": shots or 1024, "created": time.time()}
-                _write_atomically(file, document)
+                try:
+                    _write_atomically(file, document)
+                except OSError as error:
+                    raise Unavailable(f"aer's spool cannot be written: {error.strerror}") from None
                 self._enqueue(job_id)
         return JobHandle(provider_job_id=job_id, device_id=device)
 
@@ -309,7 +316,13 @@ class AerAdapter(ProviderAdapter):
         return {"status": ProviderStatus.COMPLETED, "started": began, "ended": time.time()} | answer
 
     def _end(self, job_id: str, result: dict[str, Any]) -> None:
-        _write_atomically(self._spool / f"{job_id}.result.json", {"ended": time.time()} | result)
+        result = {"ended": time.time()} | result
+        try:
+            _write_atomically(self._spool / f"{job_id}.result.json", result)
+        except OSError as error:
+            # Answered from memory while this process lives; the next one simulates again.
+            _log.error("a result cannot be written: %s", error.strerror, extra={"action": "aer_result"})
+            self._unsaved[job_id] = result
         with self._lock:
             self._running.discard(job_id)
             self._cancels.pop(job_id, None)
@@ -352,6 +365,8 @@ class AerAdapter(ProviderAdapter):
         return _read(self._spool / f"{job_id}.job.json") if _JOB_ID.fullmatch(job_id) else None
 
     def _result(self, job_id: str) -> dict[str, Any] | None:
+        if (unsaved := self._unsaved.get(job_id)) is not None:
+            return unsaved
         return _read(self._spool / f"{job_id}.result.json") if _JOB_ID.fullmatch(job_id) else None
 
     def _cost(self, job: dict[str, Any]) -> float:
