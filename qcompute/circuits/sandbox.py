@@ -94,15 +94,23 @@ class _Child:
         line = json.dumps({"request": request, "cpu_seconds": cpu}).encode() + b"\n"
         return self._exchange(line, time.monotonic() + wall, cancel)
 
-    def kill(self) -> None:
-        """End it, now; safe to call twice."""
+    def end(self) -> None:
+        """Kill the process and leave its pipes alone: a thread that waits for it sees them end, and calls `kill`."""
         with contextlib.suppress(ProcessLookupError):
             self._process.kill()
-        self._process.wait()
+
+    def kill(self) -> None:
+        """End it, now, and free what it holds; safe to call twice, but not while another thread waits for it."""
+        self._exit_code()
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None:
                 with contextlib.suppress(OSError):
                     pipe.close()
+
+    def _exit_code(self) -> int:
+        """How it ended. One that only hung up is killed; one that is ending keeps the code it ended with."""
+        self.end()
+        return self._process.wait()
 
     def _exchange(self, line: bytes, deadline: float, cancel: threading.Event | None) -> dict[str, Any]:
         unsent, got = memoryview(line), bytearray()
@@ -133,13 +141,13 @@ class _Child:
         except BlockingIOError:
             return unsent
         except BrokenPipeError:
-            raise _Died(self._process.wait()) from None
+            raise _Died(self._exit_code()) from None
 
     def _read(self, got: bytearray) -> bool:
         """Whether ``got`` now holds a whole line."""
         chunk = os.read(self._from, _CHUNK)
         if not chunk:
-            raise _Died(self._process.wait())
+            raise _Died(self._exit_code())
         got += chunk
         if len(got) > self._limits.max_reply_bytes:
             raise CannotRun("its result is too large", reason="sandbox_reply")
@@ -208,11 +216,13 @@ class SandboxPool:
         """End all children, also those at work, whose calls then raise. Safe to call twice."""
         with self._lock:
             self._closed = True
-            children = [*self._idle, *self._busy]
-            self._idle.clear()
+            idle, self._idle = self._idle, []
+            busy = list(self._busy)
             if self._reaper is not None:
                 self._reaper.cancel()
-        for child in children:
+        for child in busy:
+            child.end()
+        for child in idle:
             child.kill()
         self._orders.put(None)
         self._folder.cleanup()
@@ -231,13 +241,18 @@ class SandboxPool:
             if child is not None:
                 self._busy.add(child)
                 return child
-        answer: queue.SimpleQueue[_Child | OSError] = queue.SimpleQueue()
-        self._orders.put(answer)
+            # Ordered under the lock: what is ordered after the last order, `close`'s, is never answered.
+            answer: queue.SimpleQueue[_Child | OSError] = queue.SimpleQueue()
+            self._orders.put(answer)
         started = answer.get()
         if isinstance(started, OSError):
             raise SandboxUnavailable(f"no process could be started: {started.strerror}")
         with self._lock:
+            closed = self._closed
             self._busy.add(started)
+        if closed:
+            self._drop(started)
+            raise SandboxUnavailable("the sandbox is closed")
         try:
             started.wait_until_ready()
         except SandboxUnavailable:
@@ -259,11 +274,13 @@ class SandboxPool:
         child.idle_since = time.monotonic()
         with self._lock:
             self._busy.discard(child)
-            if self._closed:
-                return
-            self._idle.append(child)
-            if self._reaper is None:
-                self._arm_reaper(self._idle_seconds)
+            closed = self._closed
+            if not closed:
+                self._idle.append(child)
+                if self._reaper is None:
+                    self._arm_reaper(self._idle_seconds)
+        if closed:
+            child.kill()
 
     def _drop(self, child: _Child) -> None:
         with self._lock:

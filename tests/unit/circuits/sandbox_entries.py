@@ -80,6 +80,12 @@ def do_segfault(_: dict[str, Any]) -> dict[str, Any]:
     return {}
 
 
+def do_hang_up(_: dict[str, Any]) -> dict[str, Any]:
+    os.closerange(0, 64)
+    time.sleep(600)
+    return {}
+
+
 def do_recurse(request: dict[str, Any]) -> dict[str, Any]:
     return do_recurse(request)
 
