@@ -166,6 +166,9 @@ class GuardedDownloader:
             raise FetchRefused("the circuit's URL cannot be read", reason="bad_url") from None
         if not host or url.scheme not in ("http", "https"):
             raise FetchRefused("the circuit's URL must be https://…", reason="bad_url")
+        if host.replace(".", "").isdigit() and not _is_address(host):
+            # 127.1, 2130706433: addresses to the system, names to us, and aiohttp would not ask our resolver.
+            raise FetchRefused("the circuit's URL has a number for a host", reason="bad_url")
         if url.user is not None or url.password is not None:
             raise FetchRefused("the circuit's URL must not carry a user name", reason="bad_url")
         listed = _is_listed(host, port or 0, self._settings.allowed_hosts)
