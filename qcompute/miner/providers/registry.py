@@ -97,8 +97,8 @@ def open_adapter(
         _check_requirements(key, adapter_class)
         return _made(key, adapter_class, table)
     near = difflib.get_close_matches(key, keys(), n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
-    raise ConfigError(f"PROVIDER={key!r} is not a provider{hint} Known: {', '.join(keys())}")
+    hint = f" (did you mean {near[0]!r}?)" if near else ""
+    raise ConfigError(f"PROVIDER={key!r} is not a provider{hint}. Known: {', '.join(keys())}")
 
 
 def _folder() -> dict[str, Path]:

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from datetime import UTC, datetime
+from decimal import Decimal
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
 
-from qcompute.errors import ConfigError
+from qcompute.circuits.program import JobOptions
+from qcompute.errors import CannotRun, ConfigError
 from qcompute.miner.providers import registry
-from qcompute.miner.providers.base import ProviderAdapter
+from qcompute.miner.providers.base import CannotTell, ProviderAdapter, as_adapter, submit_takes
+from qcompute.testing.provider_contract import ASYMMETRIC
+from qcompute.units import IdempotencyToken, Money
 from tests.providers.reference_style import MyQpuAdapter
 
 
@@ -21,7 +26,7 @@ def test_the_folder_is_the_list() -> None:
 
 
 def test_an_unknown_name_is_answered_with_the_nearest() -> None:
-    with pytest.raises(ConfigError, match=r"PROVIDER='mok' is not a provider; did you mean 'mock'\?"):
+    with pytest.raises(ConfigError, match=r"PROVIDER='mok' is not a provider \(did you mean 'mock'\?\)"):
         registry.open_adapter("mok")
 
 
@@ -112,3 +117,76 @@ def test_looking_at_all_of_them_imports_no_sdk() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)  # noqa: S603 - our own words
     assert done.returncode == 0, done.stderr
+
+
+def test_no_such_provider_lists_those_there_are() -> None:
+    with pytest.raises(ConfigError, match=r"'zzz' is not a provider\. Known: .*aer.*mock") as caught:
+        registry.open_adapter("zzz")
+    assert "did you mean" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [({"fail_rate": 2}, r"providers\.mock\.fail_rate: .*less than or equal to 1"), ({"seed": "SECRET"}, "mock.seed")],
+)
+def test_a_setting_out_of_range_is_named_and_its_value_is_not_shown(settings: dict[str, object], words: str) -> None:
+    with pytest.raises(ConfigError, match=words) as caught:
+        registry.open_adapter("mock", settings)
+    assert "SECRET" not in str(caught.value)
+
+
+def test_an_announced_adapter_that_cannot_be_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+    def announced(group: str) -> list[EntryPoint]:
+        return [EntryPoint("theirs", "no.such.module:X", group), EntryPoint("other", "tests:Nope", group)]
+
+    monkeypatch.setattr(registry, "entry_points", announced)
+    for key in ("theirs", "other"):
+        with pytest.raises(ConfigError, match=f"provider '{key}' of .* cannot be imported"):
+            registry.open_adapter(key)
+
+
+def test_what_is_wrong_with_one_does_not_stop_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    def announced(group: str) -> list[EntryPoint]:
+        return [EntryPoint("mock", "stray.package:Mock", group)]
+
+    monkeypatch.setattr(registry, "entry_points", announced)
+    problems = {str(info.key): info.problem for info in registry.available()}
+    assert "2 providers are named 'mock'" in (problems["mock"] or "")
+    assert problems["aer"] is None
+
+
+def test_the_nine_methods_are_enough_and_the_rest_is_given() -> None:
+    adapter = registry.open_adapter("tests.providers.reference_style:MyQpuAdapter")
+    device = adapter.list_devices()[0]
+    handle = adapter.submit("OPENQASM 2.0;", "my_qpu", 7)
+    assert [status.status for status in adapter.poll_many([handle, handle])] == ["RUNNING", "RUNNING"]
+    assert isinstance(adapter.find(IdempotencyToken("t"), datetime.now(UTC)), CannotTell)
+    prepared = adapter.prepare(ASYMMETRIC, device, 7, JobOptions())
+    assert prepared.payload == ASYMMETRIC.source
+    assert adapter.estimate(prepared, device, 7) == Money(Decimal("0.01"), "USD")
+    assert submit_takes(adapter) == frozenset()
+    with pytest.raises(CannotRun, match="9 qubits and my_qpu has 8"):
+        adapter.check(ASYMMETRIC.model_copy(update={"num_qubits": 9}), device, 7)
+
+
+class Bare(MyQpuAdapter):
+    def get_capability(self, device_id: str | None = None) -> None:
+        del device_id
+
+    def get_availability(self, device_id: str | None = None) -> None:
+        del device_id
+
+    def get_pricing(self, device_id: str | None = None) -> None:
+        del device_id
+
+
+def test_what_is_not_known_stays_not_known() -> None:
+    adapter = as_adapter(Bare())
+    device = adapter.list_devices()[0]
+    assert (adapter.get_capability(), adapter.get_availability(), adapter.get_pricing()) == (None, None, None)
+    adapter.check(ASYMMETRIC.model_copy(update={"num_qubits": 4000}), device, 7)
+    assert adapter.estimate(adapter.prepare(ASYMMETRIC, device, 7, JobOptions()), device, 7) is None
+
+
+def test_an_adapter_may_take_the_token_alone() -> None:
+    assert submit_takes(registry.open_adapter("mock")) == {"token"}
