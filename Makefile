@@ -78,7 +78,7 @@ clean: ## remove what make and the tools made, .venv too
 $(READY): pyproject.toml uv.lock
 	@$(MAKE) --no-print-directory bootstrap
 	@echo "installing what uv.lock names into $(VENV) (a few minutes the first time)"
-	@$(BIN)/uv sync --quiet --frozen --extra aer --extra dev
+	@$(BIN)/uv sync --quiet --frozen --all-extras
 	@touch $@
 
 # Python's own venv and pip bring uv in; uv brings the locked rest. uv is in the lock too, so that its sync keeps it.

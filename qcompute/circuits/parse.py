@@ -15,7 +15,8 @@ import re
 from typing import TYPE_CHECKING, Any, Final
 
 from qcompute.circuits.cost import check_cost, read_tree
-from qcompute.circuits.program import CompiledCircuit, Language, Register
+from qcompute.circuits.measurement import Register
+from qcompute.circuits.program import CompiledCircuit, Language
 from qcompute.circuits.screen import screen
 from qcompute.circuits.settings import CircuitSettings
 from qcompute.circuits.unroll import unrolled

@@ -8,6 +8,8 @@ from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from qcompute.circuits.measurement import Register
+from qcompute.circuits.target import Translation
 from qcompute.errors import CannotRun
 
 
@@ -18,21 +20,13 @@ class Language(StrEnum):
     OPENQASM_3 = "openqasm3"
 
 
-class Register(BaseModel):
-    """One classical register, in declared order; ``size`` in bits."""
-
-    model_config = ConfigDict(frozen=True)
-
-    name: str
-    size: int
-
-
 class CompiledCircuit(BaseModel):
     """A parsed circuit.
 
     ``measured`` maps each written classical bit to the qubit last measured into it, as ``(clbit, qubit)`` pairs in
     clbit order; bits are numbered over all registers in declared order. ``depth`` and ``gate_counts`` are of the
-    circuit as written; ``num_ops`` counts every instruction, measurements and barriers included.
+    circuit as written; ``num_ops`` counts every instruction, measurements and barriers included. ``translation`` is the
+    circuit in the form of the device it was compiled for, None where a device takes the text as it is.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -49,6 +43,12 @@ class CompiledCircuit(BaseModel):
     num_ops: int
     has_mid_circuit_measurement: bool = False
     has_control_flow: bool = False
+    translation: Translation | None = None
+
+    @property
+    def text(self) -> str:
+        """What the device is given: the translation where there is one, else the program as it came."""
+        return self.source if self.translation is None else self.translation.text
 
 
 DOCUMENTED_OPTIONS: Final = ("device", "optimization_level", "seed")

@@ -19,6 +19,10 @@ class FaultKind(StrEnum):
 
     STATUS = "status"
     """Answered with a status, and not processed."""
+    STATUS_AFTER = "status_after"
+    """Processed, then answered with a status: a gateway that lost patience."""
+    TRUNCATE = "truncate"
+    """Processed; half of the answer comes, then the connection is cut."""
     DROP_BEFORE = "drop_before"
     """The connection is cut; not processed."""
     DROP_AFTER = "drop_after"
@@ -31,7 +35,10 @@ class FaultKind(StrEnum):
 
 @dataclass(slots=True)
 class Fault:
-    """``match`` is searched in ``"METHOD /path"``; ``times`` counts down, None is for ever."""
+    """``match`` is searched in ``"METHOD /path"``; ``times`` counts down, None is for ever.
+
+    ``body`` is what comes with a status; ``{"error": "ordered"}`` as JSON when there is none.
+    """
 
     match: str
     kind: FaultKind
@@ -39,6 +46,13 @@ class Fault:
     headers: dict[str, str] = field(default_factory=dict[str, str])
     seconds: float = 0.0
     times: int | None = 1
+    body: bytes | None = None
+    content_type: str = "application/json"
+
+    def answer(self) -> web.Response:
+        """What a fault with a status answers."""
+        body = b'{"error": "ordered"}' if self.body is None else self.body
+        return web.Response(body=body, status=self.status, headers=self.headers, content_type=self.content_type)
 
     def takes(self, request: web.Request) -> bool:
         """Whether this fault befalls the request; uses it up."""
@@ -104,10 +118,17 @@ class LocalService:
         self.asked.append(Asked(request.method, request.path, response.status))
         return response
 
-    async def _faulty(self, fault: Fault, request: web.Request, handler: Handler) -> web.StreamResponse:
+    async def _faulty(  # noqa: PLR0911 - one for each kind
+        self, fault: Fault, request: web.Request, handler: Handler
+    ) -> web.StreamResponse:
         match fault.kind:
             case FaultKind.STATUS:
-                return web.json_response({"error": "ordered"}, status=fault.status, headers=fault.headers)
+                return fault.answer()
+            case FaultKind.STATUS_AFTER:
+                await handler(request)
+                return fault.answer()
+            case FaultKind.TRUNCATE:
+                return await _half(request, await handler(request))
             case FaultKind.DROP_BEFORE:
                 return _cut(request)
             case FaultKind.DROP_AFTER:
@@ -125,6 +146,17 @@ def _cut(request: web.Request) -> web.Response:
     if request.transport is not None:
         request.transport.abort()
     return web.Response(status=500)
+
+
+async def _half(request: web.Request, whole: web.StreamResponse) -> web.StreamResponse:
+    """The first half of the same answer under the length of the whole."""
+    body = whole.body if isinstance(whole, web.Response) and isinstance(whole.body, bytes) else b"{}"
+    response = web.StreamResponse(status=whole.status, headers={"Content-Type": whole.content_type})
+    response.content_length = len(body)
+    await response.prepare(request)
+    await response.write(body[: len(body) // 2])
+    _cut(request)
+    return response
 
 
 async def _drip(request: web.Request, whole: web.StreamResponse, seconds: float) -> web.StreamResponse:

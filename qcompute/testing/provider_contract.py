@@ -27,7 +27,8 @@ from typing import Any, ClassVar, Final
 
 import pytest
 
-from qcompute.circuits.program import CompiledCircuit, JobOptions, Language, Register
+from qcompute.circuits.measurement import Register
+from qcompute.circuits.program import CompiledCircuit, JobOptions, Language
 from qcompute.errors import CannotRun, QComputeError
 from qcompute.miner.providers.base import (
     Absent,
@@ -229,8 +230,9 @@ class ProviderContract:
         assert limits == adapter.limits()
         assert limits.max_poll_batch >= 1
         assert limits.poll_interval_seconds > 0
-        for rate in (limits.submits_per_second, limits.polls_per_second, limits.max_running_jobs):
-            assert rate is None or rate > 0
+        assert limits.max_pack >= 1
+        assert limits.max_running_jobs is None or limits.max_running_jobs > 0
+        assert all(rate.per_second > 0 and rate.burst >= 1 for rate in limits.rates.values())
 
     def test_its_secrets_are_not_shown(self, adapter: ProviderAdapter) -> None:
         """Not by ``repr``, not in records, not in errors."""

@@ -13,17 +13,19 @@ from __future__ import annotations
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Final, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from qcompute.circuits.measurement import MeasurementMap
 from qcompute.circuits.program import CompiledCircuit, JobOptions
-from qcompute.errors import CannotRun, ConfigError
+from qcompute.circuits.target import Target
+from qcompute.errors import Bug, CannotRun, ConfigError
 from qcompute.units import IdempotencyToken, Money
 
 Record = TypeVar("Record", bound=BaseModel)
@@ -90,8 +92,18 @@ class Device(BaseModel):
     device_type: str
 
 
+NOT_APPLICABLE: Final = "not_applicable"
+"""In ``Capability.extras``: the question makes no sense for this device. A value that is not known is None."""
+
+
 class Capability(BaseModel):
-    """What a device can do. ``extras`` carries the rest: coupling map, T1/T2 in seconds, error rates, method."""
+    """What a device can do. ``basis_gates`` are in the vendor's names.
+
+    ``extras`` carries the rest, each value three-valued (the value, None for unknown, `NOT_APPLICABLE`). Names with a
+    fixed meaning: ``native_gates``, ``coupling_map`` (pairs of qubits), ``t1_seconds`` and ``t2_seconds`` (by qubit),
+    ``readout_error``, ``one_qubit_error``, ``two_qubit_error`` (0 to 1, median), ``max_shots``, ``calibrated_at``
+    (RFC 3339), ``can_measure_mid_circuit``, ``can_branch``.
+    """
 
     num_qubits: int | None = None
     basis_gates: list[str] | None = None
@@ -99,12 +111,19 @@ class Capability(BaseModel):
 
 
 class JobHandle(BaseModel):
-    """A vendor job, found again from these words alone."""
+    """A vendor job, found again from these words alone.
+
+    ``measurement`` is how its result is read. The daemon keeps it in its ledger and adds it to every handle, also to
+    one that `ProviderAdapter.find` brought back without it. ``pack_index`` is the job's place among those that were
+    submitted together.
+    """
 
     model_config = ConfigDict(extra="allow")
 
     provider_job_id: str
     device_id: str
+    measurement: MeasurementMap | None = None
+    pack_index: int | None = None
 
 
 class BaseExecutionStatus(BaseModel):
@@ -184,15 +203,45 @@ class Prepared:
     compiled: CompiledCircuit
     options: JobOptions
 
+    @property
+    def measurement(self) -> MeasurementMap:
+        """How the result is read: as translated, else as written."""
+        if self.compiled.translation is not None:
+            return self.compiled.translation.measurement
+        return MeasurementMap(registers=self.compiled.registers, measured=self.compiled.measured)
+
+
+class Verb(StrEnum):
+    """The kinds of call to a vendor."""
+
+    SUBMIT = "submit"
+    FIND = "find"
+    POLL = "poll"
+    RECEIPT = "receipt"
+    CANCEL = "cancel"
+    DESCRIBE = "describe"
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """So many calls per second on average, and so many at once after a rest."""
+
+    per_second: float
+    burst: int = 1
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a provider account bears. Rates are calls per second; None means not known."""
+    """What a provider account bears.
 
-    submits_per_second: float | None = None
-    polls_per_second: float | None = None
+    ``rates`` bounds the calls of an account by verb; a verb that is not in it is not bounded. ``max_pack`` is how many
+    circuits for one device fit into one vendor job; above 1 the adapter overrides `ProviderAdapter.submit_many`.
+    """
+
+    rates: Mapping[Verb, Rate] = field(default_factory=dict[Verb, Rate])
     max_poll_batch: int = 100
     max_running_jobs: int | None = None
+    max_pack: int = 1
     poll_interval_seconds: float = 2.0
 
 
@@ -250,17 +299,41 @@ class ProviderAdapter(ABC):
 
     @abstractmethod
     def get_pricing(self, device_id: str | None = None) -> dict[str, float] | None:
-        """``perTask``, ``perShot``, ``perMinute`` in USD; None when not known."""
+        """``perTask``, ``perShot``, ``perMinute`` in `price_currency`; None when not known."""
+
+    def price_currency(self) -> str:
+        """ISO 4217 code of `get_pricing`."""
+        return "USD"
 
     def find(self, token: IdempotencyToken, since: datetime) -> Found | Absent | CannotTell:
         """Look for jobs created with ``token`` at or after ``since`` (aware UTC). Free of charge."""
         del token, since
         return CannotTell()
 
+    def target(self, device: Device, options: JobOptions) -> Target | None:
+        """What circuits for ``device`` are compiled to, in the sandbox; None: the device takes the text as it is.
+
+        Asked once for each job and again before it is submitted; the same answer while the device is the same.
+        """
+        del device, options
+
     def prepare(self, circuit: CompiledCircuit, device: Device, shots: int, options: JobOptions) -> Prepared:
-        """Turn a screened and parsed circuit into what `submit` takes; by default its own text."""
+        """Turn a circuit into what `submit` takes; by default its text.
+
+        ``circuit.translation`` is the circuit compiled for `target`, when that is given. No network call.
+        """
         del device, shots
-        return Prepared(payload=circuit.source, compiled=circuit, options=options)
+        return Prepared(payload=circuit.text, compiled=circuit, options=options)
+
+    def submit_many(
+        self, prepared: Sequence[Prepared], device_id: str, shots: int, *, token: IdempotencyToken
+    ) -> list[JobHandle]:
+        """Create one vendor job out of several circuits of one validator; a handle for each, in order.
+
+        Called only when ``limits().max_pack`` is above 1, and then also for one. Everything said of `submit` holds.
+        """
+        del prepared, device_id, shots, token
+        raise Bug(f"{type(self).__name__} has a max_pack but no submit_many")
 
     def check(self, circuit: CompiledCircuit, device: Device, shots: int) -> None:
         """Raise `CannotRun`, naming the limit, when this device can never run the circuit."""
@@ -271,7 +344,7 @@ class ProviderAdapter(ABC):
     def estimate(self, prepared: Prepared, device: Device, shots: int) -> Money | None:
         """What the job is expected to cost, from the price list; None when there is none."""
         del prepared
-        return estimate_from_prices(self.get_pricing(device.device_id), shots)
+        return estimate_from_prices(self.get_pricing(device.device_id), shots, self.price_currency())
 
     def poll_many(self, handles: Sequence[JobHandle]) -> list[BaseExecutionStatus]:
         """Status of each handle, in order; by default one `poll` each."""
@@ -294,12 +367,12 @@ def check_width(circuit: CompiledCircuit, device: Device, capability: Capability
         )
 
 
-def estimate_from_prices(prices: dict[str, float] | None, shots: int) -> Money | None:
-    """``perTask + perShot * shots`` in USD; None without either (``perMinute`` alone says nothing beforehand)."""
+def estimate_from_prices(prices: dict[str, float] | None, shots: int, currency: str = "USD") -> Money | None:
+    """``perTask + perShot * shots``; None without either (``perMinute`` alone says nothing beforehand)."""
     if not prices or not ({"perTask", "perShot"} & prices.keys()):
         return None
     task, shot = (Decimal(str(prices.get(key, 0))) for key in ("perTask", "perShot"))
-    return Money(task + shot * shots, "USD")
+    return Money(task + shot * shots, currency)
 
 
 @dataclass(slots=True)

@@ -8,7 +8,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from qcompute.chain.keys import signer_from_uri
-from qcompute.circuits.program import CompiledCircuit, JobOptions, Language, Register
+from qcompute.circuits.measurement import Register
+from qcompute.circuits.program import CompiledCircuit, JobOptions, Language
 from qcompute.jobserver.contract import BackendReport, UploadSlot
 from qcompute.ledger.memory import MemoryLedger
 from qcompute.miner.account import Account

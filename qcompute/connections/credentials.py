@@ -1,0 +1,110 @@
+"""Credentials by name. Settings hold the name, the value comes from the environment or a file, nobody prints it.
+
+The secret ``ionq`` is the variable ``QCOMPUTE_SECRET_IONQ``, or the content of the file that
+``QCOMPUTE_SECRET_IONQ_FILE`` names, which nobody but its owner may read (mode 0600). There is no other place: no
+vendor's own credential file, no instance metadata, no browser.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from pydantic import GetCoreSchemaHandler
+from pydantic_core import CoreSchema, core_schema
+
+from qcompute.errors import ConfigError
+
+PREFIX: Final = "QCOMPUTE_SECRET_"
+FILE_SUFFIX: Final = "_FILE"
+_NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,63}")
+_MAX_BYTES: Final = 64 << 10
+
+
+class Secret:
+    """A named secret. Printing it shows the name; `reveal` gives the value.
+
+    As a field of a provider's ``Config`` it is written as the name and looked up when the provider is opened.
+    """
+
+    __slots__ = ("_value", "name")
+
+    def __init__(self, name: str, value: str) -> None:
+        self.name = name
+        self._value = value
+
+    def reveal(self) -> str:
+        """The value; hand it to the vendor's client and to nothing else."""
+        return self._value
+
+    def __repr__(self) -> str:
+        return f"Secret({self.name!r})"
+
+    __str__ = __repr__
+
+    def __reduce__(self) -> str:
+        raise TypeError("a secret is not pickled")
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:  # noqa: ANN401
+        del source, handler
+        return core_schema.no_info_plain_validator_function(
+            _validated, serialization=core_schema.plain_serializer_function_ser_schema(lambda secret: secret.name)
+        )
+
+
+def _validated(given: object) -> Secret:
+    if isinstance(given, Secret):
+        return given
+    if not isinstance(given, str):
+        raise ValueError("a secret is given by its name")  # noqa: TRY004 - pydantic reports ValueErrors
+    try:
+        return resolve(given, os.environ)
+    except ConfigError as error:
+        raise ValueError(error.message) from None
+
+
+def variable_of(name: str) -> str:
+    """The variable the secret ``name`` is read from."""
+    return PREFIX + name.upper()
+
+
+def resolve(name: str, environ: Mapping[str, str]) -> Secret:
+    """The secret ``name``.
+
+    Raises:
+        ConfigError: there is none, it is empty, or its file can be read by others; the message says what to set.
+    """
+    if not _NAME.fullmatch(name):
+        # The text is not shown: whoever writes a key where its name belongs must not find it in a log.
+        raise ConfigError(
+            "this is no name of a secret: use small letters, digits and _, and put the value into the "
+            f"variable {PREFIX}<NAME>"
+        )
+    variable = variable_of(name)
+    value, file = environ.get(variable, "").strip(), environ.get(variable + FILE_SUFFIX, "").strip()
+    if value:
+        return Secret(name, value)
+    if file:
+        return Secret(name, _content(Path(file).expanduser(), variable + FILE_SUFFIX))
+    raise ConfigError(
+        f"the secret {name!r} is not set: set {variable}, or {variable}{FILE_SUFFIX} to a file that holds it"
+    )
+
+
+def _content(file: Path, variable: str) -> str:
+    try:
+        with file.open(encoding="utf-8") as opened:
+            mode = stat.S_IMODE(os.fstat(opened.fileno()).st_mode)
+            if mode & 0o077:
+                raise ConfigError(f"{variable}: {file} can be read by others (mode {mode:o}): chmod 600 {file}")
+            value = opened.read(_MAX_BYTES).strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{variable}: {file} cannot be read ({type(error).__name__})") from None
+    if not value:
+        raise ConfigError(f"{variable}: {file} is empty")
+    return value

@@ -1,0 +1,37 @@
+"""Prices an operator sets where a vendor has no price list."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from qcompute.units import Money
+
+
+class Prices(BaseModel):
+    """What one job costs, in ``currency`` (ISO 4217). Zero leaves a part out."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    per_task: Decimal = Field(default=Decimal(0), ge=0)
+    """For each job."""
+    per_shot: Decimal = Field(default=Decimal(0), ge=0)
+    """For each shot."""
+    per_minute: Decimal = Field(default=Decimal(0), ge=0)
+    """For each minute of quantum time."""
+    currency: str = Field(default="USD", pattern="^[A-Z]{3}$")
+    """ISO 4217."""
+
+    def estimate(self, shots: int, quantum_seconds: float = 0.0) -> Money:
+        """What so many shots and so much quantum time are expected to cost."""
+        minutes = Decimal(str(quantum_seconds)) / 60
+        return Money(self.per_task + self.per_shot * shots + self.per_minute * minutes, self.currency)
+
+    def table(self) -> dict[str, float]:
+        """As `ProviderAdapter.get_pricing` returns it."""
+        return {
+            "perTask": float(self.per_task),
+            "perShot": float(self.per_shot),
+            "perMinute": float(self.per_minute),
+        }
