@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import numpy as np
 import pytest
 from qiskit import QuantumCircuit
 from qiskit.circuit import Parameter
@@ -48,9 +49,9 @@ def understood(program: dict[str, Any]) -> QuantumCircuit:
             case {"gate": "v" | "vi" as gate, "target": target}:
                 sign = 1 if gate == "v" else -1
                 half = [[(1 + sign * 1j) / 2, (1 - sign * 1j) / 2], [(1 - sign * 1j) / 2, (1 + sign * 1j) / 2]]
-                circuit.append(UnitaryGate(half), [target])
+                circuit.append(UnitaryGate(np.array(half)), [target])
             case {"gate": "s" | "si" | "t" | "ti" as gate, "target": target}:
-                circuit.append(UnitaryGate([[1, 0], [0, ROOTS[gate]]]), [target])
+                circuit.append(UnitaryGate(np.array([[1, 0], [0, ROOTS[gate]]])), [target])
             case {"gate": "x" | "y" | "z" | "h" as gate, "target": target}:
                 getattr(circuit, gate)(target)
             case _:

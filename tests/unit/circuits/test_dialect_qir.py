@@ -1,7 +1,7 @@
 """What is written as QIR is a base-profile module that says the circuit, in the order the map reads it.
 
 The text as a whole was checked once, by hand, with pyqir 0.12 (LLVM's verifier) and qdk 1.33 (Microsoft's simulator):
-150 random circuits, each within sampling noise of Qiskit's statevector. Here its shape is held to what was checked then.
+150 random circuits, each within sampling noise of Qiskit's statevector. Here it is held to what was checked then.
 """
 
 # qiskit ships no types
