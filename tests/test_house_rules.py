@@ -33,6 +33,7 @@ CATCHES_BROADLY: Final = {
     "qcompute/miner/app.py": "a side task that dies takes the daemon down, whatever killed it",
     "qcompute/miner/stage.py": "a bug met in one job must not stop the others",
     "qcompute/miner/submit.py": "an adapter may raise anything: it may be paid",
+    "qcompute/miner/pack.py": "hands what a submit met to the tasks that handle the rows",
     "qcompute/miner/runner.py": "an adapter may raise anything: the vendor still has the result",
     "qcompute/miner/account.py": "carries what an adapter raised from its thread to the caller",
     "qcompute/miner/heartbeat.py": "an adapter may raise anything: we then say Offline",

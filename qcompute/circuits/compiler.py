@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from qcompute.circuits.program import CompiledCircuit
 from qcompute.circuits.sandbox import SandboxLimits, SandboxPool
 from qcompute.circuits.settings import CircuitSettings
+from qcompute.circuits.target import Target, Translation
+
+MAX_REPLY_BYTES: Final = 32 << 20
+"""A hundred thousand gates in a vendor's form are some 10 MB."""
 
 
 class CircuitCompiler:
-    """Parses circuits in ``processes`` sandboxed children. Thread-safe; blocks."""
+    """Parses and translates circuits in ``processes`` sandboxed children. Thread-safe; blocks."""
 
     def __init__(self, settings: CircuitSettings, *, processes: int = 1, idle_seconds: float = 120.0) -> None:
         self._settings = settings.model_dump(mode="json")
@@ -18,6 +24,7 @@ class CircuitCompiler:
                 memory_bytes=settings.compile_memory_bytes,
                 cpu_seconds=settings.compile_cpu_seconds,
                 wall_seconds=settings.compile_wall_seconds,
+                max_reply_bytes=MAX_REPLY_BYTES,
             ),
             size=processes,
             idle_seconds=idle_seconds,
@@ -33,6 +40,19 @@ class CircuitCompiler:
         """
         facts = self._pool.call({"source": source, "settings": self._settings})
         return CompiledCircuit.model_validate(facts | {"source": source})
+
+    def translate(self, circuit: CompiledCircuit, target: Target, level: int | None) -> CompiledCircuit:
+        """``circuit`` with its translation for ``target``; the same text at every call.
+
+        ``level`` is the transpiler's optimisation level; None leaves it to the target.
+
+        Raises:
+            CannotRun: this device cannot run it, or compiling it takes too long; the message names the limit.
+            SandboxUnavailable: no child could be started; nothing is known.
+        """
+        request = {"source": circuit.source, "target": target.model_dump(mode="json"), "level": level}
+        facts = self._pool.call(request | {"settings": self._settings})
+        return circuit.model_copy(update={"translation": Translation.model_validate(facts)})
 
     def close(self) -> None:
         """End the children; calls under way raise."""

@@ -1,4 +1,6 @@
-"""The sandbox's side of compiling: text to QuantumCircuit to facts. qiskit is imported here and nowhere in the daemon.
+"""The sandbox's side of compiling: text to QuantumCircuit to facts, or to a device's form.
+
+qiskit is imported here and nowhere in the daemon.
 
 Facts used: ``qasm2.loads`` opens absolute paths unless ``include_path=()`` is given, and the screen has refused every
 include but the standard one before this is reached. qiskit's Rust panics are BaseExceptions; the child's loop turns
@@ -12,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 from qcompute.circuits.cost import check_cost, read_tree
@@ -19,7 +22,10 @@ from qcompute.circuits.measurement import Register
 from qcompute.circuits.program import CompiledCircuit, Language
 from qcompute.circuits.screen import screen
 from qcompute.circuits.settings import CircuitSettings
+from qcompute.circuits.target import Target
+from qcompute.circuits.translate import translate
 from qcompute.circuits.unroll import unrolled
+from qcompute.circuits.walk import Walk
 from qcompute.errors import CannotRun
 
 if TYPE_CHECKING:
@@ -31,8 +37,14 @@ _IDLE_OPERATIONS: Final = frozenset({"barrier", "measure"})
 
 
 def handle(request: dict[str, Any]) -> dict[str, Any]:
-    """Sandbox entry: ``{"source", "settings"}`` in, the fields of a `CompiledCircuit` but ``source`` out."""
+    """Sandbox entry: ``{"source", "settings"}`` in, the fields of a `CompiledCircuit` but ``source`` out.
+
+    With ``"target"`` and ``"level"`` too, the fields of a `Translation` come out instead.
+    """
     settings = CircuitSettings.model_validate(request["settings"])
+    if "target" in request:
+        _, circuit = _read(request["source"], settings)
+        return translate(circuit, Target.model_validate(request["target"]), request["level"]).model_dump(mode="json")
     return describe(request["source"], settings).model_dump(mode="json", exclude={"source"})
 
 
@@ -42,12 +54,8 @@ def describe(source: str, settings: CircuitSettings) -> CompiledCircuit:
     Raises:
         CannotRun: it does not parse, is too large, measures nothing, or has free parameters.
     """
-    language = screen(source, settings)
-    check_cost(source, language, settings)
-    circuit = load(source, language)
-    _check_runnable(circuit, settings)
-    walk = _Walk()
-    walk.through(circuit, list(range(circuit.num_qubits)), list(range(circuit.num_clbits)))
+    language, circuit = _read(source, settings)
+    walk = Walk(circuit)
     return CompiledCircuit(
         source=source,
         language=language,
@@ -62,6 +70,20 @@ def describe(source: str, settings: CircuitSettings) -> CompiledCircuit:
         has_mid_circuit_measurement=walk.mid_circuit,
         has_control_flow=walk.control_flow,
     )
+
+
+def _read(source: str, settings: CircuitSettings) -> tuple[Language, QuantumCircuit]:
+    return _parsed(source, settings.model_dump_json())
+
+
+@lru_cache(maxsize=1)  # a circuit is described and then translated, and parsing it is the slow part of both
+def _parsed(source: str, settings_json: str) -> tuple[Language, QuantumCircuit]:
+    settings = CircuitSettings.model_validate_json(settings_json)
+    language = screen(source, settings)
+    check_cost(source, language, settings)
+    circuit = load(source, language)
+    _check_runnable(circuit, settings)
+    return language, circuit
 
 
 def load_program(source: str) -> QuantumCircuit:
@@ -154,30 +176,3 @@ def _registers(circuit: QuantumCircuit) -> tuple[Register, ...]:
     covered = sum(register.size for register in registers)
     loose = [Register(name=f"bit{index}", size=1) for index in range(covered, circuit.num_clbits)]
     return tuple(registers + loose)
-
-
-class _Walk:
-    """Follows a circuit in order, into its branches, and remembers which qubit each classical bit was read from."""
-
-    def __init__(self) -> None:
-        self.measured: dict[int, int] = {}
-        self.mid_circuit = False
-        self.control_flow = False
-        self._read: set[int] = set()
-
-    def through(self, circuit: QuantumCircuit, qubits: list[int], clbits: list[int]) -> None:
-        """``qubits[k]`` and ``clbits[k]`` are the outermost circuit's numbers of this circuit's k-th bits."""
-        qubit_of = {bit: qubits[index] for index, bit in enumerate(circuit.qubits)}
-        clbit_of = {bit: clbits[index] for index, bit in enumerate(circuit.clbits)}
-        for instruction in circuit.data:
-            on = [qubit_of[bit] for bit in instruction.qubits]
-            into = [clbit_of[bit] for bit in instruction.clbits]
-            name = instruction.operation.name
-            if name != "barrier" and self._read.intersection(on):
-                self.mid_circuit = True
-            for block in getattr(instruction.operation, "blocks", ()):
-                self.control_flow = True
-                self.through(block, on, into)
-            if name == "measure":
-                self.measured[into[0]] = on[0]
-                self._read.add(on[0])

@@ -111,6 +111,7 @@ def job_row(job: Job) -> Row:
         "settled_at": _time(job.settled_at),
         "closed_at": _time(job.closed_at),
         "cursor_seq": job.cursor_seq,
+        "prepared": None if job.prepared is None else _to_json(job.prepared),
     }
 
 
@@ -147,6 +148,7 @@ def job_from(row: Mapping[str, Any]) -> Job:
         settled_at=_from_time(row["settled_at"]),
         closed_at=_from_time(row["closed_at"]),
         cursor_seq=row["cursor_seq"],
+        prepared=None if row["prepared"] is None else _from_json(row["prepared"]),
     )
 
 

@@ -26,7 +26,7 @@ from sqlalchemy import (
 
 from qcompute.miner.job import State, Verdict
 
-REVISIONS: Final = ("r0001",)
+REVISIONS: Final = ("r0001", "r0002")
 """Every schema version this qcompute can open, oldest first; a file of an older one is upgraded when it is opened."""
 
 metadata: Final = MetaData()
@@ -71,6 +71,7 @@ jobs: Final = Table(
     Column("settled_at", BigInteger),
     Column("closed_at", BigInteger),
     Column("cursor_seq", BigInteger),
+    Column("prepared", Text),
     _one_of("state", State),
     _one_of("verdict", Verdict),
     CheckConstraint("(state = 'closed') = (cursor_seq IS NOT NULL)", name="jobs_numbered_when_closed"),

@@ -15,12 +15,14 @@ import time
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Final, ParamSpec, TypeVar
 
-from qcompute.errors import StoreError
+from qcompute.errors import StoreError, Unavailable
+from qcompute.miner.pace import Pace
 from qcompute.miner.providers.base import (
     AvailabilityStatus,
     BaseExecutionStatus,
     JobHandle,
     ProviderAdapter,
+    Verb,
     submit_takes,
 )
 from qcompute.units import ProviderKey
@@ -32,6 +34,9 @@ P = ParamSpec("P")
 
 SLOW_CALL_SECONDS: Final = 60.0
 """A vendor call longer than this is named in the log, once, while it still runs."""
+
+LONGEST_PAUSE_SECONDS: Final = 300.0
+"""A vendor that asks for a longer pause is asked again after this: a result must not wait a day for one header."""
 
 AVAILABILITY_SECONDS: Final = 15.0
 """Routing a burst of jobs must not ask the vendor once for each."""
@@ -95,23 +100,53 @@ def _finish(future: asyncio.Future[Any], result: object, error: BaseException | 
 class Account:
     """One adapter and its threads. ``key`` is the provider's key."""
 
-    def __init__(self, key: ProviderKey, adapter: ProviderAdapter, *, threads: int) -> None:
+    def __init__(
+        self,
+        key: ProviderKey,
+        adapter: ProviderAdapter,
+        *,
+        threads: int,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.key = key
         self.adapter = adapter
         self.limits = adapter.limits()
         self.submit_arguments = submit_takes(adapter)
+        self._pace = Pace(self.limits.rates, clock)
         self._threads = ProviderThreads(key, threads)
         self._batches = type(adapter).poll_many is not ProviderAdapter.poll_many
         self._warned_slow = False
         self._availability: dict[str, tuple[float, AvailabilityStatus | None]] = {}
 
-    async def call(self, what: str, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    async def turn(self, verb: Verb) -> None:
+        """Wait until the account may be asked this; see `Pace.turn`."""
+        await self._pace.turn(verb)
+
+    async def ask(self, verb: Verb, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """`call` at the account's pace: for calls to the vendor that may be made again.
+
+        Raises:
+            Unavailable: also when the vendor asked for a pause that is not over.
+        """
+        await self._pace.turn(verb)
+        return await self.call(verb, function, *args, **kwargs)
+
+    async def call(self, what: Verb | str, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run one blocking adapter call in this account's threads and return or raise what it does.
 
-        It is not cut short: a call that may have been processed cannot be undone by not waiting for it.
+        It is not cut short: a call that may have been processed cannot be undone by not waiting for it. A vendor that
+        asks for a pause gets it from the whole account.
         """
+        try:
+            return await self._run(what, lambda: function(*args, **kwargs))
+        except Unavailable as error:
+            if isinstance(what, Verb) and error.retry_after_seconds is not None:
+                self._pace.pause(what, min(error.retry_after_seconds, LONGEST_PAUSE_SECONDS))
+            raise
+
+    async def _run(self, what: str, work: Callable[[], T]) -> T:
         started = time.monotonic()
-        future = self._threads.submit(lambda: function(*args, **kwargs))
+        future = self._threads.submit(work)
         while True:
             done, _ = await asyncio.wait({future}, timeout=SLOW_CALL_SECONDS)
             if done:
@@ -149,10 +184,10 @@ class Account:
         return [status for answer in answers for status in answer]
 
     async def _poll_each(self, handles: Sequence[JobHandle]) -> list[BaseExecutionStatus | Exception]:
-        return await asyncio.gather(*(_caught(self.call("poll", self.adapter.poll, handle)) for handle in handles))
+        return await asyncio.gather(*(_caught(self.ask(Verb.POLL, self.adapter.poll, handle)) for handle in handles))
 
     async def _poll_batch(self, chunk: list[JobHandle]) -> list[BaseExecutionStatus | Exception]:
-        answer = await _caught(self.call("poll_many", self.adapter.poll_many, chunk))
+        answer = await _caught(self.ask(Verb.POLL, self.adapter.poll_many, chunk))
         if isinstance(answer, Exception):
             return [answer] * len(chunk)
         if len(answer) != len(chunk):

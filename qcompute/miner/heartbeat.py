@@ -18,7 +18,7 @@ from qcompute.ledger.contract import Ledger
 from qcompute.miner.account import Account
 from qcompute.miner.job import State
 from qcompute.miner.limits import MinerSettings
-from qcompute.miner.providers.base import AvailabilityStatus, Capability, Device
+from qcompute.miner.providers.base import AvailabilityStatus, Capability, Device, Verb
 
 _log = logging.getLogger(__name__)
 
@@ -42,6 +42,7 @@ class DeviceReport:
     capability: Capability | None
     availability: AvailabilityStatus | None
     pricing: dict[str, float] | None
+    currency: str = "USD"
 
 
 def ask_vendor(account: Account) -> list[DeviceReport]:
@@ -53,6 +54,7 @@ def ask_vendor(account: Account) -> list[DeviceReport]:
             adapter.get_capability(device.device_id),
             account.availability(device.device_id),
             adapter.get_pricing(device.device_id),
+            adapter.price_currency(),
         )
         for device in adapter.list_devices()
     ]
@@ -100,7 +102,7 @@ def _described(report: DeviceReport) -> dict[str, Any]:
         "status_msg": availability.status_msg,
         "num_qubits": capability.num_qubits,
         "capabilities": {"basis_gates": capability.basis_gates, "extras": capability.extras},
-        "pricing": None if report.pricing is None else {**report.pricing, "currency": "USD"},
+        "pricing": None if report.pricing is None else {**report.pricing, "currency": report.currency},
     }
 
 
@@ -165,7 +167,7 @@ class Heartbeat:
 
     async def _ask_vendor(self) -> None:
         try:
-            self._devices = await self._account.call("describe", ask_vendor, self._account)
+            self._devices = await self._account.ask(Verb.DESCRIBE, ask_vendor, self._account)
             self._vendor_known = True
             self._vendor_trouble = None
         except Exception as error:  # noqa: BLE001 - an adapter may raise anything; we then say Offline

@@ -92,8 +92,9 @@ class Job:
     ``due_at`` is when the current stage looks at it next; ``attempts`` counts tries of the current stage and starts
     again at every move; ``submit_attempts`` counts submits and never does. ``version`` grows with each save, and a
     save with an old one is refused. ``input_data_url`` is encrypted at rest and wiped once the circuit is stored.
-    ``handle`` is the adapter's whole JobHandle. ``error_code`` and ``error`` are the last problem met, for people;
-    ``cursor_seq`` the place in the order of closing, None before.
+    ``handle`` is the adapter's whole JobHandle; ``prepared`` what was submitted, written down with the mark: the
+    measurement map, facts of the translation, the place in a pack. ``error_code`` and ``error`` are the last problem
+    met, for people; ``cursor_seq`` the place in the order of closing, None before.
     """
 
     execution_id: ExecutionId
@@ -126,6 +127,7 @@ class Job:
     settled_at: datetime | None = None
     closed_at: datetime | None = None
     cursor_seq: int | None = None
+    prepared: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,6 +46,9 @@ _log = logging.getLogger(__name__)
 CLOSE_SECONDS: Final = 3.0
 """How long a provider's adapter may take to close; what it leaves behind is found again at the next start."""
 
+SUBMITS_AT_ONCE: Final = 256
+"""Rows that may be submitted or wait for the account's turn; the calls themselves are bounded by its threads."""
+
 ROUTES_AT_ONCE: Final = 16
 """Rows routed at once; parsing is bounded by the sandbox, look-ups by the account's threads."""
 
@@ -178,7 +181,7 @@ def _stages(  # noqa: PLR0917 - every part a stage uses, once
             road,
             account,
             circuits,
-            concurrency=miner.provider_threads,
+            concurrency=SUBMITS_AT_ONCE,
             held_seconds=miner.held_deadline_seconds,
             second_look_seconds=miner.second_look_seconds,
         ),

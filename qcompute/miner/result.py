@@ -7,13 +7,27 @@ from decimal import Decimal
 from typing import Any, Final
 
 from qcompute.circuits.counts import normalize_counts
+from qcompute.circuits.measurement import MeasurementMap
 from qcompute.errors import BadReply
 from qcompute.miner.job import CostKind, CountsSource, Job, Outcome
-from qcompute.miner.providers.base import JobReceipt
+from qcompute.miner.providers.base import JobHandle, JobReceipt
 from qcompute.units import Counts, Money
 
 MAX_MESSAGE: Final = 1000
 """Characters of a vendor's text that are kept and passed on."""
+
+
+def complete_handle(handle: JobHandle, prepared: dict[str, Any] | None) -> JobHandle:
+    """``handle`` with what was written down before the submit: how the result is read, the place in the pack."""
+    if not prepared:
+        return handle
+    measurement = prepared.get("measurement")
+    return handle.model_copy(
+        update={
+            "measurement": None if measurement is None else MeasurementMap.model_validate(measurement),
+            "pack_index": prepared.get("pack_index"),
+        }
+    )
 
 
 def succeeded(job: Job, receipt: JobReceipt, *, num_clbits: int | None) -> Outcome:

@@ -6,15 +6,17 @@ The circuit is parsed in the sandbox first, so whatever cannot run anywhere ends
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar, Final
 
 from qcompute.circuits.program import CompiledCircuit, JobOptions
+from qcompute.circuits.target import Target
 from qcompute.errors import CannotRun, Refused, SandboxUnavailable, VendorError
 from qcompute.miner.account import Account
 from qcompute.miner.circuit_cache import CircuitCache
 from qcompute.miner.job import Job, State, Verdict
-from qcompute.miner.providers.base import Device, Prepared
+from qcompute.miner.providers.base import Device, Prepared, ProviderAdapter, Verb
 from qcompute.miner.road import Road
 from qcompute.miner.stage import Stage
 from qcompute.units import DeviceId, IdempotencyToken, Money
@@ -25,7 +27,13 @@ _TOKENS: Final = uuid.UUID("6f0c5c2e-3f0a-5b7e-9a43-0e5d3a6a7f48")
 
 def token_of(job: Job) -> IdempotencyToken:
     """The job's idempotency token: 36 characters, made of the execution id alone."""
-    return IdempotencyToken(str(uuid.uuid5(_TOKENS, job.execution_id)))
+    return token_of_pack([job])
+
+
+def token_of_pack(jobs: Sequence[Job]) -> IdempotencyToken:
+    """The token of jobs that are submitted together: of one job its own, of several one made of all their ids."""
+    ids = sorted(job.execution_id for job in jobs)
+    return IdempotencyToken(str(uuid.uuid5(_TOKENS, "\n".join(ids))))
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +62,7 @@ class RouterStage(Stage):
             return
         try:
             circuit = await self._circuits.compiled(job)
-            choice = await self._account.call("route", choose, self._account, job, circuit)
+            choice = await choose(self._account, self._circuits, job, circuit)
         except CannotRun as refusal:
             await self._end(job, Verdict.REFUSED, refusal.reason, refusal.message)
         except Refused as refusal:
@@ -81,8 +89,8 @@ class RouterStage(Stage):
         await self.road.end_without_result(job, verdict, code=code, message=message)
 
 
-def choose(account: Account, job: Job, circuit: CompiledCircuit) -> Choice:
-    """The best device that can run ``circuit``. Blocks: vendor calls.
+async def choose(account: Account, circuits: CircuitCache, job: Job, circuit: CompiledCircuit) -> Choice:
+    """The best device that can run ``circuit``.
 
     Available devices come before others, then the adapter's own order decides. Without a wish in
     ``configuration_data.device`` only devices of the first one's type are considered: a job for a quantum computer
@@ -94,14 +102,14 @@ def choose(account: Account, job: Job, circuit: CompiledCircuit) -> Choice:
     """
     options = JobOptions.of(job.configuration_data)
     refusals: list[CannotRun] = []
-    for device in _candidates(account, options):
+    for device in await account.ask(Verb.DESCRIBE, _candidates, account, options):
         try:
-            account.adapter.check(circuit, device, job.shots)
-            prepared = account.adapter.prepare(circuit, device, job.shots, options)
+            prepared = await _made_ready(account, circuits, job, circuit, device)
         except CannotRun as refusal:
             refusals.append(refusal)
             continue
-        return Choice(device, prepared, account.adapter.estimate(prepared, device, job.shots))
+        estimate = await account.call(Verb.DESCRIBE, account.adapter.estimate, prepared, device, job.shots)
+        return Choice(device, prepared, estimate)
     raise refusals[-1] if refusals else CannotRun("this miner has no device", reason="no_device")
 
 
@@ -130,12 +138,26 @@ async def prepare_again(account: Account, circuits: CircuitCache, job: Job) -> P
         CannotRun: the device is gone or cannot run it any more.
     """
     circuit = await circuits.compiled(job)
-    return await account.call("prepare", _prepare, account, job, circuit)
-
-
-def _prepare(account: Account, job: Job, circuit: CompiledCircuit) -> Prepared:
-    options = JobOptions.of(job.configuration_data)
-    for device in account.adapter.list_devices():
+    devices = await account.ask(Verb.DESCRIBE, account.adapter.list_devices)
+    for device in devices:
         if device.device_id == job.device_id:
-            return account.adapter.prepare(circuit, device, job.shots, options)
+            return await _made_ready(account, circuits, job, circuit, device)
     raise CannotRun("the chosen device is not there any more", reason="no_device")
+
+
+async def _made_ready(
+    account: Account, circuits: CircuitCache, job: Job, circuit: CompiledCircuit, device: Device
+) -> Prepared:
+    """Checked, compiled in the sandbox for the device where it has a target of its own, and prepared."""
+    options = JobOptions.of(job.configuration_data)
+    target = await account.call(Verb.DESCRIBE, _checked, account.adapter, circuit, device, job.shots, options)
+    if target is not None:
+        circuit = await circuits.translated(circuit, target, options.optimization_level)
+    return await account.call("prepare", account.adapter.prepare, circuit, device, job.shots, options)
+
+
+def _checked(
+    adapter: ProviderAdapter, circuit: CompiledCircuit, device: Device, shots: int, options: JobOptions
+) -> Target | None:
+    adapter.check(circuit, device, shots)
+    return adapter.target(device, options)

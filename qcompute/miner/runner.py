@@ -10,15 +10,15 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import ClassVar, Final, assert_never
 
 from qcompute.errors import BadReply, Bug, CannotRun, StoreError, VendorError
 from qcompute.miner.account import Account
 from qcompute.miner.circuit_cache import CircuitCache
 from qcompute.miner.job import Job, State, Verdict
-from qcompute.miner.providers.base import BaseExecutionStatus, JobHandle, JobReceipt, ProviderStatus
-from qcompute.miner.result import ended, failure_text, succeeded
+from qcompute.miner.providers.base import BaseExecutionStatus, JobHandle, JobReceipt, ProviderStatus, Verb
+from qcompute.miner.result import complete_handle, ended, failure_text, succeeded
 from qcompute.miner.road import Road, asked_pause_seconds
 from qcompute.miner.stage import Stage
 from qcompute.units import ExecutionId
@@ -38,6 +38,7 @@ BAD_REPLY_TRIES: Final = 5
 """A receipt we do not understand is fetched so often; then the job is held with the vendor's job intact."""
 
 BATCH: Final = 1000
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class WaitStage(Stage):
@@ -127,7 +128,7 @@ class WaitStage(Stage):
             interval_seconds=self._account.limits.poll_interval_seconds,
             eta_seconds=answer.eta_seconds,
         )
-        due_at = now + timedelta(seconds=seconds)
+        due_at = on_grid(now + timedelta(seconds=seconds), self._account.limits.poll_interval_seconds)
         if now < job.deadline_at < due_at:
             due_at = job.deadline_at
         if job.vendor_status != answer.status:
@@ -219,7 +220,7 @@ class WaitStage(Stage):
         """Ask the vendor to cancel, once; after the grace, end the job. Returns the row as it is now."""
         if job.cancel_requested_at is None:
             try:
-                await self._account.call("cancel", self._account.adapter.cancel, _handle(job))
+                await self._account.call(Verb.CANCEL, self._account.adapter.cancel, _handle(job))
             except StoreError:
                 raise
             except Exception as error:  # noqa: BLE001 - it may have ended meanwhile; polling will tell
@@ -232,9 +233,11 @@ class WaitStage(Stage):
         return await self.road.end_without_result(job, Verdict.FAILED, code="deadline", message=message)
 
     async def _receipt(self, job: Job) -> JobReceipt:
-        return await self._account.call("get_job_receipt", self._account.adapter.get_job_receipt, _handle(job))
+        return await self._account.ask(Verb.RECEIPT, self._account.adapter.get_job_receipt, _handle(job))
 
     async def _num_clbits(self, job: Job) -> int | None:
+        if (measurement := _handle(job).measurement) is not None:
+            return measurement.num_clbits
         try:
             return (await self._circuits.compiled(job)).num_clbits
         except (CannotRun, Bug) as error:
@@ -271,5 +274,12 @@ def poll_pause_seconds(*, age_seconds: float, interval_seconds: float, eta_secon
     return min(max(by_age, by_eta), LONGEST_POLL_SECONDS)
 
 
+def on_grid(moment: datetime, interval_seconds: float) -> datetime:
+    """The next whole multiple of the poll interval: rows that wait then fall due together and share a call."""
+    micros = round(interval_seconds * 1_000_000)
+    since = (moment - _EPOCH) // timedelta(microseconds=1)
+    return _EPOCH + timedelta(microseconds=-(-since // micros) * micros)
+
+
 def _handle(job: Job) -> JobHandle:
-    return JobHandle.model_validate(job.handle)
+    return complete_handle(JobHandle.model_validate(job.handle), job.prepared)

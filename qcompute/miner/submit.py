@@ -7,10 +7,12 @@ for the operator; it is never submitted again.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from typing import Any, ClassVar, Final, assert_never
 
 from qcompute.errors import (
@@ -20,15 +22,18 @@ from qcompute.errors import (
     Refused,
     SandboxUnavailable,
     StoreError,
+    SubmitUnknown,
     Unavailable,
     VendorError,
 )
 from qcompute.miner.account import Account
 from qcompute.miner.circuit_cache import CircuitCache
 from qcompute.miner.job import Job, State, Verdict
-from qcompute.miner.providers.base import Absent, CannotTell, Found, Idempotency, JobHandle, Prepared
+from qcompute.miner.pack import Left, Member, Packer
+from qcompute.miner.providers.base import Absent, CannotTell, Found, Idempotency, JobHandle, Prepared, Verb
+from qcompute.miner.result import complete_handle
 from qcompute.miner.road import Road, asked_pause_seconds
-from qcompute.miner.router import prepare_again
+from qcompute.miner.router import prepare_again, token_of_pack
 from qcompute.miner.stage import Stage
 from qcompute.units import ProviderJobId
 
@@ -73,6 +78,9 @@ class SubmitStage(Stage):
         self._circuits = circuits
         self._held = timedelta(seconds=held_seconds)
         self._second_look = timedelta(seconds=second_look_seconds)
+        self._packer = Packer(
+            largest=account.limits.max_pack, turn=partial(account.turn, Verb.SUBMIT), submit=self._submit_pack
+        )
 
     async def handle(self, job: Job) -> None:
         """Submit a job that never was, look for one that may have been; see `Stage.handle`."""
@@ -85,6 +93,11 @@ class SubmitStage(Stage):
         else:
             await self._look(job)
 
+    async def stop(self) -> None:
+        """Let go of jobs that only wait for their turn, which are as they were; see `Stage.stop`."""
+        self._packer.close()
+        await super().stop()
+
     async def _first_submit(self, job: Job) -> None:
         if self.road.clock() >= job.deadline_at:
             message = "the job could not be submitted before its deadline"
@@ -92,39 +105,105 @@ class SubmitStage(Stage):
             return
         try:
             prepared = await prepare_again(self._account, self._circuits, job)
+            await self._packer.join(job, prepared)
         except CannotRun as refusal:
             await self.road.end_without_result(job, Verdict.REFUSED, code=refusal.reason, message=refusal.message)
+        except Left:
             return
-        except SandboxUnavailable as error:
-            await self.road.again(job, code=error.code, message=error.message, first_seconds=2.0, longest_seconds=120.0)
-            return
-        now = self.road.clock()
-        marked = await self.road.ledger.save(
-            job, replace(job, submit_started_at=now, submit_attempts=job.submit_attempts + 1, due_at=now)
-        )
-        await self._pay(marked, prepared)
+        except (SandboxUnavailable, VendorError) as error:
+            await self.road.again(
+                job,
+                code=error.code,
+                message=error.message,
+                first_seconds=2.0,
+                longest_seconds=120.0,
+                at_least=asked_pause_seconds(error),
+            )
 
-    async def _pay(self, job: Job, prepared: Prepared) -> None:
-        arguments: dict[str, Any] = {"token": job.token, "options": prepared.options}
+    async def _submit_pack(self, members: list[Member]) -> None:
+        """Mark every job on disk, then make the one paid call for all of them."""
+        marked = await self._marked(members)
+        if not marked:
+            return
+        try:
+            handles = await self._paid(marked)
+        except Exception as error:  # noqa: BLE001 - an adapter of the reference may raise anything: it may be paid
+            await self._unpaid([job for job, _ in marked], error)
+        else:
+            adopted = await asyncio.gather(
+                *(self._adopt(job, handle) for (job, _), handle in zip(marked, handles, strict=True)),
+                return_exceptions=True,
+            )
+            if failure := next((one for one in adopted if one is not None), None):
+                raise failure
+
+    async def _marked(self, members: list[Member]) -> list[tuple[Job, Prepared]]:
+        now = self.road.clock()
+        token = token_of_pack([member.job for member in members])
+        marks = [
+            replace(
+                member.job,
+                submit_started_at=now,
+                submit_attempts=member.job.submit_attempts + 1,
+                due_at=now,
+                token=token,
+                prepared=_written_down(member.prepared, index if len(members) > 1 else None),
+            )
+            for index, member in enumerate(members)
+        ]
+        saved = await asyncio.gather(
+            *(self.road.ledger.save(member.job, mark) for member, mark in zip(members, marks, strict=True)),
+            return_exceptions=True,
+        )
+        if failure := next((one for one in saved if isinstance(one, BaseException)), None):
+            # Nothing was submitted, and those marked will look, find nothing and come again.
+            raise failure
+        return [(job, member.prepared) for job, member in zip(saved, members, strict=True) if isinstance(job, Job)]
+
+    async def _paid(self, marked: list[tuple[Job, Prepared]]) -> list[JobHandle]:
+        first, prepared = marked[0]
+        if self._account.limits.max_pack > 1:
+            handles = await self._account.call(
+                Verb.SUBMIT,
+                self._account.adapter.submit_many,
+                [one for _, one in marked],
+                first.device_id or "",
+                first.shots,
+                token=first.token or token_of_pack([first]),
+            )
+            if len(handles) != len(marked):
+                raise SubmitUnknown(f"the adapter gave {len(handles)} handles for {len(marked)} circuits")
+            return handles
+        arguments: dict[str, Any] = {"token": first.token, "options": prepared.options}
         extra = {name: arguments[name] for name in self._account.submit_arguments}
         submit: Callable[..., JobHandle] = self._account.adapter.submit
-        try:
-            handle = await self._account.call("submit", submit, prepared.payload, job.device_id, job.shots, **extra)
-        except (CannotRun, Refused) as refusal:
-            await self.road.end_without_result(
-                job, Verdict.REFUSED, code=refusal.code, message=refusal.message, unsubmitted=True
-            )
-        except (AuthFailed, QuotaSpent) as error:
-            _log.error("%s: %s", self._account.key, error, extra={"action": "account_refused"})
-            await self._later(job, error, at_least=ACCOUNT_PAUSE_SECONDS)
-        except Unavailable as error:
-            await self._later(job, error, at_least=asked_pause_seconds(error))
-        except StoreError:
-            raise
-        except Exception as error:  # noqa: BLE001 - an adapter of the reference may raise anything: it may be paid
-            await self._unknown(job, error)
-        else:
-            await self._adopt(job, handle)
+        return [await self._account.call(Verb.SUBMIT, submit, prepared.payload, first.device_id, first.shots, **extra)]
+
+    async def _unpaid(self, jobs: list[Job], error: Exception) -> None:
+        """What a submit that gave no handle means for its jobs."""
+        if isinstance(error, StoreError):
+            raise error
+        if isinstance(error, CannotRun | Refused) and len(jobs) > 1:
+            self._packer.alone(jobs)
+        for job in jobs:
+            match error:
+                case CannotRun() | Refused() if len(jobs) > 1:
+                    await self._unmarked(job)
+                case CannotRun() | Refused():
+                    await self.road.end_without_result(
+                        job, Verdict.REFUSED, code=error.code, message=error.message, unsubmitted=True
+                    )
+                case AuthFailed() | QuotaSpent():
+                    _log.error("%s: %s", self._account.key, error, extra={"action": "account_refused"})
+                    await self._later(job, error, at_least=ACCOUNT_PAUSE_SECONDS)
+                case Unavailable():
+                    await self._later(job, error, at_least=asked_pause_seconds(error))
+                case _:
+                    await self._unknown(job, error)
+
+    async def _unmarked(self, job: Job) -> None:
+        """One of a pack that was refused as a whole: nothing was created, and it is submitted again by itself."""
+        await self.road.ledger.save(job, replace(job, submit_started_at=None, due_at=self.road.clock()))
 
     async def _later(self, job: Job, error: VendorError, *, at_least: float) -> None:
         """Provably nothing was created: the mark is taken away and the submit may be made again."""
@@ -158,7 +237,7 @@ class SubmitStage(Stage):
             return
         since = job.submit_started_at - CLOCK_SKEW
         try:
-            answer = await self._account.call("find", self._account.adapter.find, token, since)
+            answer = await self._account.ask(Verb.FIND, self._account.adapter.find, token, since)
         except VendorError as error:
             # ``attempts`` counts completed looks here, so a look that failed must leave it alone.
             due_at = self.road.clock() + timedelta(
@@ -198,12 +277,13 @@ class SubmitStage(Stage):
                 extra={"action": "duplicate_submit", "execution_id": job.execution_id},
             )
             try:
-                await self._account.call("cancel", self._account.adapter.cancel, handle)
+                await self._account.call(Verb.CANCEL, self._account.adapter.cancel, handle)
             except VendorError as error:
                 _log.error("it could not be cancelled: %s", error, extra={"action": "duplicate_submit"})
 
     async def _adopt(self, job: Job, handle: JobHandle) -> None:
         now = self.road.clock()
+        handle = complete_handle(handle, job.prepared)
         first_poll = timedelta(seconds=min(self._account.limits.poll_interval_seconds, 0.5))
         await self.road.save(
             job,
@@ -222,3 +302,13 @@ class SubmitStage(Stage):
     async def _hold(self, job: Job, code: str, message: str) -> None:
         due_at = self.road.clock() + self._held
         await self.road.save(job, replace(job, state=State.HELD, due_at=due_at, error_code=code, error=message))
+
+
+def _written_down(prepared: Prepared, pack_index: int | None) -> dict[str, Any]:
+    """What is stored with the mark: enough to read the result whatever the vendor sends back."""
+    translation = prepared.compiled.translation
+    return {
+        "measurement": prepared.measurement.model_dump(mode="json"),
+        "translation": None if translation is None else translation.facts(),
+        "pack_index": pack_index,
+    }

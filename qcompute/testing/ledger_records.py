@@ -96,6 +96,7 @@ def full_job(job: Job) -> Job:
         error_code="unavailable",
         error="the vendor is away",
         settled_at=at,
+        prepared={"measurement": {"registers": [{"name": "c0", "size": 2}], "measured": [[0, 1]]}, "pack_index": 1},
     )
 
 

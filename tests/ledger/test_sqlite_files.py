@@ -316,6 +316,18 @@ class TestSchema:
         assert run_sql(settings, "SELECT version_num FROM alembic_version") == [("r9000",)]
         await ledger.close()
 
+    async def test_a_file_of_the_first_schema_keeps_its_jobs(self, settings: LedgerSettings) -> None:
+        """``jobs.prepared`` came with the clouds: jobs from before have none."""
+        ledger = SqliteLedger(settings)
+        before = await brought_to(ledger, "old-job", State.WAITING)
+        await ledger.close()
+        run_sql(settings, "ALTER TABLE jobs DROP COLUMN prepared")
+        run_sql(settings, "UPDATE alembic_version SET version_num = 'r0001'")
+        ledger = SqliteLedger(settings)
+        assert await ledger.get(before.execution_id) == before
+        assert before.prepared is None
+        await ledger.close()
+
     async def test_an_upgrade_that_fails_leaves_the_file_as_it_was(
         self, settings: LedgerSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -374,5 +386,11 @@ class TestSchema:
 
 
 def normal(sql: str | None) -> set[str] | None:
-    """The pieces of a table's definition, whatever their order and spacing."""
-    return None if sql is None else {piece.strip(" \t\n()") for piece in re.split(r",\s*\n", sql.replace("\t", " "))}
+    """The pieces of a table's definition, whatever their order and spacing.
+
+    SQLite writes an added column into the line of the one before it.
+    """
+    if sql is None:
+        return None
+    text = re.sub(r", (\w+ [A-Z]+)(?=,\s*\n)", r",\n\1", sql.replace("\t", " "))
+    return {piece.strip(" \t\n()") for piece in re.split(r",\s*\n", text)}

@@ -8,8 +8,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from qcompute.chain.keys import signer_from_uri
-from qcompute.circuits.measurement import Register
+from qcompute.circuits.measurement import MeasurementMap, Register
 from qcompute.circuits.program import CompiledCircuit, JobOptions, Language
+from qcompute.circuits.target import Target, Translation
 from qcompute.jobserver.contract import BackendReport, UploadSlot
 from qcompute.ledger.memory import MemoryLedger
 from qcompute.miner.account import Account
@@ -197,6 +198,23 @@ class Parser:
             num_ops=4,
         )
 
+    def translate(self, circuit: CompiledCircuit, target: Target, level: int | None) -> CompiledCircuit:
+        """As if every circuit were the same in every language."""
+        level = target.optimization_level if level is None else level
+        translation = Translation(
+            text=f"// {target.dialect} {level}\n{circuit.source}",
+            dialect=target.dialect,
+            sha256="cd" * 32,
+            measurement=MeasurementMap(registers=(Register(name="c0", size=2),), measured=circuit.measured),
+            num_qubits=2,
+            gate_counts=circuit.gate_counts,
+            one_qubit_gates=1,
+            two_qubit_gates=1,
+            depth=3,
+            optimization_level=level,
+        )
+        return circuit.model_copy(update={"translation": translation})
+
     def close(self) -> None:
         return
 
@@ -227,7 +245,7 @@ class Scene:
         self.signer = signer_from_uri("//scripted-miner")
         self.road = Road(self.ledger, self.signer, self.told, clock=self.clock)
         self.vendor = Vendor()
-        self.account = Account(ProviderKey("scripted"), self.vendor, threads=2)
+        self.account = Account(ProviderKey("scripted"), self.vendor, threads=2, clock=lambda: self.clock().timestamp())
         self.circuits = CircuitCache(self.ledger, Parser(), processes=1)
         self._nonce = 0
 

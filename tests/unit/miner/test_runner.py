@@ -116,6 +116,7 @@ async def test_a_vendor_that_cannot_be_asked_is_asked_later(scene: Scene) -> Non
     row = await scene.row()
     assert row.state is State.WAITING
     assert row.due_at >= scene.clock() + timedelta(seconds=40)
+    scene.clock.pass_seconds(40)
     await waiting.handle(row)
     assert (await scene.row()).verdict is Verdict.SUCCEEDED
 

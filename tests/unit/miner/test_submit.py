@@ -10,6 +10,7 @@ import pytest
 from qcompute.errors import AuthFailed, Refused, SubmitUnknown, Unavailable
 from qcompute.miner.job import State, Verdict
 from qcompute.miner.providers.base import Absent, CannotTell, Found, Idempotency, JobHandle
+from qcompute.miner.router import token_of
 from qcompute.miner.submit import ACCOUNT_PAUSE_SECONDS, FIRST_LOOK_SECONDS, SubmitStage
 from tests.unit.miner.scripted import BELL, Scene
 
@@ -38,7 +39,7 @@ async def test_a_job_is_marked_on_disk_before_the_paid_call(scene: Scene) -> Non
     assert row.provider_job_id == "vendor-1"
     assert marks == [int(scene.clock().timestamp() * 1_000_000)]
     assert scene.vendor.submits == [BELL]
-    assert scene.vendor.tokens == ["token-of-job-1"]
+    assert scene.vendor.tokens == [token_of(job)]
 
 
 async def test_an_answer_that_did_not_come_is_looked_for_and_adopted(scene: Scene) -> None:
@@ -124,6 +125,7 @@ async def test_provably_not_processed_may_be_submitted_again(scene: Scene) -> No
     row = await scene.row()
     assert (row.state, row.submit_started_at) == (State.SUBMITTING, None)
     assert row.due_at >= scene.clock() + timedelta(seconds=30)
+    scene.clock.pass_seconds(30)
     await stage(scene).handle(row)
     assert (await scene.row()).state is State.WAITING
     assert (await scene.row()).submit_attempts == 2
