@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -21,7 +22,16 @@ from pydantic import BaseModel, ValidationError
 
 from qcompute import __version__
 from qcompute.connections.credentials import Secret
-from qcompute.errors import AuthFailed, BadReply, QuotaSpent, Refused, SubmitUnknown, Unavailable, VendorError
+from qcompute.errors import (
+    AuthFailed,
+    BadReply,
+    ConfigError,
+    QuotaSpent,
+    Refused,
+    SubmitUnknown,
+    Unavailable,
+    VendorError,
+)
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -42,6 +52,8 @@ NOT_SENT: Final = (
 """What is raised before a request has left this machine."""
 
 _UNPRINTABLE: Final = re.compile(r"[^\x20-\x7e]+")
+_SECONDS: Final = re.compile(r"[0-9]{1,9}")
+_HEADER_VALUE: Final = re.compile(r"[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?")
 
 ErrorWords = Callable[[Mapping[str, Any]], tuple[str | None, str | None]]
 """Finds the vendor's own code and text in an error's JSON."""
@@ -49,11 +61,16 @@ ErrorWords = Callable[[Mapping[str, Any]], tuple[str | None, str | None]]
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """Seconds for one call. ``read`` of a paid call is long: giving up early makes an unknown out of an answer."""
+    """Seconds for one call. ``read`` of a paid call is long: giving up early makes an unknown out of an answer.
+
+    ``read`` bounds the wait for each piece of an answer, ``body`` how long a whole body may take once it has begun: a
+    server that sends a byte now and then must not keep a thread for ever.
+    """
 
     connect_seconds: float = 10.0
     read_seconds: float = 30.0
     paid_read_seconds: float = 120.0
+    body_seconds: float = 300.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +98,9 @@ class VendorHttp:
     """A client of one vendor's API at ``base_url``. Thread-safe; follows no redirect, knows no proxy.
 
     ``headers`` may hold the credential; ``secrets`` are cut out of every text a vendor sends back.
+
+    Raises:
+        ConfigError: a header has characters that no header may have, as a credential copied with a line break has.
     """
 
     def __init__(
@@ -94,6 +114,9 @@ class VendorHttp:
         words: ErrorWords = usual_words,
         max_connections: int = 32,
     ) -> None:
+        for name, value in headers.items():
+            if not _HEADER_VALUE.fullmatch(value):  # neither httpx's error nor ours may show the value
+                raise ConfigError(f"{vendor}: the value of the header {name} must be printable ASCII")
         self._vendor = vendor
         self._timeouts = timeouts or Timeouts()
         self._secrets = tuple(secrets)
@@ -123,9 +146,12 @@ class VendorHttp:
         paid: bool = False,
         body: Any = None,  # noqa: ANN401 - JSON
         params: Any = None,  # noqa: ANN401 - httpx's own
+        headers: Mapping[str, str] | None = None,
         accept: Sequence[int] = (),
     ) -> Reply:
         """One request, sent once. 2xx and ``accept`` come back, everything else is raised.
+
+        ``headers`` are of this call alone.
 
         Raises:
             Unavailable: provably not processed, or free: connection refused, 429, and for free calls 5xx and
@@ -133,15 +159,17 @@ class VendorHttp:
             SubmitUnknown: a paid call that may have been processed.
             AuthFailed: 401 or 403. QuotaSpent: 402. Refused: any other 4xx; ``vendor_code`` is the vendor's, or
                 ``http_<status>``.
-            BadReply: a free call was answered with something that is not JSON.
+            BadReply: a free call was answered with something that is not JSON, or with too much of it.
         """
         timeout = httpx.Timeout(
             self._timeouts.paid_read_seconds if paid else self._timeouts.read_seconds,
             connect=self._timeouts.connect_seconds,
         )
         try:
-            with self._client.stream(method, path, json=body, params=params, timeout=timeout) as response:
-                content = self._content(response)
+            with self._client.stream(
+                method, path, json=body, params=params, headers=headers, timeout=timeout
+            ) as response:
+                content = self._content(response, paid=paid)
         except NOT_SENT as error:
             raise Unavailable(f"{self._vendor} cannot be reached ({type(error).__name__})") from None
         except (httpx.TransportError, httpx.DecodingError, httpx.InvalidURL, httpx.StreamError) as error:
@@ -158,12 +186,16 @@ class VendorHttp:
             text = text.replace(secret.reveal(), "***")
         return _UNPRINTABLE.sub(" ", text).strip()[:MAX_TEXT]
 
-    def _content(self, response: httpx.Response) -> bytes:
+    def _content(self, response: httpx.Response, *, paid: bool) -> bytes:
         content = bytearray()
+        end = time.monotonic() + self._timeouts.body_seconds
         for chunk in response.iter_bytes():
             content += chunk
             if len(content) > MAX_REPLY_BYTES:
-                raise httpx.DecodingError("the reply is too large")
+                message = f"{self._vendor} answered more than {MAX_REPLY_BYTES} bytes"
+                raise SubmitUnknown(message) if paid else BadReply(message, field="body")
+            if time.monotonic() > end:
+                raise httpx.ReadTimeout("the body does not end")
         return bytes(content)
 
     def _judged(self, response: httpx.Response, content: bytes, *, paid: bool, accept: Sequence[int]) -> Reply:
@@ -189,7 +221,7 @@ class VendorHttp:
             return None
         try:
             return json.loads(content)
-        except ValueError:
+        except (ValueError, RecursionError):  # the second for brackets nested thousands deep
             message = f"{self._vendor} answered {status} with something that is not JSON"
             if content.lstrip()[:1] == b"<":
                 raise self._unclear(paid, f"{message} but a web page: maintenance?") from None
@@ -200,7 +232,7 @@ class VendorHttp:
     def _error_words(self, content: bytes) -> tuple[str | None, str | None]:
         try:
             body = json.loads(content)
-        except ValueError:
+        except (ValueError, RecursionError):
             return None, None
         if not isinstance(body, dict):
             return None, None
@@ -237,11 +269,11 @@ def retry_after_seconds(headers: Mapping[str, str]) -> float | None:
     text = headers.get("Retry-After", headers.get("retry-after", "")).strip()
     if not text:
         return None
-    if text.isdigit():
+    if _SECONDS.fullmatch(text):
         return float(text)
     try:
         moment = parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
