@@ -22,7 +22,7 @@ from qcompute.errors import ConfigError
 PREFIX: Final = "QCOMPUTE_SECRET_"
 FILE_SUFFIX: Final = "_FILE"
 _NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,63}")
-_MAX_BYTES: Final = 64 << 10
+_MAX_CHARACTERS: Final = 64 << 10
 
 
 class Secret:
@@ -90,7 +90,7 @@ def resolve(name: str, environ: Mapping[str, str]) -> Secret:
     if value:
         return Secret(name, value)
     if file:
-        return Secret(name, _content(Path(file).expanduser(), variable + FILE_SUFFIX))
+        return Secret(name, _content(Path(file), variable + FILE_SUFFIX))
     raise ConfigError(
         f"the secret {name!r} is not set: set {variable}, or {variable}{FILE_SUFFIX} to a file that holds it"
     )
@@ -98,13 +98,15 @@ def resolve(name: str, environ: Mapping[str, str]) -> Secret:
 
 def _content(file: Path, variable: str) -> str:
     try:
-        with file.open(encoding="utf-8") as opened:
+        with file.expanduser().open(encoding="utf-8") as opened:
             mode = stat.S_IMODE(os.fstat(opened.fileno()).st_mode)
             if mode & 0o077:
                 raise ConfigError(f"{variable}: {file} can be read by others (mode {mode:o}): chmod 600 {file}")
-            value = opened.read(_MAX_BYTES).strip()
-    except (OSError, UnicodeDecodeError) as error:
+            value = opened.read(_MAX_CHARACTERS + 1).strip()
+    except (OSError, UnicodeDecodeError, RuntimeError) as error:  # the last for a ~ without a home
         raise ConfigError(f"{variable}: {file} cannot be read ({type(error).__name__})") from None
     if not value:
         raise ConfigError(f"{variable}: {file} is empty")
+    if len(value) > _MAX_CHARACTERS:
+        raise ConfigError(f"{variable}: {file} has more than {_MAX_CHARACTERS} characters and is no secret")
     return value
