@@ -12,36 +12,49 @@
 Say in class attributes what is different: ``computes`` (it really runs circuits), ``module`` (its dotted name),
 ``distribution`` (the installed package it belongs to), ``secrets`` (what the fixture configures and nobody may read),
 ``ends_within_seconds``.
+
+An adapter that talks to a vendor over HTTP also gives a ``vendor`` fixture (a `FaultyVendor` its ``adapter`` talks to)
+and ``calls``: for each verb the requests that are its own, as a pattern of ``METHOD /path``. Then every fault of
+`qcompute.testing.vendor_faults` is tried on every one of them.
 """
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import re
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from importlib.metadata import metadata, packages_distributions, requires
 from typing import Any, ClassVar, Final
 
 import pytest
 
+from qcompute.circuits.compiler import CircuitCompiler
 from qcompute.circuits.measurement import Register
 from qcompute.circuits.program import CompiledCircuit, JobOptions, Language
-from qcompute.errors import CannotRun, QComputeError
+from qcompute.circuits.settings import CircuitSettings
+from qcompute.errors import CannotRun, QComputeError, SubmitUnknown, VendorError
 from qcompute.miner.providers.base import (
     Absent,
+    BaseExecutionStatus,
     CannotTell,
     Device,
     Found,
     Idempotency,
     JobHandle,
     JobReceipt,
+    Prepared,
     ProviderAdapter,
     ProviderStatus,
+    Verb,
     submit_takes,
 )
+from qcompute.testing.vendor_faults import FAULTS, FaultyVendor, VendorFault
 from qcompute.units import Counts, IdempotencyToken
 
 _NAME: Final = re.compile(r"[^A-Za-z0-9._-]")
@@ -67,7 +80,7 @@ def compiled(
     return CompiledCircuit(
         source=source,
         language=Language.OPENQASM_2,
-        sha256="00" * 32,
+        sha256=hashlib.sha256(source.encode()).hexdigest(),
         num_qubits=3,
         num_clbits=clbits,
         registers=tuple(Register(name=name, size=size) for name, size in registers),
@@ -87,6 +100,21 @@ ASYMMETRIC: Final = compiled(
 """One bit set, in the middle of the key: every reversal shows."""
 
 
+MIRRORED: Final = compiled(
+    _HEAD + "qreg q[3];\ncreg a[1];\ncreg b[2];\nx q[1];\nmeasure q[2] -> a[0];\nmeasure q[0] -> b[0];\n"
+    "measure q[1] -> b[1];\n",
+    (("a", 1), ("b", 2)),
+    ((0, 2), (1, 0), (2, 1)),
+)
+"""Another bit set: it cannot be taken for the other circuit's result."""
+
+
+@cache
+def compiler() -> CircuitCompiler:
+    """The sandbox, one for a test run; its processes end when idle and with this one."""
+    return CircuitCompiler(CircuitSettings())
+
+
 class ProviderContract:
     """Inherit, give an ``adapter`` fixture, and run."""
 
@@ -95,19 +123,48 @@ class ProviderContract:
     distribution: ClassVar[str] = "qcompute"
     secrets: ClassVar[tuple[str, ...]] = ()
     ends_within_seconds: ClassVar[float] = 60.0
+    calls: ClassVar[Mapping[Verb, str]] = {}
+
+    @pytest.fixture
+    def vendor(self) -> FaultyVendor | None:
+        """The double behind ``adapter``; None where there is no network."""
+        return None
 
     def device(self, adapter: ProviderAdapter) -> Device:
         """The device the contract runs on: the first."""
         return adapter.list_devices()[0]
 
     def submit(self, adapter: ProviderAdapter, token: str = "contract-token", **options: Any) -> JobHandle:  # noqa: ANN401, S107 - options of the job; no secret
-        """Submit the asymmetric circuit as the runner does."""
+        """Submit the asymmetric circuit as the runner does; the handle is as the daemon would store it."""
+        prepared = self.prepared(adapter, **options)
+        return self.submit_pack(adapter, [prepared], token)[0]
+
+    def prepared(self, adapter: ProviderAdapter, circuit: CompiledCircuit | None = None, **options: Any) -> Prepared:  # noqa: ANN401 - as above
+        """The circuit (the asymmetric one) made ready for the device, in the real sandbox where it is translated."""
         device = self.device(adapter)
-        adapter.check(ASYMMETRIC, device, SHOTS)
-        prepared = adapter.prepare(ASYMMETRIC, device, SHOTS, JobOptions(**options))
-        passed = {"token": IdempotencyToken(token), "options": prepared.options}
-        extra: dict[str, Any] = {name: passed[name] for name in submit_takes(adapter)}
-        return adapter.submit(prepared.payload, device.device_id, SHOTS, **extra)
+        wishes = JobOptions(**options)
+        circuit = circuit or ASYMMETRIC
+        adapter.check(circuit, device, SHOTS)
+        target = adapter.target(device, wishes)
+        if target is not None:
+            circuit = compiler().translate(circuit, target, wishes.optimization_level)
+        return adapter.prepare(circuit, device, SHOTS, wishes)
+
+    def submit_pack(self, adapter: ProviderAdapter, pack: list[Prepared], token: str) -> list[JobHandle]:
+        """Submit as the runner does: together where the vendor packs, else the only one."""
+        device_id = self.device(adapter).device_id
+        if adapter.limits().max_pack > 1:
+            handles = adapter.submit_many(pack, device_id, SHOTS, token=IdempotencyToken(token))
+        else:
+            passed = {"token": IdempotencyToken(token), "options": pack[0].options}
+            extra: dict[str, Any] = {name: passed[name] for name in submit_takes(adapter)}
+            handles = [adapter.submit(pack[0].payload, device_id, SHOTS, **extra)]
+        return [
+            handle.model_copy(
+                update={"measurement": one.measurement, "pack_index": index if len(pack) > 1 else handle.pack_index}
+            )
+            for index, (handle, one) in enumerate(zip(handles, pack, strict=True))
+        ]
 
     def ended(self, adapter: ProviderAdapter, handle: JobHandle) -> JobReceipt:
         """Poll until the job has ended, and fetch its receipt."""
@@ -217,12 +274,81 @@ class ProviderContract:
     def test_what_it_is_expected_to_cost_follows_its_prices(self, adapter: ProviderAdapter) -> None:
         """A budget is held against this before anything is paid: more shots never cost less."""
         device = self.device(adapter)
-        prepared = adapter.prepare(ASYMMETRIC, device, SHOTS, JobOptions())
+        prepared = self.prepared(adapter)
         few, many = adapter.estimate(prepared, device, SHOTS), adapter.estimate(prepared, device, 10 * SHOTS)
         assert (few is None) == (many is None)
         if few is not None and many is not None:
             assert few.currency == many.currency
             assert 0 <= few.amount <= many.amount
+
+    def test_circuits_submitted_together_come_back_apart(self, adapter: ProviderAdapter) -> None:
+        """Where a vendor's job may hold several circuits, each handle leads to its own counts."""
+        if adapter.limits().max_pack == 1:
+            return
+        pack = [self.prepared(adapter), self.prepared(adapter, MIRRORED)]
+        first, second = self.submit_pack(adapter, pack, "contract-pack")
+        assert first.provider_job_id == second.provider_job_id
+        assert self.counts(self.ended(adapter, first)) == {"010": SHOTS}
+        assert self.counts(self.ended(adapter, second)) == {"100": SHOTS}
+
+    @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
+    def test_a_submit_that_fails_never_makes_two(
+        self, adapter: ProviderAdapter, vendor: FaultyVendor | None, fault: VendorFault
+    ) -> None:
+        """One request at most, one job at most; where one may be, the error says so, and it is found."""
+        if vendor is None or Verb.SUBMIT not in self.calls:
+            return
+        prepared = self.prepared(adapter)
+        created, asked = vendor.created, self._asked(vendor, Verb.SUBMIT)
+        vendor.faults.append(fault.ordered(self.calls[Verb.SUBMIT]))
+        allowed = fault.submit if fault.provable else (*fault.submit, SubmitUnknown)
+        with pytest.raises(VendorError) as raised:
+            self.submit_pack(adapter, [prepared], f"contract-{fault.slug}")
+        assert isinstance(raised.value, allowed), repr(raised.value)
+        assert self._asked(vendor, Verb.SUBMIT) - asked <= 1
+        assert vendor.created - created == fault.creates
+        answer = adapter.find(IdempotencyToken(f"contract-{fault.slug}"), datetime.now(UTC) - timedelta(minutes=5))
+        if adapter.idempotency is Idempotency.NONE:
+            assert isinstance(answer, CannotTell)
+        elif fault.creates:
+            assert isinstance(answer, Found)
+            assert len(answer.handles) == 1
+            handle = answer.handles[0].model_copy(update={"measurement": prepared.measurement})
+            assert self.counts(self.ended(adapter, handle)) == {"010": SHOTS}
+        else:
+            assert isinstance(answer, Absent)
+
+    @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
+    @pytest.mark.parametrize("verb", [Verb.POLL, Verb.RECEIPT, Verb.CANCEL])
+    def test_a_free_call_that_fails_may_be_made_again(
+        self, adapter: ProviderAdapter, vendor: FaultyVendor | None, verb: Verb, fault: VendorFault
+    ) -> None:
+        """It says that the vendor failed, not that the job did; the next call is right again."""
+        if vendor is None or verb not in self.calls:
+            return
+        handle = self.submit(adapter, f"contract-{verb}-{fault.slug}")
+        if verb is not Verb.CANCEL:
+            self.ended(adapter, handle)
+        call = {Verb.POLL: adapter.poll, Verb.RECEIPT: adapter.get_job_receipt, Verb.CANCEL: adapter.cancel}[verb]
+        vendor.faults.append(fault.ordered(self.calls[verb]))
+        try:
+            met = call(handle)
+        except VendorError as error:
+            assert not isinstance(error, SubmitUnknown)  # noqa: PT017 - raising is one of the right answers
+        else:
+            assert not isinstance(met, BaseExecutionStatus) or met.status in (
+                ProviderStatus.COMPLETED,
+                ProviderStatus.UNKNOWN,
+            )
+        vendor.faults.clear()
+        if verb is Verb.CANCEL:
+            adapter.cancel(handle)
+        receipt = self.ended(adapter, handle)
+        if receipt.status == ProviderStatus.COMPLETED:
+            assert self.counts(receipt) == {"010": SHOTS}
+
+    def _asked(self, vendor: FaultyVendor, verb: Verb) -> int:
+        return sum(bool(re.search(self.calls[verb], f"{one.method} {one.path}")) for one in vendor.asked)
 
     def test_the_account_bears_something(self, adapter: ProviderAdapter) -> None:
         """Limits are positive, and the same at every call."""

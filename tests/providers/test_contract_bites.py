@@ -149,7 +149,7 @@ def test_an_error_of_its_own_is_found() -> None:
 
 def inheriting(**attributes: Any) -> ProviderAdapter:
     """The nine methods of the reference in a class that declares more than it keeps."""
-    right = MyQpuAdapter()
+    right = as_adapter(MyQpuAdapter())
     methods = {name: getattr(right, name) for name in ProviderAdapter.__abstractmethods__}
     kept = {name: staticmethod(method) for name, method in methods.items()}
     return type("Declaring", (ProviderAdapter,), kept | attributes)()
