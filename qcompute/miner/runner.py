@@ -61,6 +61,7 @@ class WaitStage(Stage):
         self._held = timedelta(seconds=held_seconds)
         self._unknown = timedelta(seconds=unknown_seconds)
         self._unknown_since: dict[ExecutionId, datetime] = {}
+        self._cancelling_since: dict[ExecutionId, datetime] = {}
         self._batch: list[tuple[Job, asyncio.Future[BaseExecutionStatus | Exception]]] = []
         self._flush: asyncio.Task[None] | None = None
 
@@ -217,7 +218,7 @@ class WaitStage(Stage):
         await self.road.settle(job, verdict, ended(job, receipt, message=text), code=f"vendor_{verdict}")
 
     async def _past_deadline(self, job: Job, now: datetime) -> Job:
-        """Ask the vendor to cancel, once; after the grace, end the job. Returns the row as it is now."""
+        """Ask the vendor to cancel until it hears; after the grace, end the job. Returns the row as it is now."""
         if job.cancel_requested_at is None:
             try:
                 await self._account.call(Verb.CANCEL, self._account.adapter.cancel, _handle(job))
@@ -226,9 +227,13 @@ class WaitStage(Stage):
             except Exception as error:  # noqa: BLE001 - it may have ended meanwhile; polling will tell
                 extra = {"action": "cancel", "execution_id": job.execution_id}
                 _log.warning("could not be cancelled: %s", type(error).__name__, extra=extra)
-            return await self.road.ledger.save(job, replace(job, cancel_requested_at=now))
-        if now - job.cancel_requested_at < CANCEL_GRACE:
+            else:
+                job = await self.road.ledger.save(job, replace(job, cancel_requested_at=now))
+        # A daemon that was down past a deadline still gives the job its grace, and so does a vendor that does not hear.
+        since = job.cancel_requested_at or self._cancelling_since.setdefault(job.execution_id, now)
+        if now - since < CANCEL_GRACE:
             return job
+        self._cancelling_since.pop(job.execution_id, None)
         message = "the job did not end before its deadline, and the vendor did not confirm that it was cancelled"
         return await self.road.end_without_result(job, Verdict.FAILED, code="deadline", message=message)
 

@@ -60,6 +60,7 @@ class Vendor(ProviderAdapter):
     tokens: list[IdempotencyToken | None] = field(default_factory=list["IdempotencyToken | None"])
     options: list[JobOptions | None] = field(default_factory=list["JobOptions | None"])
     cancelled: list[str] = field(default_factory=list[str])
+    fail_cancel: list[Exception | None] = field(default_factory=list["Exception | None"])
     looks: int = 0
     fail_submit: list[Exception | None] = field(default_factory=list["Exception | None"])
     found: list[Found | Absent | CannotTell | Exception] = field(
@@ -122,6 +123,9 @@ class Vendor(ProviderAdapter):
         return BaseExecutionStatus(status=self.status, message=self.message)
 
     def cancel(self, handle: JobHandle) -> None:
+        error = self.fail_cancel.pop(0) if self.fail_cancel else None
+        if error is not None:
+            raise error
         self.cancelled.append(handle.provider_job_id)
 
     def get_job_receipt(self, handle: JobHandle) -> JobReceipt:

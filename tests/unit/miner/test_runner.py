@@ -144,6 +144,34 @@ async def test_past_its_deadline_a_job_is_cancelled_at_the_vendor_once(scene: Sc
     assert (row.verdict, row.error_code) == (Verdict.FAILED, "deadline")
 
 
+async def test_a_cancel_the_vendor_did_not_hear_is_said_again(scene: Scene) -> None:
+    """It was said once and taken for heard: a job nobody wanted any more went on, and was paid for."""
+    scene.vendor.status = "RUNNING"
+    scene.vendor.fail_cancel = [Unavailable("503"), None]
+    await scene.waiting()
+    scene.clock.pass_seconds(3 * 3600)
+    waiting = stage(scene)
+    for _ in range(3):
+        await waiting.handle(await scene.row())
+    assert scene.vendor.cancelled == ["vendor-1"]
+    assert scene.vendor.fail_cancel == []
+    assert (await scene.row()).cancel_requested_at == scene.clock()
+
+
+async def test_a_vendor_that_never_hears_does_not_keep_a_job_for_ever(scene: Scene) -> None:
+    scene.vendor.status = "RUNNING"
+    scene.vendor.fail_cancel = [Unavailable("503")] * 2
+    await scene.waiting()
+    scene.clock.pass_seconds(3 * 3600)
+    waiting = stage(scene)
+    await waiting.handle(await scene.row())
+    assert (await scene.row()).state is State.WAITING
+    scene.clock.pass_seconds(CANCEL_GRACE.total_seconds())
+    await waiting.handle(await scene.row())
+    row = await scene.row()
+    assert (row.verdict, row.error_code) == (Verdict.FAILED, "deadline")
+
+
 async def test_a_result_that_arrives_after_the_deadline_is_still_a_result(scene: Scene) -> None:
     await scene.waiting()
     scene.clock.pass_seconds(3 * 3600)
