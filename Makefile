@@ -13,6 +13,9 @@ READY := $(VENV)/.ready
 DENDRITE_VENV := .venv-dendrite
 DENDRITE_REQUIREMENTS := tests/wire/requirements-dendrite.txt
 DENDRITE_READY := $(DENDRITE_VENV)/.ready
+BRAKET_VENV := .venv-braket
+BRAKET_REQUIREMENTS := tests/doubles/requirements-braket.txt
+BRAKET_READY := $(BRAKET_VENV)/.ready
 UV := $(shell sed -n 's/.*"\(uv==[0-9.]*\)".*/\1/p' pyproject.toml)
 
 # An environment somebody has activated must not leak into ours.
@@ -28,12 +31,16 @@ demo: $(READY) ## run the daemon against an embedded platform and show what happ
 	@$(BIN)/python -m qcompute.local.demo $(if $(KEEP),--keep)
 
 .PHONY: test
-test: $(READY) $(DENDRITE_READY) ## run all tests but the live ones
+test: $(READY) $(DENDRITE_READY) $(BRAKET_READY) ## run all tests but the live ones
 	$(BIN)/python -m pytest -m "not live"
 
 .PHONY: bench
 bench: $(READY) ## measure against the reference's figures; NAME=collect runs one
 	@$(BIN)/python -m tests.bench $(NAME)
+
+.PHONY: bench-faults
+bench-faults: $(READY) $(BRAKET_READY) ## every vendor's double failing in every way: the table of outcomes; NAME=ionq runs one
+	@$(BIN)/python -W ignore -m tests.bench.faults $(NAME)
 
 .PHONY: lint
 lint: $(READY) ## ruff: rules and format
@@ -70,9 +77,12 @@ install: $(READY) ## set up .venv and nothing else
 .PHONY: dendrite-env
 dendrite-env: $(DENDRITE_READY) ## set up .venv-dendrite, the old bittensor whose dendrite the wire tests use
 
+.PHONY: braket-env
+braket-env: $(BRAKET_READY) ## set up .venv-braket: Amazon's simulator and moto's S3, behind the double of Braket
+
 .PHONY: clean
 clean: ## remove what make and the tools made, .venv too
-	rm -rf $(VENV) $(DENDRITE_VENV) build dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache .coverage
+	rm -rf $(VENV) $(DENDRITE_VENV) $(BRAKET_VENV) build dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache .coverage
 	find qcompute neurons tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(READY): pyproject.toml uv.lock
@@ -105,4 +115,10 @@ $(DENDRITE_READY): $(DENDRITE_REQUIREMENTS) $(READY)
 	@echo "installing bittensor's old dendrite into $(DENDRITE_VENV), for the wire tests"
 	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(DENDRITE_VENV)
 	@$(BIN)/uv pip install --quiet --python $(DENDRITE_VENV)/bin/python -r $(DENDRITE_REQUIREMENTS)
+	@touch $@
+
+$(BRAKET_READY): $(BRAKET_REQUIREMENTS) $(READY)
+	@echo "installing Amazon Braket's simulator and moto into $(BRAKET_VENV), for the double of Braket"
+	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(BRAKET_VENV)
+	@$(BIN)/uv pip install --quiet --python $(BRAKET_VENV)/bin/python -r $(BRAKET_REQUIREMENTS)
 	@touch $@

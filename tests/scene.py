@@ -135,6 +135,18 @@ async def running_scene(
         await platform.stop()
 
 
+async def until_true(condition: Callable[[], bool], *, what: str, seconds: float = 60.0) -> None:
+    """Ask again and again until ``condition`` holds."""
+
+    async def asked() -> bool:
+        return condition()
+
+    async def nothing() -> str:
+        return "nothing more is known"
+
+    await until(asked, seconds=seconds, what=what, facts=nothing)
+
+
 async def until(
     condition: Callable[[], Awaitable[bool]],
     *,

@@ -27,8 +27,10 @@ class FaultKind(StrEnum):
     """The connection is cut; not processed."""
     DROP_AFTER = "drop_after"
     """Processed, then the connection is cut: the answer is lost."""
+    LATE = "late"
+    """Processed at once, but the answer comes late."""
     DELAY = "delay"
-    """Processed, but the answer comes late."""
+    """Processed late, and answered then."""
     DRIP = "drip"
     """The answer comes a byte at a time."""
 
@@ -134,6 +136,10 @@ class LocalService:
             case FaultKind.DROP_AFTER:
                 await handler(request)
                 return _cut(request)
+            case FaultKind.LATE:
+                answer = await handler(request)
+                await asyncio.sleep(fault.seconds)
+                return answer
             case FaultKind.DELAY:
                 await asyncio.sleep(fault.seconds)
                 return await handler(request)

@@ -31,6 +31,7 @@ _SHOWN = (
     "configuration_data",
     "provider",
     "device_id",
+    "prepared",
     "provider_job_id",
     "vendor_status",
     "circuit_sha256",

@@ -18,8 +18,8 @@ from pydantic_core import ErrorDetails
 
 from qcompute.errors import ConfigError
 from qcompute.miner.settings import EMPTY_MEANS_OFF, LEDGER_FILE, REFERENCE_VARIABLES, Settings
-from qcompute.miner.settings_fields import ENVIRONMENT_PREFIX, settings_of
 from qcompute.miner.settings_fields import Path as SettingPath
+from qcompute.miner.settings_fields import settings_of
 from qcompute.miner.settings_flags import Command, CommandLine
 from qcompute.miner.settings_show import shown
 from qcompute.miner.settings_sources import (
@@ -30,6 +30,7 @@ from qcompute.miner.settings_sources import (
     Origin,
     from_file,
     from_variables,
+    is_setting,
     parse,
 )
 
@@ -40,8 +41,8 @@ _LEDGER_PATH: Final = ("ledger", "path")
 class Loaded:
     """The settings, where each value came from (absent: it is the default), and what the operator should know.
 
-    ``foreign`` are names of ``.env`` that are not ours. The reference puts the whole file into its environment, where
-    its adapters and bittensor look for keys; whoever starts the daemon does the same with these.
+    ``foreign`` are names of ``.env`` that are no settings, secrets among them. The reference puts the whole file into
+    its environment, where its adapters and bittensor look for keys; whoever starts the daemon does the same with these.
     """
 
     settings: Settings
@@ -79,7 +80,7 @@ def load(command: Command, environ: Mapping[str, str], directory: Path, problems
         _with_ledger_beside(settings),
         {_LEDGER_PATH: Origin(Kin.DEFAULT, "(in the folder of neuron.name)"), **origins},
         _warnings(command),
-        {k: v for k, v in dotenv.items() if k not in REFERENCE_VARIABLES and not k.startswith(ENVIRONMENT_PREFIX)},
+        {k: v for k, v in dotenv.items() if not (k in REFERENCE_VARIABLES or k == CONFIG_VARIABLE or is_setting(k))},
     )
 
 

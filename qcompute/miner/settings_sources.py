@@ -14,6 +14,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final, cast
 
+from qcompute.connections.credentials import PREFIX as SECRETS_PREFIX
 from qcompute.miner.settings_fields import ENVIRONMENT_PREFIX, ENVIRONMENT_SEPARATOR, Kind, Setting
 from qcompute.miner.settings_fields import Path as SettingPath
 
@@ -161,13 +162,19 @@ def from_variables(
             reference.append(Given(setting, setting.path, value, Origin(kin, variable)))
     own: list[Given] = []
     for variable, value in variables.items():
-        if not variable.startswith(ENVIRONMENT_PREFIX) or variable == CONFIG_VARIABLE:
+        if not is_setting(variable):
             continue
         if found := catalogue.variable(variable):
             own.append(Given(*found, value, Origin(kin, variable)))
         else:
             problems.append(f"{variable}: unknown name in the {kin}{catalogue.nearest_variable(variable)}")
     return reference, own
+
+
+def is_setting(variable: str) -> bool:
+    """Whether a variable is meant for a setting; secrets share the prefix and are none (`qcompute.connections`)."""
+    is_ours = variable.startswith(ENVIRONMENT_PREFIX)
+    return is_ours and variable != CONFIG_VARIABLE and not variable.startswith(SECRETS_PREFIX)
 
 
 def parse(given: Given) -> object:

@@ -56,7 +56,7 @@ FAULTS: Final[Sequence[VendorFault]] = (
     VendorFault("dropped before", FaultKind.DROP_BEFORE, False, (SubmitUnknown, Unavailable)),
     VendorFault("dropped after", FaultKind.DROP_AFTER, True, (SubmitUnknown,)),
     VendorFault("answer cut in half", FaultKind.TRUNCATE, True, (SubmitUnknown,)),
-    VendorFault("answer too late", FaultKind.DELAY, True, (SubmitUnknown,)),
+    VendorFault("answer too late", FaultKind.LATE, True, (SubmitUnknown,)),
     VendorFault("400", FaultKind.STATUS, False, (Refused,), provable=True, status=400),
     VendorFault("401", FaultKind.STATUS, False, (AuthFailed,), provable=True, status=401),
     VendorFault("403", FaultKind.STATUS, False, (AuthFailed, QuotaSpent), provable=True, status=403),

@@ -22,17 +22,12 @@ from qcompute.local.service import Fault, FaultKind
 from qcompute.miner.job import State
 from qcompute.testing.ledger_records import brought_to
 from tests.bench.report import Figure
+from tests.bench.vendors import OPEN_WIDE, inflight
 from tests.scene import VALIDATOR_URI, Scene, running_scene
 
 REFERENCE: Final = "reference miner"
 BARE: Final = "bare signed endpoint, this run"
 CONNECTIONS: Final = 64
-
-OPEN_WIDE: Final = {
-    "QCOMPUTE_MINER__MAX_INFLIGHT": "1000000",
-    "QCOMPUTE_MINER__VALIDATOR_SHARE": "1.0",
-    "QCOMPUTE_LOGGING__LEVEL": "warning",
-}
 
 
 async def collect() -> list[Figure]:
@@ -104,6 +99,7 @@ BENCHES: Final[dict[str, Callable[[], Coroutine[Any, Any, list[Figure]]]]] = {
     "latency": latency,
     "history": history,
     "finish": finish,
+    "inflight": inflight,
 }
 
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from qcompute.errors import ConfigError
 from qcompute.miner.settings import LogLevel
+from qcompute.miner.settings_cli import report
 from qcompute.miner.settings_load import Loaded, load_from
 from qcompute.miner.settings_sources import Kin
 
@@ -329,3 +330,12 @@ def test_the_settings_cannot_be_changed(folder: Path) -> None:
     settings = load(folder).settings
     with pytest.raises(ValueError, match="frozen"):
         settings.netuid = 1
+
+
+def test_a_secret_is_no_setting_and_reaches_the_environment_from_dotenv(tmp_path: Path) -> None:
+    """Its value must be in no settings object, which is printed by ``--check-config``."""
+    (tmp_path / ".env").write_text("QCOMPUTE_SECRET_IONQ=hunter2\n")
+    loaded = load_from([], REQUIRED | {"QCOMPUTE_SECRET_BRAKET_FILE": "somewhere"}, tmp_path)
+    assert loaded.foreign == {"QCOMPUTE_SECRET_IONQ": "hunter2"}
+    assert "hunter2" not in repr(loaded.settings)
+    assert "hunter2" not in report(loaded)
