@@ -46,6 +46,9 @@ _UNACCEPTED: Final = (
 _SPENT: Final = ("ServiceQuotaExceeded", "LimitExceeded")
 """Beginnings of AWS's error codes; services add ``Exception`` or not."""
 
+_UNREADABLE: Final = (AttributeError, TypeError, ValueError, LookupError, RecursionError)
+"""What botocore's parser raises over JSON that is not as modelled: a list, a word for a time, brackets without end."""
+
 MAX_PAGES: Final = 200
 """Of one list. More is a vendor that sends us in circles."""
 
@@ -119,6 +122,8 @@ class Aws:
             return getattr(client, operation)(**arguments)
         except (BotoCoreError, ClientError, ResponseParserError) as error:
             raise mapped(error, self._keys, paid=paid) from None
+        except _UNREADABLE as error:
+            raise _unclear(f"botocore cannot read AWS's answer ({type(error).__name__})", paid=paid) from None
 
     def pages(
         self,

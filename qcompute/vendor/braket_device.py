@@ -333,7 +333,7 @@ def read_capabilities(text: str, arn: str) -> Capabilities | None:
         document = json.loads(text)
         if OPENQASM not in document.get("action", {}):
             return None
-    except (ValueError, AttributeError, TypeError):
+    except (ValueError, AttributeError, TypeError, RecursionError):
         raise BadReply(f"{arn}: its capabilities are no JSON object", field="deviceCapabilities") from None
     return read(Capabilities, document, what=arn)
 

@@ -115,7 +115,7 @@ def result_of(content: bytes) -> Result:
     """``results.json``. Raises BadReply when it is not as expected."""
     try:
         document = json.loads(content)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise BadReply("the result in S3 is not JSON", field="results.json") from None
     return read(Result, document, what="results.json")
 

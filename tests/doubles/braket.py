@@ -12,18 +12,21 @@ import json
 import re
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import aiohttp
 from aiohttp import web
 
+from qcompute.miner.providers.base import Verb
+from tests.doubles.kits import Kit
 from tests.doubles.vendor import VendorDouble, VendorJob
 from tests.doubles.worker import ROOT, Worker, shared
 
 PYTHON = ROOT / ".venv-braket" / "bin" / "python"
 
+ACCESS_KEY_ID = "AKIADOUBLE0000000001"
 ACCOUNT = "123456789012"
 BUCKET = "amazon-braket-test"
 SV1 = "arn:aws:braket:::device/quantum-simulator/amazon/sv1"
@@ -67,13 +70,13 @@ class BraketDouble(VendorDouble):
 
     def __init__(self, **timing: float) -> None:
         super().__init__(**timing)
-        self.access_key_id = "AKIADOUBLE"
+        self.access_key_id = ACCESS_KEY_ID
         self.session_token: str | None = None
         self.tokens: dict[str, tuple[str, tuple[Any, ...]]] = {}
         self.limits: list[dict[str, Any]] = []
         self.page_size = 100
         self.status: dict[str, str] = {ARIA: "RETIRED"}
-        self.queue_sizes = ("2", "0")
+        self.queue_sizes: tuple[str, str] = ("2", "0")
         self.position = "None"
         self.successful_shots: int | None = None
         self.documents: dict[str, Any] = devices()
@@ -413,3 +416,38 @@ def aged(job: VendorJob, seconds: float) -> VendorJob:
     """The job as if it had come earlier."""
     job.created = time.time() - seconds
     return job
+
+
+CALLS: Mapping[Verb, str] = {
+    Verb.SUBMIT: r"^POST /quantum-task$",
+    Verb.FIND: r"^POST /quantum-tasks$",
+    Verb.POLL: r"^(GET /quantum-task/|POST /quantum-tasks$)",
+    Verb.RECEIPT: r"^GET /(quantum-task|s3)/",
+    Verb.CANCEL: r"^PUT /quantum-task/.+/cancel$",
+    Verb.DESCRIBE: r"^(POST /devices$|GET /device/)",
+}
+
+
+def table(double: BraketDouble) -> dict[str, Any]:
+    """The operator's ``[providers.braket]``."""
+    return {
+        "access_key_id": "braket_id",
+        "secret_access_key": "braket_key",
+        "regions": ["us-east-1", "eu-north-1"],
+        "bucket": BUCKET,
+        "braket_endpoint_url": double.url,
+        "s3_endpoint_url": double.s3_url,
+        "connect_seconds": 2.0,
+        "read_seconds": 1.5,
+        "paid_read_seconds": 1.5,
+    }
+
+
+KIT = Kit(
+    key="braket",
+    double=BraketDouble,
+    table=table,
+    secrets={"braket_id": ACCESS_KEY_ID, "braket_key": "wJalrXUtnFEMI/double/bPxRfiCYEXAMPLE"},
+    calls=CALLS,
+    device=FORTE,
+)

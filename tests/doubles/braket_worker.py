@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import logging
 from functools import cache
 from typing import Any
 
@@ -53,6 +54,7 @@ def answer(request: dict[str, Any]) -> Any:
 
 @cache
 def s3_url() -> str:
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # or each request is a line on the test's screen
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
