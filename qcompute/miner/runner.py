@@ -218,16 +218,19 @@ class WaitStage(Stage):
         await self.road.settle(job, verdict, ended(job, receipt, message=text), code=f"vendor_{verdict}")
 
     async def _past_deadline(self, job: Job, now: datetime) -> Job:
-        """Ask the vendor to cancel until it hears; after the grace, end the job. Returns the row as it is now."""
-        if job.cancel_requested_at is None:
-            try:
-                await self._account.call(Verb.CANCEL, self._account.adapter.cancel, _handle(job))
-            except StoreError:
-                raise
-            except Exception as error:  # noqa: BLE001 - it may have ended meanwhile; polling will tell
-                extra = {"action": "cancel", "execution_id": job.execution_id}
-                _log.warning("could not be cancelled: %s", type(error).__name__, extra=extra)
-            else:
+        """Ask the vendor to cancel, at every poll; after the grace, end the job. Returns the row as it is now.
+
+        A request to cancel is not a cancel, and not every request is heard.
+        """
+        try:
+            await self._account.call(Verb.CANCEL, self._account.adapter.cancel, _handle(job))
+        except StoreError:
+            raise
+        except Exception as error:  # noqa: BLE001 - it may have ended meanwhile; polling will tell
+            extra = {"action": "cancel", "execution_id": job.execution_id}
+            _log.warning("could not be cancelled: %s", type(error).__name__, extra=extra)
+        else:
+            if job.cancel_requested_at is None:
                 job = await self.road.ledger.save(job, replace(job, cancel_requested_at=now))
         # A daemon that was down past a deadline still gives the job its grace, and so does a vendor that does not hear.
         since = job.cancel_requested_at or self._cancelling_since.setdefault(job.execution_id, now)
