@@ -57,6 +57,14 @@ class Backend(BaseModel):
     supported_native_gates: list[str] | None = None
     supported_error_mitigations: list[str] | None = None
 
+    @property
+    def queue_text(self) -> str:
+        """The status in IonQ's word, and how long jobs have waited lately."""
+        if self.average_queue_time is None:
+            return self.status
+        wait = timedelta(seconds=round(self.average_queue_time / 1000))
+        return f"{self.status}, average time in the queue {wait} (h:mm:ss)"
+
 
 class Backends(BaseModel):
     """The answer of ``GET /backends``, which is a bare list, put into a field."""

@@ -17,7 +17,7 @@ import re
 import threading
 import time
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from decimal import Decimal
 from typing import Any, ClassVar, Final
 from urllib.parse import urlsplit
@@ -80,11 +80,7 @@ _STATUS: Final = {
     "failed": ProviderStatus.FAILED,
     "canceled": ProviderStatus.CANCELLED,
 }
-_AVAILABILITY: Final = {
-    "available": ("ONLINE", True),
-    "unavailable": ("OFFLINE", False),
-    "retired": ("OFFLINE", False),
-}
+_AVAILABILITY: Final = {"available": ("ONLINE", True), "unavailable": ("OFFLINE", False)}
 
 _GATES: Final = (
     *("x", "y", "z", "h", "s", "sdg", "t", "tdg", "sx", "rx", "ry", "rz", "p"),
@@ -191,7 +187,8 @@ class IonqAdapter(ProviderAdapter):
         word, is_available = _AVAILABILITY.get(backend.status, (None, None))
         if backend.degraded and is_available:
             word = "DEGRADED"
-        return AvailabilityStatus(availability=word, is_available=is_available, status_msg=_queue_text(backend))
+        text = self._client.scrubbed(backend.queue_text)
+        return AvailabilityStatus(availability=word, is_available=is_available, status_msg=text)
 
     @override
     def get_pricing(self, device_id: str | None = None) -> dict[str, float] | None:
@@ -247,7 +244,9 @@ class IonqAdapter(ProviderAdapter):
         token: IdempotencyToken | None = None,
         options: JobOptions | None = None,
     ) -> JobHandle:
-        device = device_id or self.list_devices()[0].device_id
+        device = device_id or next((one.device_id for one in self.list_devices()), None)
+        if device is None:
+            raise Refused("IonQ offers no backend")
         asked = shots or 1024
         program, measurement, body = _opened(circuit_data, device, asked, options or JobOptions())
         if _OPENQASM_2.search(program):
@@ -394,7 +393,7 @@ class IonqAdapter(ProviderAdapter):
             "native_gates": NOT_APPLICABLE if simulator else backend.supported_native_gates,
             "error_mitigations": backend.supported_error_mitigations,
             "max_shots": _MAX_SHOTS,
-            "can_measure_mid_circuit": True if backend.backend in self._config.mid_circuit_backends else None,
+            "can_measure_mid_circuit": backend.backend in self._config.mid_circuit_backends or None,
             "can_branch": False,
         }
         newest = None if simulator else self._characterization(backend.backend)
@@ -488,15 +487,6 @@ def _answer(found: list[Job]) -> Found | Absent:
             for job in oldest_first
         ]
     )
-
-
-def _queue_text(backend: Backend) -> str:
-    if backend.status not in _AVAILABILITY:
-        return f"IonQ says {backend.status[:40]!r}"
-    if backend.average_queue_time is None:
-        return backend.status
-    wait = timedelta(seconds=round(backend.average_queue_time / 1000))
-    return f"{backend.status}, average time in the queue {wait} (h:mm:ss)"
 
 
 def _opened(
