@@ -211,7 +211,7 @@ class RestAdapter(ProviderAdapter):
             SubmitUnknown: there is neither a result nor an id to ask for one.
         """
         kept = answer.model_dump(mode="json", exclude_none=True) if _is_all(answer) else None
-        if kept is not None and len(json.dumps(kept)) > self._config.max_result_bytes:
+        if kept is not None and size_of(answer.counts) > self._config.max_result_bytes:
             kept = None
         job_id = answer.job_id or (token if kept else None)
         if job_id is None and kept is None:
@@ -375,6 +375,11 @@ def _is_all(answer: Answer) -> bool:
     """Whether nothing is left to ask for."""
     status = _status(answer)
     return status.is_terminal and (status is not ProviderStatus.COMPLETED or answer.counts is not None)
+
+
+def size_of(counts: object) -> int:
+    """Bytes of counts in the ledger."""
+    return len(json.dumps(counts, separators=(",", ":")))
 
 
 def _timestamps(submitted: _Submitted, answer: Answer) -> dict[str, Any]:
