@@ -21,7 +21,7 @@ from tests.doubles.worker import serve
 
 
 def compute(request: dict[str, Any]) -> dict[str, Any]:
-    circuit = _circuit(request["language"], request["text"])
+    circuit = _registered(_circuit(request["language"], request["text"]))
     simulator = AerSimulator(seed_simulator=request.get("seed", 5))
     done = simulator.run(
         transpile(circuit, simulator, optimization_level=0), shots=request["shots"], memory=True
@@ -43,6 +43,23 @@ def _circuit(language: str, text: str) -> QuantumCircuit:
     if language == "ionq_json":
         return _from_ionq(json.loads(text))
     raise ValueError(f"no language {language}")
+
+
+def _registered(circuit: QuantumCircuit) -> QuantumCircuit:
+    """Bits declared outside a register get one each: Qiskit leaves them out of its strings."""
+    if circuit.num_clbits == sum(register.size for register in circuit.cregs):
+        return circuit
+    groups: list[ClassicalRegister] = []
+    for index, bit in enumerate(circuit.clbits):
+        owners = circuit.find_bit(bit).registers
+        if not owners:
+            groups.append(ClassicalRegister(1, f"bit{index}"))
+        elif owners[0][1] == 0:
+            groups.append(owners[0][0])
+    whole = QuantumCircuit(circuit.num_qubits)
+    for group in groups:
+        whole.add_register(ClassicalRegister(group.size, group.name))
+    return whole.compose(circuit, qubits=whole.qubits, clbits=whole.clbits)
 
 
 def _from_ionq(program: dict[str, Any]) -> QuantumCircuit:
