@@ -597,12 +597,13 @@ def test_a_token_that_ends_soon_is_replaced_in_time(opened: Callable[..., Accoun
     assert double.asked_for("POST /identity/token") == 2
 
 
-def test_a_wrong_key_or_instance_is_an_auth_failure(opened: Callable[..., Account]) -> None:
+def test_a_wrong_key_or_instance_is_an_auth_failure(opened: Callable[..., Account], double: IbmDouble) -> None:
     with pytest.raises(AuthFailed, match="API key"):
         opened(token=Secret("ibm", "a-wrong-key")).adapter.list_devices()
     other = CRN.replace("0123", "9999")
     with pytest.raises(AuthFailed, match="401"):
         opened(instance=other).adapter.list_devices()
+    assert (double.asked_for("POST /identity/token"), double.asked_for("GET /api/v1/backends")) == (2, 1)
 
 
 @pytest.mark.parametrize(
