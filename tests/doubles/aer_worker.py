@@ -59,7 +59,8 @@ def _registered(circuit: QuantumCircuit) -> QuantumCircuit:
     whole = QuantumCircuit(circuit.num_qubits)
     for group in groups:
         whole.add_register(ClassicalRegister(group.size, group.name))
-    return whole.compose(circuit, qubits=whole.qubits, clbits=whole.clbits)
+    whole.compose(circuit, qubits=whole.qubits, clbits=whole.clbits, inplace=True)
+    return whole
 
 
 def _from_ionq(program: dict[str, Any]) -> QuantumCircuit:
