@@ -26,6 +26,7 @@ from qcompute.vendor.http import Timeouts, VendorHttp, read, usual_words
 TOKEN_KEY: Final = "qcompute_token"  # noqa: S105 - a name, not a secret
 SHOTS_KEY: Final = "qcompute_shots"
 MEASUREMENT_KEY: Final = "qcompute_measurement"
+MID_CIRCUIT_KEY: Final = "qcompute_mid_circuit"
 MAX_METADATA: Final = 400
 """Characters of one metadata value. The API description has no limit; IonQ's Qiskit client once named this one."""
 
@@ -153,6 +154,11 @@ class Job(BaseModel):
             )
         except (ValueError, TypeError):
             return None
+
+    @property
+    def is_mid_circuit(self) -> bool:
+        """Whether its circuit goes on after measurements."""
+        return self.noted(MID_CIRCUIT_KEY) is not None
 
     @property
     def failure_text(self) -> str | None:
@@ -304,9 +310,13 @@ class Backwards:
         return self._ordered and self._earliest is not None and self._earliest < self._since - _DISORDER
 
 
-def metadata_of(token: str | None, shots: int, measurement: MeasurementMap | None) -> dict[str, str]:
+def metadata_of(
+    token: str | None, shots: int, measurement: MeasurementMap | None, *, mid_circuit: bool
+) -> dict[str, str]:
     """What is noted in a job: its token, its shots, and how it is read where that is short enough."""
     noted = {SHOTS_KEY: str(shots)}
+    if mid_circuit:
+        noted[MID_CIRCUIT_KEY] = "1"
     if token is not None:
         noted[TOKEN_KEY] = token
     if measurement is not None:

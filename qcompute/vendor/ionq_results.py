@@ -6,6 +6,7 @@ register, those of version 1 by the state of all qubits as one whole number.
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
 from typing import Final
@@ -18,6 +19,7 @@ from qcompute.units import Counts
 from qcompute.vendor.http import MAX_REPLY_BYTES, read
 from qcompute.vendor.ionq import PROBABILITIES, Job, mapping
 
+_STATE: Final = re.compile(r"[0-9]{1,400}")
 _SYSTEM_REGISTER: Final = "output_all"
 """IonQ adds it to the registers of a program: all qubits."""
 
@@ -101,7 +103,7 @@ def _of_states(payload: object, measurement: MeasurementMap | None) -> Outcomes 
     used = sum({1 << qubit for qubit in measurement.qubits})
     sums: defaultdict[int, float] = defaultdict(float)
     for state, number in read(_States, {"states": payload}, what="IonQ's result").states.items():
-        if not (state.isascii() and state.isdigit()):
+        if not _STATE.fullmatch(state):
             raise BadReply("IonQ's result has a state that is not a whole number", field="results")
         sums[int(state) & used] += number
     width = max(measurement.qubits) + 1
@@ -164,7 +166,7 @@ def counts_of_job(job: Job, measurement: MeasurementMap | None, fetch: Fetch) ->
     """
     told, shots = mapping(job.results), job.asked_shots
     for form, (reader, source) in FORMATS.items():
-        if form not in told or _is_too_large(form, measurement, shots):
+        if form not in told or _is_too_large(form, measurement, shots) or (job.is_mid_circuit and _is_final(form)):
             continue
         outcomes = reader(fetch(job.id, form, told[form]), measurement)
         if outcomes is None:
@@ -190,3 +192,8 @@ def _is_too_large(form: str, measurement: MeasurementMap | None, shots: int | No
     """Whether a list of single shots is more than may be read; a histogram of the same is not."""
     bits = 0 if measurement is None else measurement.num_clbits
     return ".shots." in form and (shots or 0) * (2 * bits + 40) > MAX_REPLY_BYTES
+
+
+def _is_final(form: str) -> bool:
+    """Whether it has the qubits' states at the end, which are not what was measured earlier."""
+    return form == PROBABILITIES or form.endswith(".v1")

@@ -401,7 +401,8 @@ def test_a_long_description_of_the_result_stays_at_home(double: IonqDouble, adap
         registers=tuple(Register(name=f"register_{n}", size=2) for n in range(20)),
         measured=tuple((n, n) for n in range(40)),
     )
-    payload = json.dumps({"ionq": {"program": PROGRAM, "measurement": wide.model_dump(mode="json"), "body": {}}})
+    content = {"program": PROGRAM, "measurement": wide.model_dump(mode="json"), "mid_circuit": False, "body": {}}
+    payload = json.dumps({"ionq": content})
     handle = adapter.submit(payload.replace('{"ionq": ', '{"ionq":'), QPU, 100, token=IdempotencyToken("wide"))
     assert handle.measurement == wide
     noted = double.jobs[handle.provider_job_id].request["metadata"]
@@ -635,6 +636,12 @@ def test_a_batch_may_come_in_pages(double: IonqDouble, adapter: IonqAdapter) -> 
     assert {one.status for one in adapter.poll_many(handles)} == {"COMPLETED"}
     assert double.asked_for("GET /v0.4/jobs") == 4
     assert adapter.poll_many([]) == []
+
+
+def test_a_batch_of_one_is_one_question_about_one(double: IonqDouble, adapter: IonqAdapter) -> None:
+    stored(double, "job")
+    assert adapter.poll_many([JobHandle(provider_job_id="job", device_id=QPU)])[0].status == "COMPLETED"
+    assert double.asked_for("GET /v0.4/jobs/job") == 1
 
 
 def test_a_batch_that_is_refused_is_asked_one_by_one(double: IonqDouble, adapter: IonqAdapter) -> None:

@@ -200,6 +200,25 @@ def test_a_result_that_does_not_tell_registers_together_is_not_made_up(
         receipt_of(adapter, program=BELL)
 
 
+def test_what_was_measured_on_the_way_is_not_read_from_the_end(double: IonqDouble, adapters: Adapters) -> None:
+    """The qubit that was 1 when it was measured is 0 when the circuit ends."""
+    adapter = adapters(mid_circuit_backends=(QPU,))
+    source = 'OPENQASM 2.0;\ninclude "qelib1.inc";\nqreg q[1];\ncreg c[1];\nx q[0];\nmeasure q[0] -> c[0];\nx q[0];\n'
+    device = device_of(adapter, QPU)
+    target = adapter.target(device, JobOptions())
+    assert target is not None
+    circuit = compiler().translate(compiler().compile(source), target, None)
+    for formats in ((*SIMULATED, "histogram.json.v2"), SIMULATED):
+        double.formats = formats
+        handle = adapter.submit(adapter.prepare(circuit, device, 100, JobOptions()).payload, QPU, 100)
+        ended(adapter, handle)
+        if formats is SIMULATED:
+            with pytest.raises(BadReply):
+                adapter.get_job_receipt(handle)
+        else:
+            assert adapter.get_job_receipt(handle).results == {"measurementCounts": {"1": 100}}
+
+
 def test_a_result_nobody_can_read_says_what_is_missing(double: IonqDouble, adapter: IonqAdapter) -> None:
     double.formats = ("probabilities.json.v1",)
     handle = adapter.submit(PROGRAM, QPU, 100)

@@ -229,6 +229,7 @@ class IonqAdapter(ProviderAdapter):
         content = {
             "program": circuit.text,
             "measurement": prepared.measurement.model_dump(mode="json"),
+            "mid_circuit": circuit.has_mid_circuit_measurement,
             "body": body,
         }
         payload = _ENVELOPE + json.dumps(content, separators=(",", ":")) + "}"
@@ -248,15 +249,16 @@ class IonqAdapter(ProviderAdapter):
         if device is None:
             raise Refused("IonQ offers no backend")
         asked = shots or 1024
-        program, measurement, body = _opened(circuit_data, device, asked, options or JobOptions())
-        if _OPENQASM_2.search(program):
+        order = _opened(circuit_data, device, asked, options or JobOptions())
+        if _OPENQASM_2.search(order["program"]):
             raise Refused("IonQ takes OpenQASM 3")
-        body |= {
+        measurement = None if order["measurement"] is None else MeasurementMap.model_validate(order["measurement"])
+        body: dict[str, Any] = order["body"] | {
             "type": "ionq.qasm3.v1",
             "backend": device,
             "shots": asked,
-            "input": {"data": program},
-            "metadata": metadata_of(token, asked, measurement),
+            "input": {"data": order["program"]},
+            "metadata": metadata_of(token, asked, measurement, mid_circuit=order["mid_circuit"]),
         }
         if token is not None:
             body["name"] = token
@@ -489,11 +491,9 @@ def _answer(found: list[Job]) -> Found | Absent:
     )
 
 
-def _opened(
-    circuit_data: str, device_id: str, shots: int, options: JobOptions
-) -> tuple[str, MeasurementMap | None, dict[str, Any]]:
-    """Program, how it is read, and further keys of the body: of our own payload, or of plain OpenQASM 3."""
-    if not circuit_data.startswith(_ENVELOPE):
-        return circuit_data, None, wished_body(options, device_id, shots)
-    content = json.loads(circuit_data)["ionq"]
-    return content["program"], MeasurementMap.model_validate(content["measurement"]), dict(content["body"])
+def _opened(circuit_data: str, device_id: str, shots: int, options: JobOptions) -> dict[str, Any]:
+    """What `prepare` put together, of our own payload or of plain OpenQASM 3."""
+    if circuit_data.startswith(_ENVELOPE):
+        return json.loads(circuit_data)["ionq"]
+    body = wished_body(options, device_id, shots)
+    return {"program": circuit_data, "measurement": None, "mid_circuit": False, "body": body}
