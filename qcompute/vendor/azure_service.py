@@ -43,6 +43,8 @@ API_VERSION: Final = "2026-01-15-preview"
 """What azure-quantum 3.13 asks for."""
 CONNECT_SECONDS: Final = 10.0
 BODY_SECONDS: Final = Timeouts().body_seconds
+BLOCK_BYTES: Final = 16
+"""requests hands a body out in blocks and waits until each is full: only between two of them can we give up."""
 RENEW_BEFORE: Final = timedelta(minutes=5)
 """A permission that ends sooner is not used."""
 
@@ -112,6 +114,7 @@ class AzureService:
             "use_env_settings": False,
             "connection_timeout": CONNECT_SECONDS,
             "read_timeout": access.read_seconds,
+            "connection_data_block_size": BLOCK_BYTES,
             "user_agent": USER_AGENT,
         }
         self._client = WorkspaceClient(access.endpoint, _credential(access), **self._manners)
