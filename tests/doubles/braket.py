@@ -14,7 +14,7 @@ import time
 import uuid
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Self
 
 import aiohttp
 from aiohttp import web
@@ -82,6 +82,10 @@ class BraketDouble(VendorDouble):
         self.documents: dict[str, Any] = devices()
         self.bodies: list[dict[str, Any]] = []
         self.reshape: Callable[[dict[str, Any]], dict[str, Any]] = lambda result: result
+
+    def __enter__(self) -> Self:
+        worker().ask({"do": "s3"})  # a cold start takes longer than a test waits for a job
+        return super().__enter__()
 
     @property
     def s3_url(self) -> str:

@@ -1,9 +1,13 @@
 """Runs Braket programs and hosts S3 for the Braket double, in the environment ``.venv-braket``.
 
 Amazon's own simulator, its own schemas and moto's S3, so that neither what a program means nor what a result looks
-like is our invention. Requests: ``{"do": "run", "action", "shots"}`` gives ``results.json``; ``{"do": "put", "bucket",
-"key", "text"}``; ``{"do": "s3"}`` gives the URL; ``{"do": "check", "schema", "text"}`` reads a device's capabilities as
-Amazon's SDK does.
+like is our invention. Requests:
+
+- ``{"do": "run", "action", "shots"}`` gives ``results.json``
+- ``{"do": "state", "action"}`` gives amplitudes as pairs, qubit 0 most significant
+- ``{"do": "s3"}`` gives the URL of the S3 server
+- ``{"do": "put", "bucket", "key", "text"}`` stores an object there
+- ``{"do": "check", "schema", "text"}`` reads a device's capabilities as Amazon's SDK does
 """
 
 # This runs in another environment, whose packages the type checker does not see.
@@ -39,6 +43,10 @@ def answer(request: dict[str, Any]) -> Any:
         case "run":
             program = Program.parse_raw(request["action"])
             return json.loads(StateVectorSimulator().run(program, shots=request["shots"]).json())
+        case "state":
+            program = Program.parse_raw(request["action"])
+            (result,) = StateVectorSimulator().run(program, shots=0).resultTypes
+            return [[value.real, value.imag] for value in result.value]
         case "put":
             put(request["bucket"], request["key"], request["text"])
             return None

@@ -47,9 +47,11 @@ from qcompute.miner.providers.base import (
 )
 from qcompute.miner.providers.braket import MAP_TAG, TOKEN_TAG, BraketAdapter, BraketConfig
 from qcompute.testing.provider_contract import ASYMMETRIC, SHOTS, ProviderContract
+from qcompute.testing.vendor_faults import FAULTS, VendorFault
 from qcompute.units import IdempotencyToken
 from qcompute.vendor import aws
 from qcompute.vendor.aws import AwsKeys, mapped
+from qcompute.vendor.braket_device import Window, next_open
 from qcompute.vendor.prices import Prices
 from tests.doubles.braket import (
     ACCOUNT,
@@ -465,6 +467,18 @@ def test_a_bucket_that_is_closed_to_us_is_told_to_the_operator(adapter: BraketAd
         adapter.get_job_receipt(handle)
 
 
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
+def test_the_bucket_may_fail_in_every_way(adapter: BraketAdapter, double: BraketDouble, fault: VendorFault) -> None:
+    """The task is not lost by it: the next look gets the result."""
+    handle = submitted(adapter)
+    receipt = ended(adapter, handle)
+    double.faults.append(fault.ordered("GET /s3/"))
+    with pytest.raises(VendorError) as raised:
+        adapter.get_job_receipt(handle)
+    assert not isinstance(raised.value, SubmitUnknown | Refused)
+    assert adapter.get_job_receipt(handle) == receipt
+
+
 def test_a_result_of_any_size_is_not_read(
     adapter: BraketAdapter, double: BraketDouble, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -679,6 +693,35 @@ def test_outside_its_windows_a_device_says_when_it_is_back(opened: Open, double:
     assert (availability.availability, availability.is_available) == ("OFFLINE", False)
     assert availability.next_available == start.isoformat()
     assert "execution windows" in (availability.status_msg or "")
+
+
+WEDNESDAY = datetime(2026, 1, 7, 12, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("windows", "opens"),
+    [
+        ([("Everyday", "00:00", "23:59:59")], WEDNESDAY),
+        ([("Everyday", "12:00", "13:00")], WEDNESDAY),
+        ([("Everyday", "11:00", "12:00")], WEDNESDAY),
+        ([("Everyday", "00:00", "00:00")], WEDNESDAY),
+        ([("Everyday", "13:00", "14:00")], datetime(2026, 1, 7, 13, tzinfo=UTC)),
+        ([("Everyday", "10:00", "11:00")], datetime(2026, 1, 8, 10, tzinfo=UTC)),
+        ([("Weekdays", "10:00", "13:00")], WEDNESDAY),
+        ([("Weekend", "10:00", "13:00")], datetime(2026, 1, 10, 10, tzinfo=UTC)),
+        ([("Tuesday", "14:00", "13:00")], WEDNESDAY),
+        ([("Wednesday", "14:00", "13:00")], datetime(2026, 1, 7, 14, tzinfo=UTC)),
+        ([("Wednesday", "10:00", "11:00")], datetime(2026, 1, 14, 10, tzinfo=UTC)),
+        ([("Friday", "09:30", "10:00"), ("Thursday", "16:00", "17:00")], datetime(2026, 1, 8, 16, tzinfo=UTC)),
+        ([("Full moon", "00:00", "23:59")], None),
+        ([], None),
+    ],
+)
+def test_execution_windows(windows: list[tuple[str, str, str]], opens: datetime | None) -> None:
+    """UTC; a window that ends before it begins ends on the next day."""
+    names = ("executionDay", "windowStartHour", "windowEndHour")
+    given = [Window.model_validate(dict(zip(names, window, strict=True))) for window in windows]
+    assert next_open(given, WEDNESDAY + timedelta(milliseconds=500)) == opens
 
 
 def test_what_a_circuit_is_compiled_to(adapter: BraketAdapter) -> None:
