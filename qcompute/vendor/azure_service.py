@@ -20,7 +20,16 @@ from urllib.parse import parse_qs, quote, urlencode, urlsplit
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from qcompute.connections.credentials import Secret
-from qcompute.errors import AuthFailed, BadReply, QuotaSpent, Refused, SubmitUnknown, Unavailable, VendorError
+from qcompute.errors import (
+    AuthFailed,
+    BadReply,
+    ConfigError,
+    QuotaSpent,
+    Refused,
+    SubmitUnknown,
+    Unavailable,
+    VendorError,
+)
 from qcompute.vendor.azure_wire import SasPlace
 from qcompute.vendor.http import (
     MAX_REPLY_BYTES,
@@ -300,7 +309,7 @@ def _credential(access: AzureAccess) -> AzureKeyCredential | ClientSecretCredent
     if access.access_key is not None:
         return AzureKeyCredential(access.access_key.reveal())
     if access.tenant_id is None or access.client_id is None or access.client_secret is None:
-        raise AuthFailed("no credential is configured for azure")
+        raise ConfigError("providers.azure: set either access_key, or all of tenant_id, client_id and client_secret")
     return ClientSecretCredential(
         access.tenant_id,
         access.client_id,

@@ -8,9 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, cast
+from typing import Annotated, Any, Final, cast
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, ValidationError
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    PositiveInt,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+)
 from pydantic.alias_generators import to_camel
 
 from qcompute.circuits.measurement import MeasurementMap, shots_of_probabilities
@@ -90,6 +100,14 @@ def dialect_of(target: str) -> Dialect:
     return Dialect.QIR
 
 
+def _or_none(value: object, read: ValidatorFunctionWrapHandler) -> object:
+    """What is only told beside a result must not stand in its way."""
+    try:
+        return read(value)
+    except ValidationError:
+        return None
+
+
 class _Record(BaseModel):
     model_config = ConfigDict(alias_generator=to_camel, frozen=True)
 
@@ -99,8 +117,8 @@ class TargetStatus(_Record):
 
     id: str
     current_availability: str = ""
-    average_queue_time: float | None = None
-    num_qubits: int | None = Field(default=None, ge=1)
+    average_queue_time: Annotated[float | None, WrapValidator(_or_none)] = None
+    num_qubits: Annotated[PositiveInt | None, WrapValidator(_or_none)] = None
     target_profile: str | None = None
 
 
@@ -161,8 +179,8 @@ class JobDetails(_Record):
     metadata: JsonValue = None
     output_data_uri: str | None = Field(default=None, repr=False)
     output_data_format: str | None = None
-    error_data: JobError | None = None
-    cost_estimate: CostEstimate | None = None
+    error_data: Annotated[JobError | None, WrapValidator(_or_none)] = None
+    cost_estimate: Annotated[CostEstimate | None, WrapValidator(_or_none)] = None
 
     @property
     def shots(self) -> int | None:
