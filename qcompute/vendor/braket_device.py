@@ -227,6 +227,23 @@ class Live(Summary):
         return sum(known) if known else None
 
 
+class Period(_Part):
+    """Aware."""
+
+    start_at: datetime
+    end_at: datetime
+
+
+class SpendingLimit(_Part):
+    """A limit of one device."""
+
+    time_period: Period
+
+    def holds(self, now: datetime) -> bool:
+        """Whether Amazon keeps to it now."""
+        return self.time_period.start_at <= now < self.time_period.end_at
+
+
 class Capabilities(_Part):
     """``deviceCapabilities`` of a gate-model device."""
 

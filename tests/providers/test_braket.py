@@ -15,13 +15,11 @@ from decimal import Decimal
 from typing import Any, ClassVar
 
 import pytest
-from botocore import exceptions as aws_exceptions
 from pydantic import ValidationError
 
 from qcompute.circuits.measurement import MeasurementMap, Register
 from qcompute.circuits.program import JobOptions
 from qcompute.circuits.target import Dialect
-from qcompute.connections.credentials import Secret
 from qcompute.errors import (
     AuthFailed,
     BadReply,
@@ -50,8 +48,6 @@ from qcompute.testing.provider_contract import ASYMMETRIC, SHOTS, ProviderContra
 from qcompute.testing.vendor_faults import FAULTS, VendorFault
 from qcompute.units import IdempotencyToken
 from qcompute.vendor import aws
-from qcompute.vendor.aws import AwsKeys, mapped
-from qcompute.vendor.braket_device import Window, next_open
 from qcompute.vendor.prices import Prices
 from tests.doubles.braket import (
     ACCOUNT,
@@ -74,7 +70,6 @@ Open = Callable[..., BraketAdapter]
 BIT: MeasurementMap = MeasurementMap(registers=(Register(name="c0", size=1),), measured=((0, 0),))
 UP = "OPENQASM 3.0;\nqubit[1] q;\nbit[1] b;\nx q[0];\nb[0] = measure q[0];\n"
 LONG_AGO = datetime.now(UTC) - timedelta(hours=1)
-KEYS = AwsKeys(Secret("id", "AKIAEXAMPLE"), Secret("key", "very/secret"), Secret("session", "session+token"))
 
 
 @pytest.fixture
@@ -695,35 +690,6 @@ def test_outside_its_windows_a_device_says_when_it_is_back(opened: Open, double:
     assert "execution windows" in (availability.status_msg or "")
 
 
-WEDNESDAY = datetime(2026, 1, 7, 12, tzinfo=UTC)
-
-
-@pytest.mark.parametrize(
-    ("windows", "opens"),
-    [
-        ([("Everyday", "00:00", "23:59:59")], WEDNESDAY),
-        ([("Everyday", "12:00", "13:00")], WEDNESDAY),
-        ([("Everyday", "11:00", "12:00")], WEDNESDAY),
-        ([("Everyday", "00:00", "00:00")], WEDNESDAY),
-        ([("Everyday", "13:00", "14:00")], datetime(2026, 1, 7, 13, tzinfo=UTC)),
-        ([("Everyday", "10:00", "11:00")], datetime(2026, 1, 8, 10, tzinfo=UTC)),
-        ([("Weekdays", "10:00", "13:00")], WEDNESDAY),
-        ([("Weekend", "10:00", "13:00")], datetime(2026, 1, 10, 10, tzinfo=UTC)),
-        ([("Tuesday", "14:00", "13:00")], WEDNESDAY),
-        ([("Wednesday", "14:00", "13:00")], datetime(2026, 1, 7, 14, tzinfo=UTC)),
-        ([("Wednesday", "10:00", "11:00")], datetime(2026, 1, 14, 10, tzinfo=UTC)),
-        ([("Friday", "09:30", "10:00"), ("Thursday", "16:00", "17:00")], datetime(2026, 1, 8, 16, tzinfo=UTC)),
-        ([("Full moon", "00:00", "23:59")], None),
-        ([], None),
-    ],
-)
-def test_execution_windows(windows: list[tuple[str, str, str]], opens: datetime | None) -> None:
-    """UTC; a window that ends before it begins ends on the next day."""
-    names = ("executionDay", "windowStartHour", "windowEndHour")
-    given = [Window.model_validate(dict(zip(names, window, strict=True))) for window in windows]
-    assert next_open(given, WEDNESDAY + timedelta(milliseconds=500)) == opens
-
-
 def test_what_a_circuit_is_compiled_to(adapter: BraketAdapter) -> None:
     (device,) = adapter.list_devices()
     target = adapter.target(device, JobOptions())
@@ -825,9 +791,12 @@ def test_a_limit_that_was_there_stays(opened: Open, double: BraketDouble) -> Non
     assert [limit["spendingLimit"] for limit in double.limits] == ["25.00"]
 
 
-def test_a_limit_that_has_run_out_is_set_anew(opened: Open, double: BraketDouble) -> None:
+@pytest.mark.parametrize(("begins", "ends"), [(-2, -1), (1, 2)], ids=["over", "not yet"])
+def test_a_limit_that_does_not_hold_now_is_none(opened: Open, double: BraketDouble, begins: int, ends: int) -> None:
     submitted(opened(spending_limit_usd="25"), "one")
-    double.limits[0] |= {"until": datetime.now(UTC) - timedelta(days=1), "clientToken": "of another day"}
+    now = datetime.now(UTC)
+    double.limits[0] |= {"from": now + timedelta(days=begins), "until": now + timedelta(days=ends)}
+    double.limits[0]["clientToken"] = "of another day"
     submitted(opened(spending_limit_usd="25"), "two")
     assert len(double.limits) == 2
 
@@ -931,91 +900,6 @@ def test_a_key_that_is_not_accepted_is_told(adapter: BraketAdapter, double: Brak
     double.access_key_id = "another"
     with pytest.raises(AuthFailed, match="UnrecognizedClient"):
         adapter.list_devices()
-
-
-KNOWN: dict[str, type[VendorError]] = {
-    **dict.fromkeys(("EndpointConnectionError", "ConnectTimeoutError", "ProxyConnectionError"), Unavailable),
-    **dict.fromkeys(
-        ("ParamValidationError", "ValidationError", "UnknownKeyError", "RangeError", "UnknownParameterError"), Refused
-    ),
-    **dict.fromkeys(("InvalidRegionError", "AliasConflictParameterError"), Refused),
-    **dict.fromkeys(("NoCredentialsError", "PartialCredentialsError", "CredentialRetrievalError"), AuthFailed),
-    **dict.fromkeys(("UnknownCredentialError", "NoAuthTokenError", "TokenRetrievalError"), AuthFailed),
-    **dict.fromkeys(("SSOError", "SSOTokenLoadError", "UnauthorizedSSOTokenError"), AuthFailed),
-    **dict.fromkeys(("LoginError", "LoginRefreshRequired", "LoginInsufficientPermissions"), AuthFailed),
-    **dict.fromkeys(("LoginTokenLoadError", "LoginAuthorizationCodeError"), AuthFailed),
-}
-"""What botocore raises before it has sent anything. All else may have been processed."""
-
-
-def exceptions_of(kind: type[Exception]) -> list[type[Exception]]:
-    return [kind, *(below for one in kind.__subclasses__() for below in exceptions_of(one))]
-
-
-@pytest.mark.parametrize("kind", exceptions_of(aws_exceptions.BotoCoreError), ids=lambda kind: kind.__name__)
-def test_every_error_of_botocore_is_one_of_ours(kind: type[Exception]) -> None:
-    """An error that is new in botocore is unclear, and so safe, until it is looked at."""
-    error = kind.__new__(kind)
-    Exception.__init__(error, "text")
-    expected = KNOWN.get(kind.__name__)
-    assert type(mapped(error, KEYS, paid=True)) is (expected or SubmitUnknown)
-    assert type(mapped(error, KEYS, paid=False)) is (expected or Unavailable)
-
-
-def test_the_errors_known_to_come_before_sending_still_exist() -> None:
-    assert {kind.__name__ for kind in exceptions_of(aws_exceptions.BotoCoreError)} >= KNOWN.keys()
-
-
-@pytest.mark.parametrize(
-    ("code", "status", "text", "paid", "free"),
-    [
-        ("ThrottlingException", 429, "slow", Unavailable, Unavailable),
-        ("ThrottlingException", 400, "slow", Unavailable, Unavailable),
-        ("SlowDown", 503, "slow", Unavailable, Unavailable),
-        ("DeviceOfflineException", 424, "off", Unavailable, Unavailable),
-        ("DeviceRetiredException", 410, "gone", Refused, Refused),
-        ("AccessDeniedException", 403, "no", AuthFailed, AuthFailed),
-        ("UnrecognizedClientException", 403, "no", AuthFailed, AuthFailed),
-        ("ExpiredTokenException", 400, "no", AuthFailed, AuthFailed),
-        ("InvalidSignatureException", 403, "no", AuthFailed, AuthFailed),
-        ("", 401, "no", AuthFailed, AuthFailed),
-        ("ServiceQuotaExceededException", 402, "spent", QuotaSpent, QuotaSpent),
-        ("", 402, "spent", QuotaSpent, QuotaSpent),
-        ("ValidationException", 400, "The Spending Limit of the device is reached", QuotaSpent, QuotaSpent),
-        ("ValidationException", 400, "bad program", Refused, Refused),
-        ("ValidationException", 400, "Client token has been used", SubmitUnknown, Refused),
-        ("IdempotentParameterMismatch", 400, "not idempotent", SubmitUnknown, Refused),
-        ("ConflictException", 409, "ended", Refused, Refused),
-        ("RequestTimeout", 408, "late", SubmitUnknown, Unavailable),
-        ("InternalServiceException", 500, "oops", SubmitUnknown, Unavailable),
-        ("", 502, "", SubmitUnknown, Unavailable),
-        ("", 301, "", SubmitUnknown, Unavailable),
-        ("", 0, "", SubmitUnknown, Unavailable),
-    ],
-)
-def test_what_aws_answers(code: str, status: int, text: str, paid: type[VendorError], free: type[VendorError]) -> None:
-    about = {"HTTPStatusCode": status, "HTTPHeaders": {"retry-after": "7"}}
-    error = aws_exceptions.ClientError(
-        {"Error": {"Code": code, "Message": text}, "ResponseMetadata": about},
-        "Anything",
-    )
-    judged = mapped(error, KEYS, paid=True), mapped(error, KEYS, paid=False)
-    assert (type(judged[0]), type(judged[1])) == (paid, free)
-    assert {one.vendor_code for one in judged} == {code}
-    if isinstance(judged[1], Unavailable):
-        assert judged[1].retry_after_seconds == 7.0
-
-
-def test_a_complaint_about_a_signature_shows_no_key() -> None:
-    """AWS quotes the request it would have signed, with the session's token in it."""
-    text = (
-        "The Canonical String should have been\nx-amz-security-token:session+token\nAKIAEXAMPLE very/secret "
-        + "x" * 999
-    )
-    error = aws_exceptions.ClientError({"Error": {"Code": "InvalidSignatureException", "Message": text}}, "Anything")
-    message = str(mapped(error, KEYS, paid=True))
-    assert not [word for word in ("session+token", "AKIAEXAMPLE", "very/secret", "\n") if word in message]
-    assert len(message) < 400
 
 
 def test_the_daemon_does_not_load_qiskit_for_it(double: BraketDouble) -> None:

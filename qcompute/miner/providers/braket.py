@@ -18,7 +18,7 @@ import re
 import threading
 import uuid
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any, ClassVar, Final
 
@@ -53,7 +53,7 @@ from qcompute.miner.providers.base import (
 )
 from qcompute.units import IdempotencyToken, utc_now
 from qcompute.vendor.aws import Aws, AwsKeys
-from qcompute.vendor.braket_device import OPENQASM, Catalog, Described, next_open, whole_number
+from qcompute.vendor.braket_device import OPENQASM, Catalog, Described, SpendingLimit, next_open, whole_number
 from qcompute.vendor.braket_task import Result, Task, counts_of_task, map_of_tag, map_to_tag, result_of
 from qcompute.vendor.http import Timeouts, read
 from qcompute.vendor.prices import Prices
@@ -65,6 +65,8 @@ MAP_TAG: Final = "qcompute-map"
 _TASK_ARN: Final = re.compile(r"arn:aws[a-z-]*:braket:([a-z0-9-]+):\d*:quantum-task/[A-Za-z0-9-]+")
 _ARNS_PER_SEARCH: Final = 10
 _DEFAULT_SHOTS: Final = 1000
+_CLOCK_SKEW: Final = timedelta(minutes=10)
+"""A limit that somebody set just now may begin a little after our now."""
 _SIMULATOR_SECONDS: Final = 3.0
 """The least time Amazon charges for on a simulator."""
 
@@ -361,8 +363,9 @@ class BraketAdapter(ProviderAdapter):
             if arn in self._limited:
                 return
             mine = [{"name": "deviceArn", "operator": "EQUAL", "values": [arn]}]
-            there = self._aws.pages("braket", known.region, "search_spending_limits", "spendingLimits", filters=mine)
-            if all(limit["timePeriod"]["endAt"] <= utc_now() for limit in there):
+            found = self._aws.pages("braket", known.region, "search_spending_limits", "spendingLimits", filters=mine)
+            limits = [read(SpendingLimit, item, what="a spending limit") for item in found]
+            if not any(limit.holds(utc_now() + _CLOCK_SKEW) for limit in limits):
                 token = hashlib.sha256(f"{arn} {amount} {utc_now():%Y-%m-%d}".encode()).hexdigest()
                 try:
                     self._aws.call(
