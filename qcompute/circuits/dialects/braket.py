@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from decimal import Decimal
+from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
 from qcompute.errors import Bug, CannotRun
@@ -98,12 +99,21 @@ def _body(circuit: QuantumCircuit) -> tuple[list[str], dict[int, int]]:
 
 
 def _line(operation: Any, name: str, qubits: list[int]) -> str:  # noqa: ANN401 - qiskit ships no types
-    if name not in GATES or getattr(operation, "condition", None) is not None:
+    if name not in GATES:
         raise CannotRun(f"Braket has no {name[:40]}", reason="unsupported")
-    if getattr(operation, "ctrl_state", None) not in (None, 2 ** getattr(operation, "num_ctrl_qubits", 0) - 1):
-        raise CannotRun(f"Braket has no {name} that is controlled by 0", reason="unsupported")
+    if operation.base_class is not _standard_classes()[name]:
+        # Written by its name it would silently become the gate everybody else calls so.
+        raise CannotRun(f"the circuit has a gate {name} of its own, and Braket means another one", reason="unsupported")
     angles = ", ".join(_angle(float(parameter)) for parameter in operation.params)
     return f"{BRAKET_NAMES[name]}{f'({angles})' if angles else ''} {', '.join(f'q[{qubit}]' for qubit in qubits)};"
+
+
+@cache
+def _standard_classes() -> dict[str, type]:
+    from qiskit.circuit.library import get_standard_gate_name_mapping  # noqa: PLC0415 - only in the sandbox
+
+    standard = get_standard_gate_name_mapping()
+    return {name: standard[name].base_class for name in GATES}
 
 
 def _angle(radians: float) -> str:

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 from qiskit import QuantumCircuit, QuantumRegister
-from qiskit.circuit import Parameter
+from qiskit.circuit import Gate, Parameter
 from qiskit.circuit.library import CZGate, HGate, UnitaryGate, get_standard_gate_name_mapping
 from qiskit.quantum_info import Statevector
 
@@ -203,6 +203,16 @@ def test_a_gate_that_is_controlled_by_zero_is_another_gate() -> None:
     circuit = QuantumCircuit(2)
     circuit.append(CZGate(ctrl_state=0), [0, 1])
     with pytest.raises(CannotRun, match="Braket has no cz"):
+        written(circuit)
+
+
+def test_a_gate_of_ones_own_is_not_taken_for_another() -> None:
+    """OpenQASM lets anybody define a gate ``h``; written by its name, Braket would run the Hadamard gate."""
+    own = Gate("h", 1, [])
+    own.definition = QuantumCircuit(1)
+    circuit = QuantumCircuit(1)
+    circuit.append(own, [0])
+    with pytest.raises(CannotRun, match="a gate h of its own"):
         written(circuit)
 
 
