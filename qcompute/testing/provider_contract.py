@@ -26,6 +26,7 @@ import re
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -107,6 +108,11 @@ MIRRORED: Final = compiled(
     ((0, 2), (1, 0), (2, 1)),
 )
 """Another bit set: it cannot be taken for the other circuit's result."""
+
+
+def fresh(word: str) -> str:
+    """A token nobody has used, also not in an earlier test on the same vendor."""
+    return f"{word[:40]}-{uuid.uuid4().hex[:12]}"
 
 
 @cache
@@ -208,8 +214,9 @@ class ProviderContract:
 
     def test_a_submitted_job_can_be_found_as_declared(self, adapter: ProviderAdapter) -> None:
         """By its token, since before it was submitted."""
-        handle = self.submit(adapter, "contract-find")
-        answer = adapter.find(IdempotencyToken("contract-find"), datetime.now(UTC) - timedelta(minutes=5))
+        token = fresh("find")
+        handle = self.submit(adapter, token)
+        answer = adapter.find(IdempotencyToken(token), datetime.now(UTC) - timedelta(minutes=5))
         if adapter.idempotency is Idempotency.NONE:
             assert isinstance(answer, CannotTell)
         else:
@@ -237,13 +244,13 @@ class ProviderContract:
 
     def test_cancelling_ends_a_job_one_way_or_the_other(self, adapter: ProviderAdapter) -> None:
         """It may still complete; it must not hang."""
-        handle = self.submit(adapter, "contract-cancel")
+        handle = self.submit(adapter, fresh("cancel"))
         adapter.cancel(handle)
         assert self.ended(adapter, handle).status in (ProviderStatus.CANCELLED, ProviderStatus.COMPLETED)
 
     def test_what_was_cancelled_stays_so(self, adapter: ProviderAdapter) -> None:
         """Its receipt too: no results where there was none, and none appear later."""
-        handle = self.submit(adapter, "contract-cancelled")
+        handle = self.submit(adapter, fresh("cancelled"))
         adapter.cancel(handle)
         receipt = self.ended(adapter, handle)
         adapter.cancel(handle)
@@ -253,7 +260,7 @@ class ProviderContract:
 
     def test_cancelling_a_job_it_does_not_know_harms_nobody(self, adapter: ProviderAdapter) -> None:
         """The vendor may have forgotten it; the other jobs go on."""
-        handle = self.submit(adapter, "contract-bystander")
+        handle = self.submit(adapter, fresh("bystander"))
         stranger = JobHandle(provider_job_id="never-existed", device_id=handle.device_id)
         with contextlib.suppress(QComputeError):
             adapter.cancel(stranger)
@@ -286,7 +293,7 @@ class ProviderContract:
         if adapter.limits().max_pack == 1:
             return
         pack = [self.prepared(adapter), self.prepared(adapter, MIRRORED)]
-        first, second = self.submit_pack(adapter, pack, "contract-pack")
+        first, second = self.submit_pack(adapter, pack, fresh("pack"))
         assert first.provider_job_id == second.provider_job_id
         assert self.counts(self.ended(adapter, first)) == {"010": SHOTS}
         assert self.counts(self.ended(adapter, second)) == {"100": SHOTS}
@@ -299,15 +306,15 @@ class ProviderContract:
         if vendor is None or Verb.SUBMIT not in self.calls:
             return
         prepared = self.prepared(adapter)
-        created, asked = vendor.created, self._asked(vendor, Verb.SUBMIT)
+        created, asked, token = vendor.created, self._asked(vendor, Verb.SUBMIT), fresh(fault.slug)
         vendor.faults.append(fault.ordered(self.calls[Verb.SUBMIT]))
         allowed = fault.submit if fault.provable else (*fault.submit, SubmitUnknown)
         with pytest.raises(VendorError) as raised:
-            self.submit_pack(adapter, [prepared], f"contract-{fault.slug}")
+            self.submit_pack(adapter, [prepared], token)
         assert isinstance(raised.value, allowed), repr(raised.value)
         assert self._asked(vendor, Verb.SUBMIT) - asked <= 1
         assert vendor.created - created == fault.creates
-        answer = adapter.find(IdempotencyToken(f"contract-{fault.slug}"), datetime.now(UTC) - timedelta(minutes=5))
+        answer = adapter.find(IdempotencyToken(token), datetime.now(UTC) - timedelta(minutes=5))
         if adapter.idempotency is Idempotency.NONE:
             assert isinstance(answer, CannotTell)
         elif fault.creates:
@@ -326,7 +333,7 @@ class ProviderContract:
         """It says that the vendor failed, not that the job did; the next call is right again."""
         if vendor is None or verb not in self.calls:
             return
-        handle = self.submit(adapter, f"contract-{verb}-{fault.slug}")
+        handle = self.submit(adapter, fresh(verb))
         if verb is not Verb.CANCEL:
             self.ended(adapter, handle)
         call = {Verb.POLL: adapter.poll, Verb.RECEIPT: adapter.get_job_receipt, Verb.CANCEL: adapter.cancel}[verb]

@@ -58,7 +58,8 @@ FAULTS: Final[Sequence[VendorFault]] = (
     VendorFault("answer cut in half", FaultKind.TRUNCATE, True, (SubmitUnknown,)),
     VendorFault("answer too late", FaultKind.LATE, True, (SubmitUnknown,)),
     VendorFault("400", FaultKind.STATUS, False, (Refused,), provable=True, status=400),
-    VendorFault("401", FaultKind.STATUS, False, (AuthFailed,), provable=True, status=401),
+    # A log-in that has run out is mended by the adapter, at the next call.
+    VendorFault("401", FaultKind.STATUS, False, (AuthFailed, Unavailable), provable=True, status=401),
     VendorFault("403", FaultKind.STATUS, False, (AuthFailed, QuotaSpent), provable=True, status=403),
     VendorFault(
         "429, Retry-After 1", FaultKind.STATUS, False, (Unavailable,), True, status=429, headers={"Retry-After": "1"}

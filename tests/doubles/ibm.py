@@ -10,11 +10,14 @@ import secrets
 import time
 from datetime import UTC, datetime
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Self
 
 import jwt
 from aiohttp import web
+from typing_extensions import override
 
+from qcompute.miner.providers.base import Verb
+from tests.doubles.kits import Kit
 from tests.doubles.vendor import VendorDouble, VendorJob
 from tests.doubles.worker import shared
 
@@ -45,6 +48,14 @@ class IbmDouble(VendorDouble):
         self.bodies: list[dict[str, Any]] = []
         self.headers: list[dict[str, str]] = []
         self._tokens: set[str] = set()
+
+    @override
+    def __enter__(self) -> Self:
+        """Reads the devices first: IBM's package takes seconds to import, and IBM's server does not."""
+        for name in self.devices:
+            self.configurations[name] = shared(WORKER).ask({"task": "configuration", "backend": name})
+            self.properties[name] = shared(WORKER).ask({"task": "properties", "backend": name})
+        return super().__enter__()
 
     def words(self) -> tuple[str, str, str, str, str]:
         return ("Queued", "Running", "Completed", "Failed", "Cancelled")
@@ -240,3 +251,27 @@ def _refusal(status: HTTPStatus, code: int, message: str) -> web.HTTPException:
     }
     body = {"errors": [{"code": code, "message": message, "solution": "", "more_info": ""}], "trace": "t"}
     return kinds[status](text=json.dumps(body), content_type="application/json")
+
+
+KIT = Kit(
+    key="ibm",
+    double=IbmDouble,
+    table=lambda double: {
+        "token": "ibm",
+        "instance": CRN,
+        "url": f"{double.url}/api/v1",
+        "iam_url": double.url,
+        "timeout_seconds": 1.5,
+        "submit_timeout_seconds": 1.5,
+    },
+    secrets={"ibm": API_KEY},
+    calls={
+        Verb.SUBMIT: r"POST /api/v1/jobs$",
+        Verb.FIND: r"GET /api/v1/jobs$",
+        Verb.POLL: r"GET /api/v1/jobs(/[^/]+)?$",
+        Verb.RECEIPT: r"GET /api/v1/jobs/[^/]+/results$",
+        Verb.CANCEL: r"POST /api/v1/jobs/[^/]+/cancel$",
+        Verb.DESCRIBE: r"GET /api/v1/backends",
+    },
+    device="ibm_fez",
+)

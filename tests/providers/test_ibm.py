@@ -6,11 +6,11 @@ import json
 import math
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from pydantic import ValidationError
@@ -51,7 +51,7 @@ from qcompute.units import IdempotencyToken, Money
 from qcompute.vendor.ibm import api
 from qcompute.vendor.kept import Kept
 from qcompute.vendor.prices import Prices
-from tests.doubles.ibm import API_KEY, CRN, QUANTUM_SECONDS, WORKER, IbmDouble
+from tests.doubles.ibm import API_KEY, CRN, KIT, QUANTUM_SECONDS, WORKER, IbmDouble
 from tests.doubles.worker import Worker, shared
 
 HEAD = 'OPENQASM 2.0;\ninclude "qelib1.inc";\n'
@@ -105,6 +105,14 @@ def config(double: IbmDouble, **more: Any) -> IbmConfig:
 @pytest.fixture(scope="module")
 def shared_adapter(running: IbmDouble) -> Iterator[IbmAdapter]:
     made = IbmAdapter(config(running))
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def impatient_adapter(running: IbmDouble) -> Iterator[IbmAdapter]:
+    """For the contract: one for all of it, because each has a child of its own that imports IBM's package."""
+    made = IbmAdapter(config(running, timeout_seconds=1.5, submit_timeout_seconds=1.5))
     yield made
     made.close()
 
@@ -172,33 +180,17 @@ def counts(receipt: JobReceipt) -> dict[str, int]:
 
 
 class TestIbm(ProviderContract):
-    """The contract, on circuits that were compiled for the device as the daemon compiles them."""
-
     secrets = (API_KEY,)
-
-    @pytest.fixture(autouse=True)
-    def _compiles(self, compiler: CircuitCompiler) -> None:
-        self.compiler = compiler
+    calls: ClassVar[Mapping[Verb, str]] = KIT.calls
 
     @pytest.fixture
-    def adapter(self, account: Account) -> ProviderAdapter:
-        return account.adapter
+    def vendor(self, double: IbmDouble) -> IbmDouble:
+        return double
 
-    def submit(self, adapter: ProviderAdapter, token: str = "contract-token", **options: Any) -> JobHandle:
-        del options
-        device = self.device(adapter)
-        adapter.check(ASYMMETRIC, device, SHOTS)
-        ready = prepared(adapter, self.compiler, ASYMMETRIC.source, device)
-        [handle] = adapter.submit_many([ready], device.device_id, SHOTS, token=IdempotencyToken(token))
-        return handle
-
-    def test_a_submitted_job_can_be_found_as_declared(self, adapter: ProviderAdapter) -> None:
-        token = f"find-{time.time_ns()}"
-        handle = self.submit(adapter, token)
-        answer = adapter.find(IdempotencyToken(token), datetime.now(UTC) - LONG_AGO)
-        assert isinstance(answer, Found)
-        assert [one.provider_job_id for one in answer.handles] == [handle.provider_job_id]
-        self.ended(adapter, handle)
+    @pytest.fixture
+    def adapter(self, impatient_adapter: IbmAdapter, double: IbmDouble) -> ProviderAdapter:
+        del double  # it puts the module's double back to how it started
+        return impatient_adapter
 
 
 # ---- what is sent ----
