@@ -838,8 +838,10 @@ def test_a_body_that_does_not_end_is_left(
 ) -> None:
     monkeypatch.setattr("qcompute.vendor.azure_service.BODY_SECONDS", 0.2)
     double.fault(STATUS, FaultKind.DRIP, seconds=0.05)
+    began = time.monotonic()
     with pytest.raises(Unavailable, match="does not end"):
         adapter.list_devices()
+    assert time.monotonic() - began < 30  # the whole body would take 90 s, and requests waits for blocks of 4096
     monkeypatch.setattr("qcompute.vendor.azure_service.BODY_SECONDS", 60)
     ready = prepared(adapter)
     monkeypatch.setattr("qcompute.vendor.azure_service.MAX_REPLY_BYTES", 150)  # a permission fits, a job does not
