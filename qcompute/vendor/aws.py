@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 import re
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -48,6 +49,8 @@ _SPENT: Final = ("ServiceQuotaExceeded", "LimitExceeded")
 
 _UNREADABLE: Final = (AttributeError, TypeError, ValueError, LookupError, RecursionError)
 """What botocore's parser raises over JSON that is not as modelled: a list, a word for a time, brackets without end."""
+
+_CHUNK_BYTES: Final = 1 << 20
 
 MAX_PAGES: Final = 200
 """Of one list. More is a vendor that sends us in circles."""
@@ -144,20 +147,25 @@ class Aws:
         raise BadReply(f"a list of {service} has more than {MAX_PAGES} pages", field="nextToken")
 
     def read_object(self, region: str, bucket: str, key: str) -> bytes:
-        """An object of S3. Raises as `call`, and BadReply when it is larger than any result."""
+        """An object of S3, whole. Raises as `call`, and BadReply when it is larger than any result."""
         from botocore.exceptions import BotoCoreError  # noqa: PLC0415 - of the extra
         from urllib3.exceptions import HTTPError  # noqa: PLC0415
 
         body = self.call("s3", region, "get_object", Bucket=bucket, Key=key)["Body"]
+        content = bytearray()
+        end = time.monotonic() + self._timeouts.body_seconds
         try:
-            content = cast("bytes", body.read(MAX_REPLY_BYTES + 1))
+            while chunk := cast("bytes", body.read(_CHUNK_BYTES)):  # the empty one at the end checks the length
+                content += chunk
+                if len(content) > MAX_REPLY_BYTES:
+                    raise BadReply("a result is too large", field=key.rpartition("/")[2])
+                if time.monotonic() > end:
+                    raise Unavailable("a result does not come to its end")
         except (BotoCoreError, HTTPError) as error:
             raise Unavailable(f"a result came in part only ({type(error).__name__})") from None
         finally:
             body.close()
-        if len(content) > MAX_REPLY_BYTES:
-            raise BadReply("a result is too large", field=key.rpartition("/")[2])
-        return content
+        return bytes(content)
 
     def close(self) -> None:
         """Close all connections."""

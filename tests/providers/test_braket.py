@@ -48,6 +48,7 @@ from qcompute.testing.provider_contract import ASYMMETRIC, SHOTS, ProviderContra
 from qcompute.testing.vendor_faults import FAULTS, VendorFault
 from qcompute.units import IdempotencyToken
 from qcompute.vendor import aws
+from qcompute.vendor.http import Timeouts
 from qcompute.vendor.prices import Prices
 from tests.doubles.braket import (
     ACCOUNT,
@@ -472,6 +473,26 @@ def test_the_bucket_may_fail_in_every_way(adapter: BraketAdapter, double: Braket
         adapter.get_job_receipt(handle)
     assert not isinstance(raised.value, SubmitUnknown | Refused)
     assert adapter.get_job_receipt(handle) == receipt
+
+
+def test_half_a_result_is_not_taken_for_a_result(adapter: BraketAdapter, double: BraketDouble) -> None:
+    """botocore hands out what came and complains only when asked for more."""
+    handle = submitted(adapter)
+    ended(adapter, handle)
+    double.fault("GET /s3/", FaultKind.TRUNCATE)
+    with pytest.raises(Unavailable, match="in part only"):
+        adapter.get_job_receipt(handle)
+
+
+def test_a_result_that_never_ends_is_given_up(
+    adapter: BraketAdapter, double: BraketDouble, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    handle = submitted(adapter)
+    ended(adapter, handle)
+    monkeypatch.setattr(adapter._aws, "_timeouts", Timeouts(body_seconds=-1.0))
+    with pytest.raises(Unavailable, match="its end"):
+        adapter.get_job_receipt(handle)
+    assert double.asked_for("GET /s3/") == 1
 
 
 def test_a_result_of_any_size_is_not_read(
