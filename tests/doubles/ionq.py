@@ -15,9 +15,12 @@ from typing import Any, Final
 from aiohttp import web
 from typing_extensions import override
 
+from qcompute.miner.providers.base import Verb
+from tests.doubles.kits import Kit
 from tests.doubles.vendor import VendorDouble, VendorJob
 from tests.doubles.worker import shared
 
+KEY: Final = "ionq-key-1"
 _QUBITS: Final = re.compile(r"qubit\[(\d+)\] (\w+);")
 _TYPES: Final = ("ionq.circuit.v1", "ionq.qasm3.v1")
 _PREFIX: Final = "ionq.result."
@@ -34,7 +37,7 @@ class IonqDouble(VendorDouble):
     ``fails_with`` (the message of every job's failure), ``page_size``, ``oldest_first`` (the order of lists).
     """
 
-    def __init__(self, key: str = "ionq-key-1", *, queue_seconds: float = 0.02, run_seconds: float = 0.02) -> None:
+    def __init__(self, key: str = KEY, *, queue_seconds: float = 0.02, run_seconds: float = 0.02) -> None:
         super().__init__(queue_seconds=queue_seconds, run_seconds=run_seconds)
         self.key = key
         self.formats: tuple[str, ...] | None = None
@@ -329,3 +332,26 @@ def _time(moment: float | None) -> str | None:
     if moment is None:
         return None
     return datetime.fromtimestamp(moment, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+KIT: Final = Kit(
+    key="ionq",
+    double=IonqDouble,
+    table=lambda double: {
+        "api_key": "ionq",
+        "url": double.base,
+        "poll_seconds": 0.1,
+        "timeout_seconds": 1.5,
+        "submit_timeout_seconds": 1.5,
+    },
+    secrets={"ionq": KEY},
+    calls={
+        Verb.SUBMIT: r"POST /v0\.4/jobs$",
+        Verb.FIND: r"GET /v0\.4/jobs$",
+        Verb.POLL: r"GET /v0\.4/jobs(/[^/]+)?$",
+        Verb.RECEIPT: r"GET /v0\.4/jobs/[^/]+(/artifacts/.+)?$",
+        Verb.CANCEL: r"PUT /v0\.4/jobs/[^/]+/status/cancel$",
+        Verb.DESCRIBE: r"GET /v0\.4/backends",
+    },
+    device="qpu.forte-1",
+)
