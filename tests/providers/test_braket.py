@@ -476,7 +476,7 @@ def test_the_bucket_may_fail_in_every_way(adapter: BraketAdapter, double: Braket
 
 
 def test_half_a_result_is_not_taken_for_a_result(adapter: BraketAdapter, double: BraketDouble) -> None:
-    """botocore hands out what came and complains only when asked for more."""
+    """What came is handed out by botocore, which complains only when asked for more."""
     handle = submitted(adapter)
     ended(adapter, handle)
     double.fault("GET /s3/", FaultKind.TRUNCATE)
@@ -492,7 +492,7 @@ def test_a_result_that_never_ends_is_given_up(
     monkeypatch.setattr(adapter._aws, "_timeouts", Timeouts(body_seconds=-1.0))
     with pytest.raises(Unavailable, match="its end"):
         adapter.get_job_receipt(handle)
-    assert double.asked_for("GET /s3/") == 1
+    assert double.created == 1
 
 
 def test_a_result_of_any_size_is_not_read(
