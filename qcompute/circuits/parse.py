@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from qcompute.circuits.cost import check_cost, read_tree
 from qcompute.circuits.measurement import Register
+from qcompute.circuits.own_gates import renamed_2, renamed_3
 from qcompute.circuits.program import CompiledCircuit, Language
 from qcompute.circuits.screen import screen
 from qcompute.circuits.settings import CircuitSettings
@@ -113,7 +114,7 @@ def _load_2(source: str) -> QuantumCircuit:
 
     try:
         return qasm2.loads(
-            source,
+            renamed_2(source),
             include_path=(),
             custom_instructions=qasm2.LEGACY_CUSTOM_INSTRUCTIONS,
             custom_classical=qasm2.LEGACY_CUSTOM_CLASSICAL,
@@ -127,7 +128,7 @@ def _load_3(source: str) -> QuantumCircuit:
     import qiskit_qasm3_import  # noqa: PLC0415 - only in the sandbox
     from qiskit.exceptions import QiskitError  # noqa: PLC0415
 
-    program = unrolled(read_tree(source))
+    program = unrolled(renamed_3(read_tree(source)))
     try:
         return qiskit_qasm3_import.convert(program)
     except (qiskit_qasm3_import.ConversionError, QiskitError) as error:

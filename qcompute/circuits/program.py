@@ -25,8 +25,9 @@ class CompiledCircuit(BaseModel):
 
     ``measured`` maps each written classical bit to the qubit last measured into it, as ``(clbit, qubit)`` pairs in
     clbit order; bits are numbered over all registers in declared order. ``depth`` and ``gate_counts`` are of the
-    circuit as written; ``num_ops`` counts every instruction, measurements and barriers included. ``translation`` is the
-    circuit in the form of the device it was compiled for, None where a device takes the text as it is.
+    circuit as written, its own gates under new names (`qcompute.circuits.own_gates`); ``num_ops`` counts every
+    instruction, measurements and barriers included. ``translation`` is the circuit in the form of the device it was
+    compiled for, None where a device takes the text as it is.
     """
 
     model_config = ConfigDict(frozen=True)

@@ -119,7 +119,7 @@ def test_a_conditional_is_seen(compiler: CircuitCompiler) -> None:
 
 def test_gate_definitions_and_broadcasts_are_honest_work(compiler: CircuitCompiler) -> None:
     source = TWO + "gate both a, b { h a; cx a, b; }\nqreg q[4];\ncreg c[4];\nboth q[0], q[1];\nx q;\n" + END_2
-    assert compiler.compile(source).gate_counts == {"both": 1, "x": 4, "measure": 4}
+    assert compiler.compile(source).gate_counts == {"user_both": 1, "x": 4, "measure": 4}
 
 
 def test_a_broken_line_is_named(compiler: CircuitCompiler) -> None:
