@@ -10,6 +10,7 @@ import pytest
 
 from qcompute.local.demo_jobs import ASYMMETRIC, BELL
 from qcompute.protocol import ExecutionStatus
+from qcompute.units import ExecutionId
 from tests.doubles.kits import VENDORS, kit
 from tests.scene import Scene, running_scene, until_true
 
@@ -48,14 +49,13 @@ async def test_a_dendrites_job_comes_back_as_an_uploaded_result(vendor: str, tmp
             assert rows[refused].status == ExecutionStatus.FAILED
             assert "qubits" in (rows[refused].errorMessage or "")
             assert double.created == 3
-            await told_of_the_devices(scene)
+            await told_of_the_devices(scene, next(iter(wanted)))
             assert not [value for value in kit_.secrets.values() if value in scene.miner.log.read_text()]
 
 
-async def told_of_the_devices(scene: Scene) -> None:
+async def told_of_the_devices(scene: Scene, execution_id: ExecutionId) -> None:
     """The job server knows the devices, and the operator what was submitted as what."""
     await until_true(lambda: bool(scene.platform.jobs.backend_reports), what="a report of the devices")
-    execution_id = scene.validator.delivered[0].execution_id
     async with aiohttp.ClientSession() as session:
         async with session.get(f"{scene.miner.operator_url}/jobs/{execution_id}") as response:
             document: dict[str, Any] = await response.json()
