@@ -13,6 +13,7 @@ from typing import Final, cast
 from pydantic import BaseModel
 
 from qcompute import __version__
+from qcompute.connections.credentials import Secret
 from qcompute.errors import ConfigError
 from qcompute.miner import logs
 from qcompute.miner.settings import Settings
@@ -96,6 +97,8 @@ def default_text(setting: Setting) -> str:
     """``default 8091`` or ``required``."""
     if setting.info.is_required():
         return "required"
+    if setting.info.annotation is Secret:
+        return f'default "{setting.info.default}"'  # a name, not a secret
     return f"default {shown(setting.path, setting.info.get_default(call_default_factory=True))}"
 
 

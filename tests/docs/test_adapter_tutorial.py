@@ -35,7 +35,7 @@ def test_every_block_runs_and_says_what_the_page_says(tmp_path: Path) -> None:
 
 
 def run(command: str, folder: Path) -> tuple[int, str]:
-    """Exit code and output of a line of the page; ``qcompute`` is this Python with the repository and the folder on its path."""
+    """Exit code and output of a line of the page; ``qcompute`` is this Python, repository and folder on its path."""
     words = shlex.split(command)
     variables: dict[str, str] = {}
     while "=" in words[0]:

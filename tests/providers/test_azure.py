@@ -49,7 +49,7 @@ from qcompute.miner.providers.base import (
 from qcompute.miner.providers.registry import open_adapter
 from qcompute.testing.provider_contract import ASYMMETRIC, SHOTS, ProviderContract, compiled, compiler
 from qcompute.units import IdempotencyToken
-from qcompute.vendor.azure_service import AzureService
+from qcompute.vendor.azure.service import AzureService
 from tests.doubles.azure import ACCOUNT, KEY, KIT, WORKSPACE, AzureDouble, table
 from tests.doubles.vendor import VendorJob
 
@@ -836,15 +836,15 @@ def test_a_service_that_is_not_there_is_unavailable(double: AzureDouble, adapter
 def test_a_body_that_does_not_end_is_left(
     double: AzureDouble, adapter: ProviderAdapter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("qcompute.vendor.azure_service.BODY_SECONDS", 0.2)
+    monkeypatch.setattr("qcompute.vendor.azure.service.BODY_SECONDS", 0.2)
     double.fault(STATUS, FaultKind.DRIP, seconds=0.05)
     began = time.monotonic()
     with pytest.raises(Unavailable, match="does not end"):
         adapter.list_devices()
     assert time.monotonic() - began < 30  # the whole body would take 90 s, and requests waits for blocks of 4096
-    monkeypatch.setattr("qcompute.vendor.azure_service.BODY_SECONDS", 60)
+    monkeypatch.setattr("qcompute.vendor.azure.service.BODY_SECONDS", 60)
     ready = prepared(adapter)
-    monkeypatch.setattr("qcompute.vendor.azure_service.MAX_REPLY_BYTES", 150)  # a permission fits, a job does not
+    monkeypatch.setattr("qcompute.vendor.azure.service.MAX_REPLY_BYTES", 150)  # a permission fits, a job does not
     monkeypatch.setattr(AzureDouble, "permitted", lambda self, *_: f"{self.url}/x")  # pyright: ignore[reportUnknownLambdaType, reportUnknownMemberType, reportUnknownArgumentType]
     double.fault("PUT /x", FaultKind.STATUS, status=201)
     double.fault(PUT_JOB, FaultKind.STATUS, status=201, body=b" " * 200)

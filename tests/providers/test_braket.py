@@ -47,7 +47,7 @@ from qcompute.miner.providers.braket import MAP_TAG, TOKEN_TAG, BraketAdapter, B
 from qcompute.testing.provider_contract import ASYMMETRIC, SHOTS, ProviderContract
 from qcompute.testing.vendor_faults import FAULTS, VendorFault
 from qcompute.units import IdempotencyToken
-from qcompute.vendor import aws
+from qcompute.vendor.braket import aws
 from qcompute.vendor.http import Timeouts
 from qcompute.vendor.prices import Prices
 from tests.doubles.braket import (

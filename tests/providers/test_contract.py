@@ -6,10 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from typing_extensions import override
 
-from qcompute.miner.providers.base import Idempotency, ProviderAdapter
+from qcompute.miner.providers.base import Idempotency, ImmediateAdapter, ProviderAdapter
 from qcompute.miner.providers.registry import open_adapter
 from qcompute.testing.provider_contract import ProviderContract
+from qcompute.units import Counts
 
 
 class TestMock(ProviderContract):
@@ -44,6 +46,24 @@ class TestReferenceStyle(ProviderContract):
         made = open_adapter("tests.providers.reference_style:MyQpuAdapter")
         yield made
         made.close()
+
+
+class Toss(ImmediateAdapter):
+    device_id, num_qubits = "toss", 3
+
+    @override
+    def run(self, circuit_data: str, shots: int) -> Counts:
+        del circuit_data
+        return {"000": shots - 1, "111": 1}
+
+
+class TestImmediate(ProviderContract):
+    computes = False
+    module = "qcompute.miner.providers.base"
+
+    @pytest.fixture
+    def adapter(self) -> ProviderAdapter:
+        return Toss()
 
 
 def test_a_spool_of_its_own_is_given_unless_told(tmp_path: Path) -> None:

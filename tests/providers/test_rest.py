@@ -42,7 +42,7 @@ from qcompute.miner.providers.registry import open_adapter
 from qcompute.miner.providers.rest import _BYTES_PER_COUNT, RestAdapter, size_of
 from qcompute.testing.provider_contract import ASYMMETRIC, ProviderContract
 from qcompute.units import IdempotencyToken, Money
-from qcompute.vendor.rest_settings import RestConfig
+from qcompute.vendor.rest.settings import RestConfig
 from tests.doubles.rest import KIT, TOKEN, RestDouble
 from tests.doubles.vendor import VendorDouble, VendorJob
 from tests.doubles.worker import shared

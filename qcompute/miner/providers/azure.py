@@ -49,8 +49,8 @@ from qcompute.miner.providers.base import (
     check_width,
 )
 from qcompute.units import IdempotencyToken
-from qcompute.vendor import azure_wire as wire
-from qcompute.vendor.azure_service import AzureAccess, AzureService
+from qcompute.vendor.azure import wire
+from qcompute.vendor.azure.service import AzureAccess, AzureService
 from qcompute.vendor.prices import Prices
 
 JOB_NAMESPACE: Final = uuid.UUID("8f0e0d4c-58b1-5d0b-9c39-0f5b6f1b7a51")

@@ -52,9 +52,9 @@ from qcompute.miner.providers.base import (
     check_width,
 )
 from qcompute.units import IdempotencyToken, utc_now
-from qcompute.vendor.aws import Aws, AwsKeys
-from qcompute.vendor.braket_device import OPENQASM, Catalog, Described, SpendingLimit, next_open, whole_number
-from qcompute.vendor.braket_task import Result, Task, counts_of_task, map_of_tag, map_to_tag, result_of
+from qcompute.vendor.braket.aws import Aws, AwsKeys
+from qcompute.vendor.braket.device import OPENQASM, Catalog, Described, SpendingLimit, next_open, whole_number
+from qcompute.vendor.braket.task import Result, Task, counts_of_task, map_of_tag, map_to_tag, result_of
 from qcompute.vendor.http import Timeouts, read
 from qcompute.vendor.prices import Prices
 

@@ -52,7 +52,7 @@ from qcompute.miner.providers.base import (
 )
 from qcompute.units import IdempotencyToken, Money, utc_now
 from qcompute.vendor.http import Timeouts
-from qcompute.vendor.ionq import (
+from qcompute.vendor.ionq.api import (
     CALIBRATED,
     MAX_PAGE,
     Backend,
@@ -68,7 +68,7 @@ from qcompute.vendor.ionq import (
     question_of,
     wished_body,
 )
-from qcompute.vendor.ionq_results import counts_of_job, written_registers
+from qcompute.vendor.ionq.results import counts_of_job, written_registers
 from qcompute.vendor.prices import Prices
 
 _STATUS: Final = {

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Final
+from typing import Any, Final, get_origin
 
 from pydantic import BaseModel, ValidationError
 
@@ -158,7 +158,15 @@ def _adapter_class(key: str, module: ModuleType) -> type[ProviderAdapter]:
 
 
 def _missing(adapter_class: type[ProviderAdapter]) -> list[str]:
-    return [name for name in adapter_class.requires if importlib.util.find_spec(name) is None]
+    return [name for name in adapter_class.requires if not _is_there(name)]
+
+
+def _is_there(module: str) -> bool:
+    """Whether it could be imported. Of a dotted name the part before the dot is, so that must be a mere namespace."""
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:
+        return False
 
 
 def _check_requirements(key: str, adapter_class: type[ProviderAdapter]) -> None:
@@ -177,7 +185,7 @@ def _made(key: str, factory: Callable[..., object], table: _Table) -> ProviderAd
     if "spool" in model.model_fields and table.directory is not None:
         given.setdefault("spool", table.directory / key)
     try:
-        config = model.model_validate(given)
+        config = model.model_validate(_with_lists(model, given))
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"])
@@ -185,6 +193,17 @@ def _made(key: str, factory: Callable[..., object], table: _Table) -> ProviderAd
         hint = f"; did you mean {near[0]}?" if near and near[0] != where else ""
         raise ConfigError(f"providers.{key}.{where}: {first['msg']}{hint}") from None
     return as_adapter(factory(config))
+
+
+def _with_lists(model: type[BaseModel], given: Mapping[str, Any]) -> dict[str, Any]:
+    """``given`` with the lists that flags and variables bring as text, comma by comma, as lists."""
+    lists = {name for name, info in model.model_fields.items() if get_origin(info.annotation) in (list, tuple)}
+    return {
+        name: [item.strip() for item in value.split(",") if item.strip()]
+        if name in lists and isinstance(value, str)
+        else value
+        for name, value in given.items()
+    }
 
 
 def _info(key: ProviderKey) -> ProviderInfo:

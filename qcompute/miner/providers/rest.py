@@ -45,8 +45,8 @@ from qcompute.miner.providers.base import (
 )
 from qcompute.units import Counts, IdempotencyToken, Money, utc_now
 from qcompute.vendor.http import Timeouts, read
-from qcompute.vendor.rest import Answer, Health, Paths, RestEndpoint
-from qcompute.vendor.rest_settings import RestConfig, RestNode
+from qcompute.vendor.rest.api import Answer, Health, Paths, RestEndpoint
+from qcompute.vendor.rest.settings import RestConfig, RestNode
 
 _WORDS: Final = {
     **dict.fromkeys(("queued", "pending", "submitted"), ProviderStatus.QUEUED),

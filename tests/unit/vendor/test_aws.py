@@ -13,7 +13,7 @@ from botocore import exceptions as aws_exceptions
 
 from qcompute.connections.credentials import Secret
 from qcompute.errors import AuthFailed, QuotaSpent, Refused, SubmitUnknown, Unavailable, VendorError
-from qcompute.vendor.aws import AwsKeys, mapped
+from qcompute.vendor.braket.aws import AwsKeys, mapped
 
 KEYS = AwsKeys(Secret("id", "AKIAEXAMPLE"), Secret("key", "very/secret"), Secret("session", "session+token"))
 
@@ -103,6 +103,6 @@ def test_a_complaint_about_a_signature_shows_no_key() -> None:
 
 
 def test_it_is_imported_without_boto3() -> None:
-    code = "import sys, qcompute.vendor.aws; print('boto3' in sys.modules, 'botocore' in sys.modules)"
+    code = "import sys, qcompute.vendor.braket.aws; print('boto3' in sys.modules, 'botocore' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)  # noqa: S603 - our own words
     assert done.stdout.strip() == "False False"

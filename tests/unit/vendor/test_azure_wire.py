@@ -9,7 +9,7 @@ import pytest
 from qcompute.circuits.measurement import MeasurementMap, Register
 from qcompute.circuits.target import Dialect
 from qcompute.errors import BadReply
-from qcompute.vendor import azure_wire as wire
+from qcompute.vendor.azure import wire
 
 MAP = MeasurementMap(
     registers=(Register(name="c0", size=2), Register(name="c1", size=1)), measured=((0, 2), (1, 0), (2, 1))

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from qcompute.vendor.braket_device import Window, next_open
+from qcompute.vendor.braket.device import Window, next_open
 
 WEDNESDAY = datetime(2026, 1, 7, 12, tzinfo=UTC)
 

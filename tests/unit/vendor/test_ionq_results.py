@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from qcompute.circuits.measurement import MeasurementMap, Register
 from qcompute.errors import BadReply
 from qcompute.units import Counts
-from qcompute.vendor.ionq import Job
-from qcompute.vendor.ionq_results import FORMATS, counts_of_job
+from qcompute.vendor.ionq.api import Job
+from qcompute.vendor.ionq.results import FORMATS, counts_of_job
 
 SHOTS_2, HISTOGRAM_2, SHOTS_1, HISTOGRAM_1, PROBABILITIES_2, PROBABILITIES_1, LEGACY = FORMATS
 

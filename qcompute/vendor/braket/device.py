@@ -22,7 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 from qcompute.errors import BadReply, Unavailable
-from qcompute.vendor.aws import Aws
+from qcompute.vendor.braket.aws import Aws
 from qcompute.vendor.http import read
 from qcompute.vendor.prices import Prices
 

@@ -30,7 +30,7 @@ from qcompute.errors import (
     Unavailable,
     VendorError,
 )
-from qcompute.vendor.azure_wire import SasPlace
+from qcompute.vendor.azure.wire import SasPlace
 from qcompute.vendor.http import (
     MAX_REPLY_BYTES,
     MAX_TEXT,

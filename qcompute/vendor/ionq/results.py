@@ -17,7 +17,7 @@ from qcompute.circuits.measurement import MeasurementMap, Register, shots_of_pro
 from qcompute.errors import BadReply
 from qcompute.units import Counts
 from qcompute.vendor.http import MAX_REPLY_BYTES, read
-from qcompute.vendor.ionq import PROBABILITIES, Job, mapping
+from qcompute.vendor.ionq.api import PROBABILITIES, Job, mapping
 
 _STATE: Final = re.compile(r"[0-9]{1,400}")
 _SYSTEM_REGISTER: Final = "output_all"
