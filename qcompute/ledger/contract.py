@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
+from collections.abc import Set as AbstractSet
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -57,8 +59,10 @@ class Ledger(ABC):
         """Drop nonces older than ``before_ns``; such requests must be refused as stale. Returns how many."""
 
     @abstractmethod
-    async def due(self, state: State, now: datetime, limit: int) -> list[Job]:
-        """Jobs in ``state`` whose ``due_at`` has come, longest due first, at most ``limit``."""
+    async def due(
+        self, state: State, now: datetime, limit: int, *, skip: AbstractSet[ExecutionId] = frozenset()
+    ) -> list[Job]:
+        """Jobs in ``state`` whose ``due_at`` has come, longest due first, at most ``limit``; not those of ``skip``."""
 
     @abstractmethod
     async def next_due_at(self, state: State) -> datetime | None:
@@ -127,15 +131,15 @@ class Ledger(ABC):
         """Finish pending writes and release the store; no call may follow."""
 
     async def wait_for_arrival(self, state: State, timeout_seconds: float) -> None:
-        """Return when a job has been put into ``state`` since the last return, or after the timeout."""
+        """Return when a job has been put into ``state`` since the last return, or after the timeout.
+
+        Whoever is cancelled while waiting has seen nothing: the next wait returns for what came meanwhile.
+        """
         event = self._arrivals[state]
-        try:
+        with suppress(TimeoutError):
             async with asyncio.timeout(max(timeout_seconds, 0)):
                 await event.wait()
-        except TimeoutError:
-            return
-        finally:
-            event.clear()
+        event.clear()
 
     def _arrived(self, state: State) -> None:
         """Called by stores on the event loop after a commit that put a row into ``state``."""

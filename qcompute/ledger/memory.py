@@ -6,6 +6,7 @@ import secrets
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable
+from collections.abc import Set as AbstractSet
 from datetime import datetime
 
 from typing_extensions import override
@@ -74,10 +75,16 @@ class MemoryLedger(Ledger):
         return known - len(self._nonces) - len(self._used_nonces)
 
     @override
-    async def due(self, state: State, now: datetime, limit: int) -> list[Job]:
+    async def due(
+        self, state: State, now: datetime, limit: int, *, skip: AbstractSet[ExecutionId] = frozenset()
+    ) -> list[Job]:
         self._check_open()
         now_us = micros(now)
-        rows = [row for row in self._rows.values() if row["state"] == state and row["due_at"] <= now_us]
+        rows = [
+            row
+            for row in self._rows.values()
+            if row["state"] == state and row["due_at"] <= now_us and row["execution_id"] not in skip
+        ]
         rows.sort(key=lambda row: (row["due_at"], row["execution_id"]))
         return [job_from(row) for row in rows[: max(limit, 0)]]
 

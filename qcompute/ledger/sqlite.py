@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from collections.abc import Set as AbstractSet
 from datetime import datetime
+from itertools import islice
 from typing import Any, Final, TypeVar
 
 from sqlalchemy import Connection, CursorResult, Executable
@@ -89,9 +91,19 @@ class SqliteLedger(Ledger):
         return await self._write(ForgetNonces(before_ns))
 
     @override
-    async def due(self, state: State, now: datetime, limit: int) -> list[Job]:
-        # SQLite takes a negative limit for none.
-        return await self._ask(statements.DUE, self._job, state=state.value, now=micros(now), most=max(limit, 0))
+    async def due(
+        self, state: State, now: datetime, limit: int, *, skip: AbstractSet[ExecutionId] = frozenset()
+    ) -> list[Job]:
+        self._check_open()
+        wanted = max(limit, 0)  # SQLite takes a negative limit for none
+        parameters = {"state": state.value, "now": micros(now), "most": wanted + len(skip) if wanted else 0}
+
+        def read(connection: Connection) -> list[Job]:
+            # Rows in hand are passed over before anything of them is decoded: a busy stage has a thousand of them.
+            rows = _rows(connection.execute(statements.DUE, parameters), skip)
+            return [self._job(row) for row in islice(rows, wanted)]
+
+        return await self._reader.do(read)
 
     @override
     async def next_due_at(self, state: State) -> datetime | None:
@@ -210,9 +222,10 @@ class SqliteLedger(Ledger):
             self._arrived(state)
 
 
-def _rows(result: CursorResult[Any]) -> list[Row]:
+def _rows(result: CursorResult[Any], skip: AbstractSet[str] = frozenset()) -> Iterator[Row]:
+    """Rows as mappings; those whose first column is in ``skip`` are left out."""
     names = tuple(result.keys())
-    return [dict(zip(names, row, strict=True)) for row in result]
+    return (dict(zip(names, row, strict=True)) for row in result if not skip or row[0] not in skip)
 
 
 def _only_value(row: Row) -> Any:  # noqa: ANN401 - as the column has it

@@ -12,11 +12,13 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any, Final, ParamSpec, TypeVar
 
-from qcompute.errors import StoreError, Unavailable
+from qcompute.errors import Unavailable
 from qcompute.miner.pace import Pace
+from qcompute.miner.polls import PollQueue
 from qcompute.miner.providers.base import (
     AvailabilityStatus,
     BaseExecutionStatus,
@@ -114,6 +116,9 @@ class Account:
         self.submit_arguments = submit_takes(adapter)
         self._pace = Pace(self.limits.rates, clock)
         self._threads = ProviderThreads(key, threads)
+        self._polls = PollQueue(
+            size=self.limits.max_poll_batch, turn=partial(self._pace.turn, Verb.POLL), ask=self._poll_batch
+        )
         self._batches = type(adapter).poll_many is not ProviderAdapter.poll_many
         self._warned_slow = False
         self._availability: dict[str, tuple[float, AvailabilityStatus | None]] = {}
@@ -170,28 +175,22 @@ class Account:
         self._availability[device_id] = (time.monotonic(), fresh)
         return fresh
 
-    async def poll(self, handles: Sequence[JobHandle]) -> list[BaseExecutionStatus | Exception]:
-        """Status of each handle, in order, with as few vendor calls as the adapter allows.
+    async def poll(self, handle: JobHandle) -> BaseExecutionStatus | Exception:
+        """A job's status, or what asking for it raised, as a value; with as few vendor calls as the adapter allows.
 
-        An adapter with a batch call gets ``max_poll_batch`` handles at a time and one failure is every handle's of
-        that batch; others are asked one by one in all threads at once.
+        An adapter with a batch call gets up to ``max_poll_batch`` handles at a time, and one failure is every handle's
+        of that call; with another, each handle is a call, in all threads at once.
         """
-        if not self._batches:
-            return await self._poll_each(handles)
-        size = max(self.limits.max_poll_batch, 1)
-        chunks = [list(handles[at : at + size]) for at in range(0, len(handles), size)]
-        answers = await asyncio.gather(*(self._poll_batch(chunk) for chunk in chunks))
-        return [status for answer in answers for status in answer]
+        if self._batches:
+            return await self._polls.status(handle)
+        return await _caught(self.ask(Verb.POLL, self.adapter.poll, handle))
 
-    async def _poll_each(self, handles: Sequence[JobHandle]) -> list[BaseExecutionStatus | Exception]:
-        return await asyncio.gather(*(_caught(self.ask(Verb.POLL, self.adapter.poll, handle)) for handle in handles))
-
-    async def _poll_batch(self, chunk: list[JobHandle]) -> list[BaseExecutionStatus | Exception]:
-        answer = await _caught(self.ask(Verb.POLL, self.adapter.poll_many, chunk))
+    async def _poll_batch(self, batch: list[JobHandle]) -> list[BaseExecutionStatus | Exception]:
+        answer = await _caught(self.call(Verb.POLL, self.adapter.poll_many, batch))
         if isinstance(answer, Exception):
-            return [answer] * len(chunk)
-        if len(answer) != len(chunk):
-            return [ValueError(f"poll_many answered {len(answer)} statuses for {len(chunk)} handles")] * len(chunk)
+            return [answer] * len(batch)
+        if len(answer) != len(batch):
+            return [ValueError(f"poll_many answered {len(answer)} statuses for {len(batch)} handles")] * len(batch)
         return list(answer)
 
     async def close(self, *, limit_seconds: float) -> None:
@@ -207,10 +206,8 @@ class Account:
 
 
 async def _caught(call: Coroutine[Any, Any, T]) -> T | Exception:
-    """The call's answer, or the exception it raised as a value; errors of our own store still fly."""
+    """The call's answer, or the exception it raised as a value."""
     try:
         return await call
-    except StoreError:
-        raise
     except Exception as error:  # noqa: BLE001 - an adapter may raise anything; the runner decides what it means
         return error

@@ -44,7 +44,7 @@ class MinerSettings(BaseModel):
     compile_processes: int = Field(default=1, ge=1)
     """Sandboxed compilers; each takes about 200 MB while in use and ends when idle."""
 
-    provider_threads: int = Field(default=16, ge=1)
+    provider_threads: int = Field(default=32, ge=1)
     """Threads for one provider's blocking calls."""
 
     delivery_concurrency: int = Field(default=32, ge=1)

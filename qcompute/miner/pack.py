@@ -10,12 +10,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from typing import Final
 
 from qcompute.circuits.program import JobOptions
 from qcompute.errors import VendorError
 from qcompute.miner.job import Job
 from qcompute.miner.providers.base import Prepared
 from qcompute.units import ExecutionId, Hotkey
+
+LINGER_SECONDS: Final = 0.5
+"""How long the first of a pack waits for others: jobs come in bursts and are compiled one after the other, and a vendor
+that takes packs makes them wait for much longer."""
 
 
 @dataclass(slots=True)
@@ -88,7 +93,8 @@ class Packer:
 
     async def _run(self, pack: list[Member], key: _Key | None) -> None:
         try:
-            await asyncio.sleep(0)  # lets every row taken in this turn of the loop join
+            if key is not None:
+                await asyncio.sleep(LINGER_SECONDS)
             await self._turn()
         except asyncio.CancelledError:
             _fail(pack, Left())

@@ -6,9 +6,7 @@ few calls as the adapter allows. Only a word the contract calls terminal ends a 
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import ClassVar, Final, assert_never
@@ -62,8 +60,6 @@ class WaitStage(Stage):
         self._unknown = timedelta(seconds=unknown_seconds)
         self._unknown_since: dict[ExecutionId, datetime] = {}
         self._cancelling_since: dict[ExecutionId, datetime] = {}
-        self._batch: list[tuple[Job, asyncio.Future[BaseExecutionStatus | Exception]]] = []
-        self._flush: asyncio.Task[None] | None = None
 
     async def handle(self, job: Job) -> None:
         """Poll one job, together with all others taken in the same moment; see `Stage.handle`."""
@@ -77,32 +73,11 @@ class WaitStage(Stage):
             job = await self._past_deadline(job, now)
             if job.state is not State.WAITING:
                 return
-        answer = await self._polled(job)
+        answer = await self._account.poll(_handle(job))
         if isinstance(answer, Exception):
             await self._poll_failed(job, answer)
         else:
             await self._act_on(job, answer)
-
-    def _polled(self, job: Job) -> asyncio.Future[BaseExecutionStatus | Exception]:
-        """The job's status, asked for in one batch with those of all rows taken in this turn of the event loop."""
-        future: asyncio.Future[BaseExecutionStatus | Exception] = asyncio.get_running_loop().create_future()
-        self._batch.append((job, future))
-        if self._flush is None:
-            self._flush = asyncio.create_task(self._poll_batch())
-        return future
-
-    async def _poll_batch(self) -> None:
-        await asyncio.sleep(0)  # lets every row taken together join the batch
-        batch, self._batch, self._flush = self._batch, [], None
-        handles = [_handle(job) for job, _ in batch]
-        answers: Sequence[BaseExecutionStatus | Exception]
-        try:
-            answers = await self._account.poll(handles)
-        except StoreError as error:
-            answers = [error] * len(batch)
-        for (_, future), answer in zip(batch, answers, strict=True):
-            if not future.done():
-                future.set_result(answer)
 
     async def _act_on(self, job: Job, answer: BaseExecutionStatus) -> None:
         status = ProviderStatus.of(answer.status)

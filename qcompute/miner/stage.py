@@ -26,6 +26,9 @@ LOOK_AGAIN_SECONDS: Final = 30.0
 BUSY_LOOK_SECONDS: Final = 0.5
 """The same while rows are in hand: slow ones must not keep others waiting."""
 
+RELOOK_SECONDS: Final = 0.1
+"""Between two looks while rows in hand come to an end."""
+
 STORE_PATIENCE_SECONDS: Final = 60.0
 """A database that fails for so long ends the daemon; the process manager starts it again."""
 
@@ -49,6 +52,8 @@ class Stage(ABC):
         self._poke = asyncio.Event()
         self._stopping = False
         self._store_failing_since: float | None = None
+        self._looked_at = 0.0
+        self._look_at = 0.0
 
     @abstractmethod
     async def handle(self, job: Job) -> None:
@@ -62,13 +67,14 @@ class Stage(ABC):
         """
         while not self._stopping:
             try:
-                await self._take()
-                pause = await self._pause_seconds()
+                if self._is_time_to_look():
+                    await self._look_for_rows()
             except StoreError as error:
                 await self._bear(error)
                 continue
             self._store_failing_since = None
-            await self._sleep(pause)
+            self._start_rows()
+            await self._sleep()
 
     async def stop(self) -> None:
         """Take no more rows and wait until those taken are left in a stored state. The caller sets the limit."""
@@ -82,36 +88,53 @@ class Stage(ABC):
         """Rows being handled now."""
         return len(self._taken)
 
-    async def _take(self) -> None:
-        if not self._backlog and len(self._taken) < self._concurrency:
-            # A row in hand is still due in the table. If it is done by the time the answer is here, the answer shows
-            # it as it was before, and handling that once more would, say, upload a result twice.
-            in_hand = set(self._taken)
-            rows = await self.road.ledger.due(self.state, self.road.clock(), 4 * self._concurrency + len(in_hand))
-            self._backlog.extend(job for job in rows if job.execution_id not in in_hand)
+    def _is_time_to_look(self) -> bool:
+        can_take = not self._backlog and len(self._taken) < self._concurrency
+        return can_take and asyncio.get_running_loop().time() >= self._look_at
+
+    async def _look_for_rows(self) -> None:
+        """Fetch what is due, and note when to look again."""
+        # A row in hand is still due in the table. If it is done by the time the answer is here, the answer shows it as
+        # it was before, and handling that once more would, say, upload a result twice.
+        in_hand = frozenset(self._taken)
+        limit = 4 * self._concurrency
+        rows = await self.road.ledger.due(self.state, self.road.clock(), limit, skip=in_hand)
+        self._backlog.extend(rows)
+        # A full answer may have left some behind: they are looked for as soon as these are taken.
+        pause = 0.0 if len(rows) == limit else await self._pause_seconds()
+        self._looked_at = asyncio.get_running_loop().time()
+        self._look_at = self._looked_at + pause
+
+    def _start_rows(self) -> None:
         while self._backlog and len(self._taken) < self._concurrency and not self._stopping:
             job = self._backlog.popleft()
             task = asyncio.create_task(self._guarded(job), name=f"{self.state}:{job.execution_id}")
             self._taken[job.execution_id] = task
 
     async def _pause_seconds(self) -> float:
-        """How long nothing can happen unless a row arrives or a task ends."""
-        if self._backlog or len(self._taken) >= self._concurrency:
-            return LOOK_AGAIN_SECONDS
+        """How long nothing can become due unless a row arrives or one in hand is left here for later."""
         next_due_at = await self.road.ledger.next_due_at(self.state)
         if next_due_at is None:
             return LOOK_AGAIN_SECONDS
         left = (next_due_at - self.road.clock()).total_seconds()
-        if left <= 0 and self._taken:
+        if left <= 0 and (self._taken or self._backlog):
             # Rows in hand are still due in the table, and may hide one that becomes due behind them.
             return BUSY_LOOK_SECONDS
         return min(max(left, 0.0), LOOK_AGAIN_SECONDS)
 
-    async def _sleep(self, seconds: float) -> None:
+    async def _sleep(self) -> None:
+        loop = asyncio.get_running_loop()
+        is_full = self._backlog or len(self._taken) >= self._concurrency
+        seconds = LOOK_AGAIN_SECONDS if is_full else max(self._look_at - loop.time(), 0.0)
         arrival = asyncio.create_task(self.road.ledger.wait_for_arrival(self.state, seconds))
         poked = asyncio.create_task(self._poke.wait())
         try:
             await asyncio.wait({arrival, poked}, return_when=asyncio.FIRST_COMPLETED)
+            if arrival.done():
+                self._look_at = loop.time()
+            else:
+                # A row that was in hand may be due again soon. A thousand of them end in a second, so not at each.
+                self._look_at = min(self._look_at, max(self._looked_at + RELOOK_SECONDS, loop.time()))
         finally:
             self._poke.clear()
             for task in (arrival, poked):

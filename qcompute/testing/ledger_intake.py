@@ -187,6 +187,8 @@ class DueContract(LedgerFixtures):
         now = START_OF_TIME + timedelta(seconds=3)
         assert [job.execution_id for job in await ledger.due(State.ACCEPTED, now, 10)] == ["a", "b", "c"]
         assert [job.execution_id for job in await ledger.due(State.ACCEPTED, now, 2)] == ["a", "b"]
+        left = await ledger.due(State.ACCEPTED, now, 2, skip={ExecutionId("a"), ExecutionId("nobody")})
+        assert [job.execution_id for job in left] == ["b", "c"]
 
     @pytest.mark.parametrize("limit", [0, -1])
     async def test_nothing_is_due_within_no_limit(self, ledger: Ledger, limit: int) -> None:

@@ -33,7 +33,9 @@ async def inflight() -> list[Figure]:
     with kit_.double() as double, tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         _compute_once(double)
-        environment = kit_.variables(double) | {"QCOMPUTE_CONFIG": str(kit_.settings_file(double, folder))}
+        environment = kit_.variables(double) | {
+            "QCOMPUTE_CONFIG": str(kit_.settings_file(double, folder, poll_seconds=1.0))
+        }
         async with running_scene(folder, provider="ionq", environment=OPEN_WIDE | environment) as scene:
             return await _measured(kit_, double, scene)
 

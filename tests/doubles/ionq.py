@@ -349,7 +349,7 @@ KIT: Final = Kit(
         Verb.SUBMIT: r"POST /v0\.4/jobs$",
         Verb.FIND: r"GET /v0\.4/jobs$",
         Verb.POLL: r"GET /v0\.4/jobs(/[^/]+)?$",
-        Verb.RECEIPT: r"GET /v0\.4/jobs/[^/]+(/artifacts/.+)?$",
+        Verb.RECEIPT: r"GET /v0\.4/jobs/[^/]+/artifacts/.+$",
         Verb.CANCEL: r"PUT /v0\.4/jobs/[^/]+/status/cancel$",
         Verb.DESCRIBE: r"GET /v0\.4/backends",
     },

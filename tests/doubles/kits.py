@@ -45,10 +45,11 @@ class Kit:
             monkeypatch.setenv(name, value)
         return open_adapter(self.key, self.table(double))
 
-    def settings_file(self, double: VendorDouble, folder: Path) -> Path:
-        """A TOML file with the provider's table, as an operator writes it."""
+    def settings_file(self, double: VendorDouble, folder: Path, **changes: Any) -> Path:
+        """A TOML file with the provider's table, as an operator writes it; ``changes`` replace or add settings."""
         file = folder / f"{self.key}.toml"
-        lines = [f"[providers.{self.key}]", *(f"{name} = {_toml(value)}" for name, value in self.table(double).items())]
+        table = self.table(double) | changes
+        lines = [f"[providers.{self.key}]", *(f"{name} = {_toml(value)}" for name, value in table.items())]
         file.write_text("\n".join(lines) + "\n")
         return file
 

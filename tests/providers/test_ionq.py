@@ -89,7 +89,7 @@ class _Contract(ProviderContract):
     calls: ClassVar[Mapping[Verb, str]] = {
         Verb.SUBMIT: r"POST /v0\.4/jobs$",
         Verb.POLL: r"GET /v0\.4/jobs/[^/]+$",
-        Verb.RECEIPT: r"GET /v0\.4/jobs/[^/]+(/artifacts/.+|/cost)?$",
+        Verb.RECEIPT: r"GET /v0\.4/jobs/[^/]+(/artifacts/.+|/cost)$",
         Verb.CANCEL: r"PUT /v0\.4/jobs/[^/]+/status/cancel$",
     }
     backend: ClassVar[str]

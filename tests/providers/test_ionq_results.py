@@ -230,8 +230,8 @@ def test_a_result_nobody_can_read_says_what_is_missing(double: IonqDouble, adapt
 
 def test_probabilities_need_a_number_of_shots(double: IonqDouble, adapter: IonqAdapter) -> None:
     handle = submitted(adapter, "simulator")
-    ended(adapter, handle)
     double.jobs[handle.provider_job_id].request["metadata"] = {"qcompute_shots": "many"}
+    ended(adapter, handle)
     with pytest.raises(BadReply) as raised:
         adapter.get_job_receipt(handle)
     assert raised.value.field == "shots"

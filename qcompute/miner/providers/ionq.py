@@ -353,14 +353,8 @@ class IonqAdapter(ProviderAdapter):
     @override
     def limits(self) -> Limits:
         return Limits(
-            rates={
-                Verb.SUBMIT: Rate(2.0, 5),
-                Verb.FIND: Rate(0.5, 3),
-                Verb.POLL: Rate(2.0, 5),
-                Verb.RECEIPT: Rate(3.0, 10),
-                Verb.CANCEL: Rate(2.0, 5),
-                Verb.DESCRIBE: Rate(5.0, 20),
-            },
+            # IonQ publishes no limits. These are polite; a 429 stops the verb for the whole account.
+            rates={Verb.SUBMIT: Rate(10, 20), Verb.FIND: Rate(1, 5), Verb.POLL: Rate(10, 20), Verb.CANCEL: Rate(5, 10)},
             max_poll_batch=MAX_PAGE,
             max_running_jobs=self._config.max_running_jobs,
             poll_interval_seconds=self._config.poll_seconds,

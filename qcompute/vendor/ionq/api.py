@@ -7,7 +7,9 @@ and only as strictly: IonQ's own client broke five times on fields that came out
 from __future__ import annotations
 
 import json
+from collections import OrderedDict
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from http import HTTPStatus
@@ -29,6 +31,9 @@ MEASUREMENT_KEY: Final = "qcompute_measurement"
 MID_CIRCUIT_KEY: Final = "qcompute_mid_circuit"
 MAX_METADATA: Final = 400
 """Characters of one metadata value. The API description has no limit; IonQ's Qiskit client once named this one."""
+
+MAX_KEPT: Final = 4096
+"""Completed jobs remembered between the poll that saw them and their receipt: a few hundred bytes each."""
 
 MAX_PAGE: Final = 100
 """Jobs on a page, and ids in a question."""
@@ -362,6 +367,7 @@ class IonqClient:
             timeouts=timeouts,
             words=_words,
         )
+        self._completed: OrderedDict[str, Job] = OrderedDict()
 
     def backends(self) -> list[Backend]:
         """All there are, retired ones too."""
@@ -398,14 +404,15 @@ class IonqClient:
             return False
 
     def job(self, job_id: str) -> Job:
-        """One job."""
-        return self._http.get(_job(job_id)).read(Job, what="IonQ's job")
+        """One job; one that was seen completed, with its results, is not asked for again."""
+        seen = self._completed.get(job_id)
+        return seen or self._seen(self._http.get(_job(job_id)).read(Job, what="IonQ's job"))
 
     def job_if_known(self, job_id: str) -> Job | None:
         """One job; None when IonQ does not know it, or sees at once that the id is none of its own."""
         not_known = (HTTPStatus.NOT_FOUND, HTTPStatus.BAD_REQUEST)
         reply = self._http.get(_job(job_id), accept=not_known)
-        return None if reply.status in not_known else reply.read(Job, what="IonQ's job")
+        return None if reply.status in not_known else self._seen(reply.read(Job, what="IonQ's job"))
 
     def jobs(self, cursor: str | None, ids: frozenset[str] = frozenset()) -> Jobs:
         """A page of jobs, newest first; only those of ``ids`` where there are any."""
@@ -419,11 +426,20 @@ class IonqClient:
         cursor: str | None = None
         for _ in ids:  # a page has at least one
             page = self.jobs(cursor, ids)
-            found |= {job.id: job for job in page.jobs}
+            found |= {job.id: self._seen(job) for job in page.jobs}
             cursor = page.next
             if cursor is None or ids <= found.keys():
                 break
         return found
+
+    def _seen(self, job: Job) -> Job:
+        """``job``, kept for its receipt when it will not change any more."""
+        if job.status == "completed" and job.results:
+            self._completed[job.id] = job
+            while len(self._completed) > MAX_KEPT:
+                with suppress(KeyError):  # another thread may have been here first
+                    self._completed.popitem(last=False)
+        return job
 
     def cancel(self, job_id: str) -> None:
         """Ask for it; refused for a job that has ended."""

@@ -12,7 +12,7 @@ from qcompute.errors import Unavailable
 from qcompute.miner.account import Account
 from qcompute.miner.heartbeat import Heartbeat, backend_status
 from qcompute.miner.limits import MinerSettings
-from qcompute.miner.providers.base import BaseExecutionStatus, JobHandle
+from qcompute.miner.providers.base import BaseExecutionStatus, JobHandle, Limits, Rate, Verb
 from qcompute.units import ProviderKey
 from tests.unit.miner.scripted import Scene, Server, Vendor
 
@@ -59,7 +59,7 @@ async def test_what_cannot_travel_does_not_end_the_daemon(scene: Scene, error: B
 
 
 async def test_without_a_batch_call_each_handle_is_asked_for(scene: Scene) -> None:
-    answers = await scene.account.poll(HANDLES)
+    answers = await asyncio.gather(*(scene.account.poll(handle) for handle in HANDLES))
     assert len(answers) == 10
     assert scene.vendor.polls == 10
 
@@ -77,15 +77,51 @@ class Batching(Vendor):
         return [BaseExecutionStatus(status="RUNNING", message=handle.provider_job_id) for handle in handles]
 
 
+class Slow(Batching):
+    """Bears one poll now and one much later."""
+
+    def limits(self) -> Limits:
+        return Limits(rates={Verb.POLL: Rate(5.0)}, max_poll_batch=6)
+
+
+async def test_who_waits_for_a_turn_shares_the_call_up_to_its_size() -> None:
+    """A thousand rows that fell due one by one made a thousand calls, each waiting for a turn of its own."""
+    vendor = Slow()
+    vendor.batches = []
+    account = Account(ProviderKey("slow"), vendor, threads=2)
+    first = await account.poll(HANDLES[0])
+    assert isinstance(first, BaseExecutionStatus)
+    waiting = [asyncio.create_task(account.poll(handle)) for handle in HANDLES[:1]]
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    waiting += [asyncio.create_task(account.poll(handle)) for handle in HANDLES[1:]]
+    answers = await asyncio.gather(*waiting)
+    assert vendor.batches == [1, 6, 4]
+    assert [getattr(answer, "message", None) for answer in answers] == [handle.provider_job_id for handle in HANDLES]
+    await account.close(limit_seconds=1)
+
+
+async def test_a_pause_is_every_waiting_polls_answer() -> None:
+    vendor = Batching()
+    vendor.batches = []
+    account = Account(ProviderKey("paused"), vendor, threads=2)
+    account._pace.pause(Verb.POLL, 60)
+    answers = await asyncio.gather(*(account.poll(handle) for handle in HANDLES))
+    assert all(isinstance(answer, Unavailable) for answer in answers)
+    assert vendor.batches == []
+    await account.close(limit_seconds=1)
+
+
 async def test_a_batch_call_serves_all_in_order() -> None:
     vendor = Batching()
     vendor.batches = []
     account = Account(ProviderKey("batching"), vendor, threads=2)
-    answers = await account.poll(HANDLES)
+    answers = await asyncio.gather(*(account.poll(handle) for handle in HANDLES))
     assert vendor.batches == [10]
     assert [getattr(answer, "message", None) for answer in answers] == [handle.provider_job_id for handle in HANDLES]
     vendor.fail = True
-    assert all(isinstance(answer, Unavailable) for answer in await account.poll(HANDLES))
+    again = await asyncio.gather(*(account.poll(handle) for handle in HANDLES))
+    assert all(isinstance(answer, Unavailable) for answer in again)
     await account.close(limit_seconds=1)
 
 

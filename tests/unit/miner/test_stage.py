@@ -15,6 +15,7 @@ from qcompute.miner import stage as stage_module
 from qcompute.miner.job import Job, State
 from qcompute.miner.road import Road
 from qcompute.miner.stage import Stage
+from qcompute.units import ExecutionId
 from tests.unit.miner.scripted import Scene
 
 
@@ -139,7 +140,7 @@ async def test_a_row_somebody_else_moved_is_dropped_in_silence(scene: Scene, cap
 
 
 async def test_a_database_that_keeps_failing_ends_the_stage(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def due(*_: object) -> list[Job]:
+    async def due(*_: object, **__: object) -> list[Job]:
         raise StoreError("disk I/O error")
 
     monkeypatch.setattr(stage_module, "STORE_PATIENCE_SECONDS", 0.0)
@@ -166,8 +167,8 @@ async def test_a_row_read_while_in_hand_is_not_handled_again_when_it_is_done(
         await release.wait()
         await finish(scene, job)
 
-    async def late(state: State, now: datetime, limit: int) -> list[Job]:
-        rows = await due(state, now, limit)
+    async def late(state: State, now: datetime, limit: int, *, skip: frozenset[ExecutionId]) -> list[Job]:
+        rows = await due(state, now, limit, skip=skip)
         release.set()
         while stage.busy:  # noqa: ASYNC110 - the rows in hand are done before the answer arrives
             await asyncio.sleep(0)
@@ -176,9 +177,11 @@ async def test_a_row_read_while_in_hand_is_not_handled_again_when_it_is_done(
     stage = Recorder(scene.road, act, concurrency=4)
     for number in range(3):
         await scene.job(f"job-{number}")
-    await stage._take()
+    await stage._look_for_rows()
+    stage._start_rows()
     monkeypatch.setattr(scene.ledger, "due", late)
-    await stage._take()
+    await stage._look_for_rows()
+    stage._start_rows()
     await stage.stop()
     assert stage.seen == ["job-0", "job-1", "job-2"]
 
