@@ -119,7 +119,7 @@ class Account:
         self._polls = PollQueue(
             size=self.limits.max_poll_batch, turn=partial(self._pace.turn, Verb.POLL), ask=self._poll_batch
         )
-        self._batches = type(adapter).poll_many is not ProviderAdapter.poll_many
+        self.polls_in_batches = type(adapter).poll_many is not ProviderAdapter.poll_many
         self._warned_slow = False
         self._availability: dict[str, tuple[float, AvailabilityStatus | None]] = {}
 
@@ -181,7 +181,7 @@ class Account:
         An adapter with a batch call gets up to ``max_poll_batch`` handles at a time, and one failure is every handle's
         of that call; with another, each handle is a call, in all threads at once.
         """
-        if self._batches:
+        if self.polls_in_batches:
             return await self._polls.status(handle)
         return await _caught(self.ask(Verb.POLL, self.adapter.poll, handle))
 

@@ -16,7 +16,7 @@ from qcompute.miner.account import Account
 from qcompute.miner.circuit_cache import CircuitCache
 from qcompute.miner.job import Job, State, Verdict
 from qcompute.miner.providers.base import BaseExecutionStatus, JobHandle, JobReceipt, ProviderStatus, Verb
-from qcompute.miner.result import complete_handle, ended, failure_text, succeeded
+from qcompute.miner.result import ended, failure_text, succeeded
 from qcompute.miner.road import Road, asked_pause_seconds
 from qcompute.miner.stage import Stage
 from qcompute.units import ExecutionId
@@ -24,10 +24,14 @@ from qcompute.units import ExecutionId
 _log = logging.getLogger(__name__)
 
 LONGEST_POLL_SECONDS: Final = 60.0
-"""Even a job that waits for days is looked at once a minute; one batch call serves them all."""
+"""Even a job that waits for days is looked at once a minute."""
 
 POLL_GROWTH: Final = 0.05
 """The pause between polls is this part of the job's age: a late answer is noticed within 5 % of its wait."""
+
+LONGEST_BATCH_POLL_SECONDS: Final = 20.0
+BATCH_POLL_GROWTH: Final = 0.02
+"""The same where one call asks for many jobs: the number of calls does not grow with theirs."""
 
 CANCEL_GRACE: Final = timedelta(minutes=10)
 """After its deadline a job is cancelled and polled for so long; then it ends without the vendor's last word."""
@@ -103,6 +107,7 @@ class WaitStage(Stage):
             age_seconds=(now - (job.submitted_at or now)).total_seconds(),
             interval_seconds=self._account.limits.poll_interval_seconds,
             eta_seconds=answer.eta_seconds,
+            in_batches=self._account.polls_in_batches,
         )
         due_at = on_grid(now + timedelta(seconds=seconds), self._account.limits.poll_interval_seconds)
         if now < job.deadline_at < due_at:
@@ -250,11 +255,15 @@ class HeldStage(Stage):
         await self.road.end_without_result(job, Verdict.FAILED, code="submit_unknown", message=message)
 
 
-def poll_pause_seconds(*, age_seconds: float, interval_seconds: float, eta_seconds: int | None) -> float:
+def poll_pause_seconds(
+    *, age_seconds: float, interval_seconds: float, eta_seconds: int | None, in_batches: bool = False
+) -> float:
     """When to ask again: soon for a young job, rarely for an old one, not before half of what the vendor foretells."""
-    by_age = max(interval_seconds, POLL_GROWTH * age_seconds)
+    growth = BATCH_POLL_GROWTH if in_batches else POLL_GROWTH
+    longest = LONGEST_BATCH_POLL_SECONDS if in_batches else LONGEST_POLL_SECONDS
+    by_age = max(interval_seconds, growth * age_seconds)
     by_eta = eta_seconds / 2 if eta_seconds is not None and eta_seconds > 0 else 0.0
-    return min(max(by_age, by_eta), LONGEST_POLL_SECONDS)
+    return max(min(max(by_age, by_eta), longest), interval_seconds)
 
 
 def on_grid(moment: datetime, interval_seconds: float) -> datetime:
@@ -265,4 +274,4 @@ def on_grid(moment: datetime, interval_seconds: float) -> datetime:
 
 
 def _handle(job: Job) -> JobHandle:
-    return complete_handle(JobHandle.model_validate(job.handle), job.prepared)
+    return JobHandle.model_validate(job.handle)

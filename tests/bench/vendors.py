@@ -15,8 +15,10 @@ from qcompute.miner.providers.base import Verb
 from tests.bench.report import Figure
 from tests.doubles.kits import Kit, kit
 from tests.doubles.vendor import VendorDouble, VendorJob
+from tests.doubles.worker import shared
 from tests.scene import Scene, running_scene, until_true
 
+AER_WORKER: Final = "tests.doubles.aer_worker"
 JOBS: Final = 1000
 CALL_SECONDS: Final = 0.05
 IN_FLIGHT_SECONDS: Final = 60.0
@@ -77,6 +79,8 @@ def _compute_once(double: VendorDouble) -> None:
     real = double.execute
     results: dict[str, Any] = {}
     lock = asyncio.Lock()
+
+    shared(AER_WORKER).ask({"language": "openqasm2", "text": BELL, "shots": 1})  # it takes seconds to start
 
     async def execute(job: VendorJob) -> Any:
         async with lock:
