@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from typing import Any, Final, NoReturn, TypeVar, cast
 
 import httpx
 from pydantic import BaseModel, ValidationError
+from typing_extensions import override
 
 from qcompute import __version__
 from qcompute.connections.credentials import Secret
@@ -94,6 +96,33 @@ def usual_words(body: Mapping[str, Any]) -> tuple[str | None, str | None]:
     return (None if code is None else str(code)), (None if message is None else str(message))
 
 
+class PerThread(httpx.BaseTransport):
+    """A connection of its own for each thread that asks, kept open.
+
+    Adapters are called from a fixed number of threads. One pool for all of them is locked by each, and looks at every
+    idle connection, with a system call, before each request.
+    """
+
+    def __init__(self) -> None:
+        self._own = threading.local()
+        self._all: list[httpx.HTTPTransport] = []
+
+    @override
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        """Send it over this thread's connection."""
+        transport: httpx.HTTPTransport | None = getattr(self._own, "transport", None)
+        if transport is None:
+            transport = self._own.transport = httpx.HTTPTransport(retries=0, limits=httpx.Limits(max_connections=1))
+            self._all.append(transport)
+        return transport.handle_request(request)
+
+    @override
+    def close(self) -> None:
+        """Close the connections of all threads."""
+        for transport in self._all:
+            transport.close()
+
+
 class VendorHttp:
     """A client of one vendor's API at ``base_url``. Thread-safe; follows no redirect, knows no proxy.
 
@@ -112,7 +141,6 @@ class VendorHttp:
         secrets: Sequence[Secret] = (),
         timeouts: Timeouts | None = None,
         words: ErrorWords = usual_words,
-        max_connections: int = 32,
     ) -> None:
         for name, value in headers.items():
             if not _HEADER_VALUE.fullmatch(value):  # neither httpx's error nor ours may show the value
@@ -125,10 +153,9 @@ class VendorHttp:
             base_url=base_url,
             headers={"User-Agent": USER_AGENT, "Accept": "application/json", **headers},
             timeout=httpx.Timeout(self._timeouts.read_seconds, connect=self._timeouts.connect_seconds),
-            limits=httpx.Limits(max_connections=max_connections, max_keepalive_connections=max_connections),
             trust_env=False,
             follow_redirects=False,
-            transport=httpx.HTTPTransport(retries=0, limits=httpx.Limits(max_connections=max_connections)),
+            transport=PerThread(),
         )
 
     def __repr__(self) -> str:
