@@ -42,6 +42,14 @@ bench: $(READY) ## measure against the reference's figures; NAME=collect runs on
 bench-faults: $(READY) $(BRAKET_READY) ## every vendor's double failing in every way: the table of outcomes; NAME=ionq runs one
 	@$(BIN)/python -W ignore -m tests.bench.faults $(NAME)
 
+.PHONY: live
+live: $(READY) ## the adapter contract on a real account: costs money, see tests/live/test_real_account.py
+	$(BIN)/python -m pytest -m live tests/live -s
+
+.PHONY: coverage
+coverage: $(READY) $(BRAKET_READY) ## branches of every adapter that its tests reach; below 95 % it fails
+	@$(BIN)/python -m tests.providers.coverage
+
 .PHONY: lint
 lint: $(READY) ## ruff: rules and format
 	$(BIN)/ruff check .
@@ -82,7 +90,7 @@ braket-env: $(BRAKET_READY) ## set up .venv-braket: Amazon's simulator and moto'
 
 .PHONY: clean
 clean: ## remove what make and the tools made, .venv too
-	rm -rf $(VENV) $(DENDRITE_VENV) $(BRAKET_VENV) build dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache .coverage
+	rm -rf $(VENV) $(DENDRITE_VENV) $(BRAKET_VENV) build dist .pytest_cache .coverage* .ruff_cache .hypothesis .import_linter_cache .coverage
 	find qcompute neurons tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(READY): pyproject.toml uv.lock

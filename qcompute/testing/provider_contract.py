@@ -9,9 +9,9 @@
             yield adapter
             adapter.close()
 
-Say in class attributes what is different: ``computes`` (it really runs circuits), ``module`` (its dotted name),
-``distribution`` (the installed package it belongs to), ``secrets`` (what the fixture configures and nobody may read),
-``ends_within_seconds``.
+Say in class attributes what is different: ``computes`` (it really runs circuits), ``noisy`` (not every shot is right,
+as on a real quantum computer), ``module`` (its dotted name), ``distribution`` (the installed package it belongs to),
+``secrets`` (what the fixture configures and nobody may read), ``ends_within_seconds``.
 
 An adapter that talks to a vendor over HTTP also gives a ``vendor`` fixture (a `FaultyVendor` its ``adapter`` talks to)
 and ``calls``: for each verb the requests that are its own, as a pattern of ``METHOD /path``. Then every fault of
@@ -125,6 +125,7 @@ class ProviderContract:
     """Inherit, give an ``adapter`` fixture, and run."""
 
     computes: ClassVar[bool] = True
+    noisy: ClassVar[bool] = False
     module: ClassVar[str] = ""
     distribution: ClassVar[str] = "qcompute"
     secrets: ClassVar[tuple[str, ...]] = ()
@@ -180,6 +181,14 @@ class ProviderContract:
             time.sleep(0.02)
         return adapter.get_job_receipt(handle)
 
+    def counted(self, receipt: JobReceipt, key: str) -> None:
+        """Every shot gave ``key``; of a noisy machine, more than gave any other."""
+        counts = self.counts(receipt)
+        if self.noisy:
+            assert max(counts, key=lambda other: counts[other]) == key, counts
+        else:
+            assert counts == {key: SHOTS}
+
     @staticmethod
     def counts(receipt: JobReceipt) -> Counts:
         """The counts of a receipt."""
@@ -192,13 +201,14 @@ class ProviderContract:
         counts = self.counts(receipt)
         assert receipt.status == ProviderStatus.COMPLETED
         if self.computes or "token" in submit_takes(adapter):
-            assert sum(counts.values()) == SHOTS
+            assert self.noisy or sum(counts.values()) == SHOTS
+            assert 0 < sum(counts.values()) <= SHOTS
             assert {len(key) for key in counts} == {3}
 
     def test_bits_and_registers_are_in_the_one_order(self, adapter: ProviderAdapter) -> None:
         """The register declared last is leftmost, bit 0 of each is rightmost."""
         if self.computes:
-            assert self.counts(self.ended(adapter, self.submit(adapter))) == {"010": SHOTS}
+            self.counted(self.ended(adapter, self.submit(adapter)), "010")
 
     def test_the_source_of_the_counts_is_said(self, adapter: ProviderAdapter) -> None:
         """Measured, or derived."""
@@ -295,8 +305,8 @@ class ProviderContract:
         pack = [self.prepared(adapter), self.prepared(adapter, MIRRORED)]
         first, second = self.submit_pack(adapter, pack, fresh("pack"))
         assert first.provider_job_id == second.provider_job_id
-        assert self.counts(self.ended(adapter, first)) == {"010": SHOTS}
-        assert self.counts(self.ended(adapter, second)) == {"100": SHOTS}
+        self.counted(self.ended(adapter, first), "010")
+        self.counted(self.ended(adapter, second), "100")
 
     @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
     def test_a_submit_that_fails_never_makes_two(
@@ -321,7 +331,7 @@ class ProviderContract:
             assert isinstance(answer, Found)
             assert len(answer.handles) == 1
             handle = answer.handles[0].model_copy(update={"measurement": prepared.measurement})
-            assert self.counts(self.ended(adapter, handle)) == {"010": SHOTS}
+            self.counted(self.ended(adapter, handle), "010")
         else:
             assert isinstance(answer, Absent)
 
@@ -352,7 +362,7 @@ class ProviderContract:
             adapter.cancel(handle)
         receipt = self.ended(adapter, handle)
         if receipt.status == ProviderStatus.COMPLETED:
-            assert self.counts(receipt) == {"010": SHOTS}
+            self.counted(receipt, "010")
 
     def _asked(self, vendor: FaultyVendor, verb: Verb) -> int:
         return sum(bool(re.search(self.calls[verb], f"{one.method} {one.path}")) for one in vendor.asked)
