@@ -239,6 +239,9 @@ class SubmitStage(Stage):
         try:
             answer = await self._account.ask(Verb.FIND, self._account.adapter.find, token, since)
         except VendorError as error:
+            if self.road.clock() >= job.deadline_at:
+                await self._hold(job, "submit_unknown", f"it may have been submitted, and {error.message}")
+                return
             # ``attempts`` counts completed looks here, so a look that failed must leave it alone.
             due_at = self.road.clock() + timedelta(
                 seconds=FIRST_LOOK_SECONDS + asked_pause_seconds(error, otherwise=10.0)

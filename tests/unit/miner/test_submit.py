@@ -173,3 +173,16 @@ async def test_a_vendor_that_breaks_the_thread_pool_does_not_break_the_daemon(sc
     scene.vendor.fail_submit = [StopIteration()]
     await stage(scene).handle(await scene.submitting())
     assert (await scene.row()).error_code == "submit_unknown"
+
+
+async def test_a_vendor_that_cannot_be_asked_until_the_deadline_leaves_the_job_to_its_operator(scene: Scene) -> None:
+    """The look was repeated for ever, and the validator never told."""
+    crashed = await scene.submitting(submit_started_at=scene.clock(), submit_attempts=1)
+    scene.vendor.found = [Unavailable("the vendor is away")] * 2
+    await stage(scene).handle(crashed)
+    assert (await scene.row()).state is State.SUBMITTING
+    scene.clock.now = crashed.deadline_at
+    await stage(scene).handle(await scene.row())
+    row = await scene.row()
+    assert (row.state, row.error) == (State.HELD, "it may have been submitted, and the vendor is away")
+    assert scene.vendor.submits == []
