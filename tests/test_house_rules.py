@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 import subprocess
 import sys
 import tomllib
@@ -82,6 +83,13 @@ def test_modules_are_small() -> None:
 def test_only_the_settings_read_the_environment() -> None:
     found = {name_of(f) for f in OURS if any(_environment_reads(tree_of(f)))}
     assert found <= set(READS_ENVIRONMENT), "make it a setting and pass it down"
+
+
+def test_make_test_runs_every_test() -> None:
+    listed = re.findall(r"^(?:TOGETHER|ALONE) := (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    ran = {ROOT / path for line in listed for path in line.split()}
+    missed = [name_of(f) for f in TESTS if f.name.startswith("test_") and not ran & {f, *f.parents}]
+    assert missed == []
 
 
 def test_only_named_places_catch_everything() -> None:

@@ -155,8 +155,10 @@ def _cut(request: web.Request) -> web.Response:
 
 
 async def _half(request: web.Request, whole: web.StreamResponse) -> web.StreamResponse:
-    """The first half of the same answer under the length of the whole."""
-    body = whole.body if isinstance(whole, web.Response) and isinstance(whole.body, bytes) else b"{}"
+    """The first half of the same answer under the length of the whole; nothing of one that has no body."""
+    body = whole.body if isinstance(whole, web.Response) and isinstance(whole.body, bytes) else b""
+    if not body:
+        return _cut(request)
     response = web.StreamResponse(status=whole.status, headers={"Content-Type": whole.content_type})
     response.content_length = len(body)
     await response.prepare(request)

@@ -27,7 +27,7 @@ from qcompute.testing.ledger_records import (
 from qcompute.units import ExecutionId
 
 _FORBIDDEN = [(before, after) for before in State for after in State if after not in MOVES[before]]
-_ALLOWED = [(before, after) for before in State for after in MOVES[before]]
+_ALLOWED = [(before, after) for before in State for after in State if after in MOVES[before]]
 
 
 class SaveContract(LedgerFixtures):
