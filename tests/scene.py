@@ -95,9 +95,16 @@ class Scene:
 
 @asynccontextmanager
 async def running_scene(
-    folder: Path, *, provider: str = "mock", environment: Mapping[str, str] | None = None
+    folder: Path,
+    *,
+    provider: str = "mock",
+    environment: Mapping[str, str] | None = None,
+    miner_process: type[MinerProcess] = MinerProcess,
 ) -> AsyncGenerator[Scene, None]:
-    """A scene with its own folder; the mock vendor's cloud is a file beside the miner's, not in it."""
+    """A scene with its own folder; the mock vendor's cloud is a file beside the miner's, not in it.
+
+    ``miner_process`` starts the same miner another way: under a clock, on a disk that fills up.
+    """
     platform = LocalPlatform()
     await platform.start()
     signer = signer_from_uri(VALIDATOR_URI)
@@ -111,7 +118,7 @@ async def running_scene(
     }
     if provider == "mock":
         settings["QCOMPUTE_PROVIDERS__MOCK__STATE_PATH"] = str(vendor_file)
-    miner = MinerProcess(
+    miner = miner_process(
         folder,
         validators=[signer.hotkey],
         provider=provider,
