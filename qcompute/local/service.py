@@ -80,6 +80,8 @@ class LocalService:
     def __init__(self) -> None:
         self.faults: list[Fault] = []
         self.asked: list[Asked] = []
+        self.under_way = 0
+        """Requests being processed, those included whose client has gone away."""
         self._port = 0
         self._runner: web.AppRunner | None = None
 
@@ -112,11 +114,14 @@ class LocalService:
     @web.middleware
     async def _middleware(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         fault = next((fault for fault in self.faults if fault.takes(request)), None)
+        self.under_way += 1
         try:
             response = await (handler(request) if fault is None else self._faulty(fault, request, handler))
         except web.HTTPException as refusal:
             self.asked.append(Asked(request.method, request.path, refusal.status))
             raise
+        finally:
+            self.under_way -= 1
         self.asked.append(Asked(request.method, request.path, response.status))
         return response
 
