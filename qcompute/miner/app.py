@@ -94,7 +94,9 @@ class Daemon:
             await self._serve()
         except BaseExceptionGroup as failures:
             for failure in _leaves(failures):
-                _log.critical("the daemon stops: %s", failure, extra={"action": "fatal"})
+                # The one line of a death: which part, why, and where in the code.
+                why = failure.__cause__ if isinstance(failure, SideTaskEnded) else failure
+                _log.critical("the daemon stops: %s", failure, exc_info=why, extra={"action": "fatal"})
             return EXIT_FAILED
         return EXIT_OK
 
@@ -124,11 +126,14 @@ class Daemon:
     async def _must_run(self, name: str, part: Callable[[], Awaitable[None]]) -> None:
         try:
             await part()
-        except asyncio.CancelledError:
-            raise
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if self._stopping or task is None or task.cancelling():
+                raise
+            # Not from us, so it came out of the part. A task group takes it for an orderly end and says nothing.
+            raise SideTaskEnded(f"side task {name} was cancelled from within") from error
         except Exception as error:
-            _log.exception("side task %s died", name, extra={"action": "side_task"})
-            raise SideTaskEnded(f"side task {name} died: {type(error).__name__}") from error
+            raise SideTaskEnded(f"side task {name} died: {type(error).__name__}: {error}") from error
         if not self._stopping:
             raise SideTaskEnded(f"side task {name} ended by itself")
 

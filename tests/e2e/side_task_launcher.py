@@ -1,0 +1,116 @@
+"""Runs the real miner once for each case, with one of its side tasks broken, each time in a process of its own.
+
+``python side_task_launcher.py CASES MINER-FLAGS…``: ``CASES`` is a JSON file with a list of `Case` documents.
+Everything is imported once and each case is a fork of that, because importing takes longer than what is tested. What a
+case came to is written to ``result.json`` in its folder: the exit code, and the names of the daemon's own side tasks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Final
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from neurons import miner
+from qcompute.miner import app
+
+ORDERED: Final = "ordered by the test"
+"""The text of the error that a broken side task raises."""
+
+_Part = Callable[[], Awaitable[None]]
+_LOOK_SECONDS: Final = 0.01
+
+
+class Break(StrEnum):
+    """How a side task comes to its end."""
+
+    RAISES = "raises"
+    ENDS = "ends"
+    IS_CANCELLED = "is_cancelled"
+    """Something within the part was cancelled, and nobody asked the part to end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """``task`` breaks once the daemon says that it serves; ``folder`` is for its data and its log."""
+
+    task: str
+    how: Break
+    folder: str
+
+
+def _break(case: Case, names_seen: list[str]) -> Callable[[app.Daemon], list[tuple[str, _Part]]]:
+    own = app.Daemon._side_tasks
+
+    def side_tasks(daemon: app.Daemon) -> list[tuple[str, _Part]]:
+        tasks = own(daemon)
+        names_seen.extend(name for name, _ in tasks)
+        return [(name, _broken(part, case) if name == case.task else part) for name, part in tasks]
+
+    return side_tasks
+
+
+def _broken(part: _Part, case: Case) -> _Part:
+    async def run() -> None:
+        real = asyncio.ensure_future(part())
+        while not (Path(case.folder) / "ready.json").exists():  # noqa: ASYNC110 - a test's own part
+            await asyncio.sleep(_LOOK_SECONDS)
+        real.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await real
+        match case.how:
+            case Break.RAISES:
+                raise RuntimeError(ORDERED)
+            case Break.IS_CANCELLED:
+                raise asyncio.CancelledError
+            case Break.ENDS:
+                return
+
+    return run
+
+
+def _run(case: Case, flags: list[str]) -> int:
+    """The miner of one case; called in its process."""
+    folder = Path(case.folder)
+    log = os.open(folder / "miner.log", os.O_WRONLY | os.O_CREAT)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    names: list[str] = []
+    app.Daemon._side_tasks = _break(case, names)  # pyright: ignore[reportAttributeAccessIssue]
+    more = ["--neuron.full_path", str(folder / "data"), "--neuron.ready_file", str(folder / "ready.json")]
+    sys.argv = ["miner.py", *flags, *more]
+    began = time.monotonic()
+    code = miner.main()
+    result: dict[str, Any] = {"code": code, "side_tasks": names, "seconds": time.monotonic() - began}
+    (folder / "result.json").write_text(json.dumps(result))
+    return code
+
+
+def main() -> int:
+    """Run all cases, one after the other; 0 when each came to an end."""
+    cases = [Case(**document) for document in json.loads(Path(sys.argv[1]).read_text())]
+    for case in cases:
+        child = os.fork()
+        if child == 0:
+            code = 70
+            try:
+                code = _run(case, sys.argv[2:])
+            finally:
+                os._exit(code)
+        os.waitpid(child, 0)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
