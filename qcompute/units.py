@@ -6,10 +6,11 @@ type checker cannot tell them apart either; these can.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import NewType
+from typing import Final, NewType
 
 ExecutionId = NewType("ExecutionId", str)
 """The platform's id of one job; unique for ever, chosen by the job server, carried by the validator."""
@@ -43,20 +44,29 @@ register declared last is leftmost, and registers are joined without spaces (Qis
 """
 
 
+CURRENCY_PATTERN: Final = r"^([A-Z]{3}|[a-z][a-z_]{1,31})$"
+_CURRENCY: Final = re.compile(CURRENCY_PATTERN)
+
+
 @dataclass(frozen=True, slots=True)
 class Money:
     """An amount with its currency; amounts of different currencies never compare or add.
 
+    ``currency`` is an ISO 4217 code, or the unit of an account that is not kept in money, in small letters:
+    ``quantum_seconds``, ``hqc``.
+
     Raises:
-        ValueError: the currency is not three capital letters (ISO 4217), or ``+`` met two currencies.
+        ValueError: the currency is neither, the amount is not finite, or ``+`` met two currencies.
     """
 
     amount: Decimal
     currency: str
 
     def __post_init__(self) -> None:
-        if not (len(self.currency) == 3 and self.currency.isascii() and self.currency.isupper()):  # noqa: PLR2004
-            raise ValueError(f"currency must be an ISO 4217 code such as USD, not {self.currency!r}")
+        if not _CURRENCY.fullmatch(self.currency):
+            raise ValueError(
+                f"currency must be an ISO 4217 code such as USD, or a unit such as hqc, not {self.currency!r}"
+            )
         if not self.amount.is_finite():
             raise ValueError("an amount of money must be finite")
 

@@ -22,10 +22,11 @@ from qcompute.ledger import statements
 from qcompute.ledger.contract import Intake
 from qcompute.ledger.cursor import Place
 from qcompute.ledger.nonce_book import forget_nonces, use_nonces
-from qcompute.ledger.operations import Accept, ForgetNonces, Operation, Purge, Save, UseNonce
+from qcompute.ledger.operations import Accept, ForgetCharges, ForgetNonces, Operation, Purge, Save, UseNonce
 from qcompute.ledger.rows import (
     Row,
     brings_forward,
+    charge_row,
     checked_nonce,
     exact_text,
     job_from,
@@ -74,6 +75,9 @@ class Batch:
                     saves.append((place, operation))
                 case ForgetNonces(before_ns):
                     answers[place] = forget_nonces(self._connection, before_ns)
+                case ForgetCharges(before_us):
+                    parameters = {"before": before_us}
+                    answers[place] = self._connection.execute(statements.FORGET_CHARGES, parameters).rowcount
                 case Purge():
                     answers[place] = self._purge(operation)
                 case _:
@@ -188,6 +192,8 @@ def _part_rows(operation: Save) -> list[tuple[Executable, Row]]:
         parts.append((statements.PUT_CIRCUIT, {"text": exact_text(operation.circuit)}))
     if operation.outcome is not None:
         parts.append((statements.PUT_OUTCOME, outcome_row(operation.outcome)))
+    if operation.charge is not None:
+        parts.append((statements.PUT_CHARGE, charge_row(operation.charge)))
     if operation.receipt is not None:
         parts.append((statements.PUT_RECEIPT, {"document": exact_text(operation.receipt)}))
     return parts

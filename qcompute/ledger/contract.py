@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from qcompute.miner.job import FinishedJob, Job, NewJob, Nonce, Outcome, State
-from qcompute.units import ExecutionId, Hotkey
+from qcompute.miner.job import Charge, DayCharges, FinishedJob, Job, NewJob, Nonce, Outcome, State
+from qcompute.units import ExecutionId, Hotkey, ProviderKey
 
 
 class Intake(StrEnum):
@@ -77,9 +77,11 @@ class Ledger(ABC):
         circuit: str | None = None,
         outcome: Outcome | None = None,
         receipt: str | None = None,
+        charge: Charge | None = None,
     ) -> Job:
         """Replace the row ``before`` by ``after``, with the given parts, in one transaction.
 
+        ``charge`` replaces what the job counted before in its account's budgets.
         Closing assigns ``cursor_seq`` and ``closed_at`` in commit order. Storing a circuit wipes ``input_data_url``.
         Returns the stored row, with its new version.
 
@@ -103,6 +105,18 @@ class Ledger(ABC):
     @abstractmethod
     async def receipt(self, execution_id: ExecutionId) -> str | None:
         """The stored signed receipt of a job, as canonical JSON."""
+
+    @abstractmethod
+    async def charged_by_day(self, account: ProviderKey, since: datetime) -> list[DayCharges]:
+        """The sums of an account's charges made at or after ``since``, for each UTC day and currency, oldest first."""
+
+    @abstractmethod
+    async def open_charges(self, account: ProviderKey) -> dict[ExecutionId, Charge]:
+        """The charges of an account that are not settled, by job."""
+
+    @abstractmethod
+    async def forget_charges(self, before: datetime) -> int:
+        """Drop settled charges made before then. Returns how many."""
 
     @abstractmethod
     async def finished_after(self, cursor: str, limit: int) -> Page:

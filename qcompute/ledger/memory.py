@@ -17,6 +17,8 @@ from qcompute.ledger.cursor import START, read_cursor, write_cursor
 from qcompute.ledger.rows import (
     Row,
     brings_forward,
+    charge_from,
+    charge_row,
     checked_nonce,
     exact_text,
     finished_from,
@@ -25,10 +27,11 @@ from qcompute.ledger.rows import (
     outcome_from,
     outcome_row,
     saved_row,
+    summed_by_day,
 )
-from qcompute.ledger.times import from_micros, micros
-from qcompute.miner.job import Job, NewJob, Nonce, Outcome, State
-from qcompute.units import ExecutionId, Hotkey, utc_now
+from qcompute.ledger.times import DAY_MICROS, from_micros, micros
+from qcompute.miner.job import Charge, DayCharges, Job, NewJob, Nonce, Outcome, State
+from qcompute.units import ExecutionId, Hotkey, ProviderKey, utc_now
 
 
 class MemoryLedger(Ledger):
@@ -45,6 +48,7 @@ class MemoryLedger(Ledger):
         self._circuits: dict[ExecutionId, str] = {}
         self._outcomes: dict[ExecutionId, Row] = {}
         self._receipts: dict[ExecutionId, str] = {}
+        self._charges: dict[ExecutionId, Row] = {}
         self._nonces: dict[tuple[Hotkey, str], int] = {}
         self._used_nonces: set[tuple[Hotkey, str, int]] = set()
         self._is_closed = False
@@ -103,12 +107,14 @@ class MemoryLedger(Ledger):
         circuit: str | None = None,
         outcome: Outcome | None = None,
         receipt: str | None = None,
+        charge: Charge | None = None,
     ) -> Job:
         self._check_open()
         row = saved_row(before, after, has_circuit=circuit is not None)
         circuit_text = None if circuit is None else exact_text(circuit)
         outcome_columns = None if outcome is None else outcome_row(outcome)
         receipt_text = None if receipt is None else exact_text(receipt)
+        charge_columns = None if charge is None else charge_row(charge)
         stored = self._rows.get(before.execution_id)
         if stored is None or (stored["version"], stored["state"]) != (before.version, before.state):
             raise StaleRow
@@ -123,6 +129,8 @@ class MemoryLedger(Ledger):
             self._outcomes[before.execution_id] = outcome_columns
         if receipt_text is not None:
             self._receipts[before.execution_id] = receipt_text
+        if charge_columns is not None:
+            self._charges[before.execution_id] = charge_columns
         if brings_forward(before, after):
             self._arrived(after.state)
         return job_from(row)
@@ -148,6 +156,30 @@ class MemoryLedger(Ledger):
     async def receipt(self, execution_id: ExecutionId) -> str | None:
         self._check_open()
         return self._receipts.get(execution_id)
+
+    @override
+    async def charged_by_day(self, account: ProviderKey, since: datetime) -> list[DayCharges]:
+        self._check_open()
+        return summed_by_day(
+            (row["charged_at"] // DAY_MICROS, row["currency"], row["amount"], 1)
+            for row in self._charges.values()
+            if row["account"] == account and row["charged_at"] >= micros(since)
+        )
+
+    @override
+    async def open_charges(self, account: ProviderKey) -> dict[ExecutionId, Charge]:
+        self._check_open()
+        rows = self._charges.items()
+        return {key: charge_from(row) for key, row in rows if row["account"] == account and row["settled_at"] is None}
+
+    @override
+    async def forget_charges(self, before: datetime) -> int:
+        self._check_open()
+        known, oldest = len(self._charges), micros(before)
+        self._charges = {
+            key: row for key, row in self._charges.items() if row["settled_at"] is None or row["charged_at"] >= oldest
+        }
+        return known - len(self._charges)
 
     @override
     async def finished_after(self, cursor: str, limit: int) -> Page:

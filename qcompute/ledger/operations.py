@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from qcompute.miner.job import Job, NewJob, Nonce, Outcome
+from qcompute.miner.job import Charge, Job, NewJob, Nonce, Outcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +32,7 @@ class Save:
     circuit: str | None
     outcome: Outcome | None
     receipt: str | None
+    charge: Charge | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,13 @@ class ForgetNonces:
 
 
 @dataclass(frozen=True, slots=True)
+class ForgetCharges:
+    """`Ledger.forget_charges`; answered with how many."""
+
+    before_us: int
+
+
+@dataclass(frozen=True, slots=True)
 class Purge:
     """A piece of `Ledger.purge`: at most ``limit`` jobs, those closed first; answered with how many."""
 
@@ -49,4 +57,4 @@ class Purge:
     limit: int
 
 
-Operation: TypeAlias = Accept | UseNonce | Save | ForgetNonces | Purge
+Operation: TypeAlias = Accept | UseNonce | Save | ForgetNonces | ForgetCharges | Purge

@@ -7,7 +7,7 @@ are for people, and anywhere else they are a bug. Integers beyond 64 bits inside
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
@@ -16,10 +16,12 @@ from typing import Any, Final
 import orjson
 
 from qcompute.errors import Bug
-from qcompute.ledger.times import from_micros, micros
+from qcompute.ledger.times import DAY_MICROS, from_micros, micros
 from qcompute.miner.job import (
+    Charge,
     CostKind,
     CountsSource,
+    DayCharges,
     FinishedJob,
     Job,
     NewJob,
@@ -177,6 +179,42 @@ def finished_from(row: Mapping[str, Any]) -> FinishedJob:
         cursor_seq=row["cursor_seq"],
         closed_at=from_micros(row["closed_at"]),
     )
+
+
+def charge_row(charge: Charge) -> Row:
+    """All columns of a charge but the job's id."""
+    return {
+        "account": _exact(charge.account),
+        "amount": str(charge.money.amount),
+        "currency": charge.money.currency,
+        "charged_at": micros(charge.charged_at),
+        "settled_at": _time(charge.settled_at),
+    }
+
+
+def charge_from(row: Mapping[str, Any]) -> Charge:
+    """The charge of a row."""
+    return Charge(
+        account=row["account"],
+        money=Money(Decimal(row["amount"]), row["currency"]),
+        charged_at=from_micros(row["charged_at"]),
+        settled_at=_from_time(row["settled_at"]),
+    )
+
+
+def summed_by_day(rows: Iterable[tuple[int, str, str, int]]) -> list[DayCharges]:
+    """The sums of rows of (days since 1970, currency, amount, how many of that amount), by day and currency.
+
+    Decimals are added here: a database would add floats.
+    """
+    sums: dict[tuple[int, str], Decimal] = {}
+    for day, currency, amount, count in rows:
+        key = (day, currency)
+        sums[key] = sums.get(key, Decimal(0)) + Decimal(amount) * count
+    return [
+        DayCharges(from_micros(day * DAY_MICROS).date(), Money(amount, currency))
+        for (day, currency), amount in sorted(sums.items())
+    ]
 
 
 def outcome_row(outcome: Outcome) -> Row:

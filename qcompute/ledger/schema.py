@@ -26,7 +26,7 @@ from sqlalchemy import (
 
 from qcompute.miner.job import State, Verdict
 
-REVISIONS: Final = ("r0001", "r0002")
+REVISIONS: Final = ("r0001", "r0002", "r0003")
 """Every schema version this qcompute can open, oldest first; a file of an older one is upgraded when it is opened."""
 
 metadata: Final = MetaData()
@@ -135,6 +135,23 @@ used_nonces: Final = Table(
     sqlite_with_rowid=False,
 )
 """Every nonce used in the scopes in which nonces only must never repeat."""
+
+charges: Final = Table(
+    "charges",
+    metadata,
+    Column("execution_id", Text, primary_key=True),
+    Column("account", Text, nullable=False),
+    Column("amount", Text, nullable=False),
+    Column("currency", Text, nullable=False),
+    Column("charged_at", BigInteger, nullable=False),
+    Column("settled_at", BigInteger),
+    Index("charges_time", "charged_at", "account"),
+    sqlite_with_rowid=False,
+)
+"""What each job counts in its account's budgets. No foreign key: a month's charges outlive its jobs."""
+
+_open = charges.c.settled_at.is_(None)
+Index("charges_open", charges.c.account, sqlite_where=_open, postgresql_where=_open)
 
 meta: Final = Table(
     "meta",

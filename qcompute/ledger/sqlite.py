@@ -20,13 +20,13 @@ from qcompute.ledger.cursor import read_cursor, write_cursor
 from qcompute.ledger.database import Opened, open_database, prepare_folder
 from qcompute.ledger.keepers import Read, Reader, Writer
 from qcompute.ledger.lock import LedgerLock
-from qcompute.ledger.operations import Accept, ForgetNonces, Operation, Purge, Save, UseNonce
-from qcompute.ledger.rows import Row, finished_from, job_from, outcome_from
+from qcompute.ledger.operations import Accept, ForgetCharges, ForgetNonces, Operation, Purge, Save, UseNonce
+from qcompute.ledger.rows import Row, charge_from, finished_from, job_from, outcome_from, summed_by_day
 from qcompute.ledger.settings import LedgerSettings
 from qcompute.ledger.times import from_micros, micros
 from qcompute.ledger.worker import Worker
-from qcompute.miner.job import FinishedJob, Job, NewJob, Nonce, Outcome, State
-from qcompute.units import ExecutionId, Hotkey, utc_now
+from qcompute.miner.job import Charge, DayCharges, FinishedJob, Job, NewJob, Nonce, Outcome, State
+from qcompute.units import ExecutionId, Hotkey, ProviderKey, utc_now
 
 _T = TypeVar("_T")
 
@@ -120,8 +120,9 @@ class SqliteLedger(Ledger):
         circuit: str | None = None,
         outcome: Outcome | None = None,
         receipt: str | None = None,
+        charge: Charge | None = None,
     ) -> Job:
-        return await self._write(Save(before, after, circuit, outcome, receipt))
+        return await self._write(Save(before, after, circuit, outcome, receipt, charge))
 
     @override
     async def get(self, execution_id: ExecutionId) -> Job | None:
@@ -138,6 +139,28 @@ class SqliteLedger(Ledger):
     @override
     async def receipt(self, execution_id: ExecutionId) -> str | None:
         return _first(await self._ask(statements.RECEIPT, _only_value, id=execution_id))
+
+    @override
+    async def charged_by_day(self, account: ProviderKey, since: datetime) -> list[DayCharges]:
+        self._check_open()
+        parameters = {"account": account, "since": micros(since)}
+
+        def read(connection: Connection) -> list[DayCharges]:
+            rows = connection.execute(statements.CHARGES_BY_DAY, parameters)
+            return summed_by_day((day, currency, amount, count) for day, currency, amount, count in rows)
+
+        return await self._reader.do(read)
+
+    @override
+    async def open_charges(self, account: ProviderKey) -> dict[ExecutionId, Charge]:
+        found = await self._ask(
+            statements.OPEN_CHARGES, lambda row: (row["execution_id"], charge_from(row)), account=account
+        )
+        return dict(found)
+
+    @override
+    async def forget_charges(self, before: datetime) -> int:
+        return await self._write(ForgetCharges(micros(before)))
 
     @override
     async def finished_after(self, cursor: str, limit: int) -> Page:

@@ -22,7 +22,8 @@ from sqlalchemy.dialects.sqlite import Insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
 from qcompute.ledger.rows import FINISHED_COLUMNS
-from qcompute.ledger.schema import circuits, jobs, meta, nonces, outcomes, receipts, used_nonces
+from qcompute.ledger.schema import charges, circuits, jobs, meta, nonces, outcomes, receipts, used_nonces
+from qcompute.ledger.times import DAY_MICROS
 
 
 def _put(table: Table, *key: str) -> Insert:
@@ -57,6 +58,15 @@ FINISHED: Final = (
     .order_by(jobs.c.cursor_seq)
     .limit(bindparam("most"))
 )
+
+_DAY = charges.c.charged_at // DAY_MICROS
+CHARGES_BY_DAY: Final = (
+    select(_DAY, charges.c.currency, charges.c.amount, func.count())
+    .where(charges.c.account == bindparam("account"), charges.c.charged_at >= bindparam("since"))
+    .group_by(_DAY, charges.c.currency, charges.c.amount)
+)
+"""Equal amounts are counted together: most jobs of a device cost the same."""
+OPEN_CHARGES: Final = select(charges).where(charges.c.account == bindparam("account"), charges.c.settled_at.is_(None))
 
 # Writing: what a batch must know first, then the changes.
 
@@ -104,6 +114,10 @@ REPLACE_JOB: Final = (
 PUT_CIRCUIT: Final = _put(circuits, "execution_id")
 PUT_OUTCOME: Final = _put(outcomes, "execution_id")
 PUT_RECEIPT: Final = _put(receipts, "execution_id")
+PUT_CHARGE: Final = _put(charges, "execution_id")
+FORGET_CHARGES: Final = delete(charges).where(
+    charges.c.charged_at < bindparam("before"), charges.c.settled_at.is_not(None)
+)
 MOVE_LATEST: Final = update(meta).values(last_cursor_seq=bindparam("seq"), last_closed_at=bindparam("micros"))
 
 _CLOSED_FIRST = (

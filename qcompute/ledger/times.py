@@ -10,6 +10,9 @@ from qcompute.errors import Bug
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 
+DAY_MICROS: Final = 86_400_000_000
+"""Microseconds of a UTC day; there are no leap seconds in these times."""
+
 
 def micros(time: datetime) -> int:
     """Microseconds since 1970.

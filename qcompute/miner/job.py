@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from enum import StrEnum
 from typing import Any, Final
 
@@ -142,6 +142,27 @@ class Outcome:
     message: str | None
     timestamps: dict[str, Any]
     metadata: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Charge:
+    """What a job counts in the budgets of its account: what may have to be paid while it is open, then what it cost.
+
+    ``charged_at`` says in which UTC day and month; it stays when the amount is settled.
+    """
+
+    account: ProviderKey
+    money: Money
+    charged_at: datetime
+    settled_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DayCharges:
+    """The sum of an account's charges of one UTC day in one currency."""
+
+    day: date
+    money: Money
 
 
 @dataclass(frozen=True, slots=True)

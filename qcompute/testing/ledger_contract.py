@@ -26,6 +26,7 @@ from qcompute.errors import StaleRow, StoreError
 from qcompute.ledger.contract import Intake, Ledger
 from qcompute.miner.job import State
 from qcompute.protocol import FIRST_CURSOR
+from qcompute.testing.ledger_charges import MOCK, ChargeContract
 from qcompute.testing.ledger_collecting import CollectContract, PurgeContract
 from qcompute.testing.ledger_fixtures import WAIT_SECONDS, LedgerFixtures
 from qcompute.testing.ledger_intake import DueContract, IntakeContract
@@ -128,6 +129,9 @@ class CloseContract(LedgerFixtures):
             ledger.count_by_state(),
             ledger.open_by_validator(),
             ledger.purge(START_OF_TIME),
+            ledger.charged_by_day(MOCK, START_OF_TIME),
+            ledger.open_charges(MOCK),
+            ledger.forget_charges(START_OF_TIME),
         ]
         answers = await asyncio.gather(*calls, return_exceptions=True)
         assert [type(answer) for answer in answers] == [StoreError] * len(calls)
@@ -143,6 +147,13 @@ class CloseContract(LedgerFixtures):
 
 
 class LedgerContract(
-    IntakeContract, DueContract, SaveContract, CollectContract, PurgeContract, ArrivalContract, CloseContract
+    IntakeContract,
+    DueContract,
+    SaveContract,
+    ChargeContract,
+    CollectContract,
+    PurgeContract,
+    ArrivalContract,
+    CloseContract,
 ):
     """All of the above: what a ledger must do."""

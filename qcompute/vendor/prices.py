@@ -6,11 +6,11 @@ from decimal import Decimal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from qcompute.units import Money
+from qcompute.units import CURRENCY_PATTERN, Money
 
 
 class Prices(BaseModel):
-    """What one job costs, in ``currency`` (ISO 4217). Zero leaves a part out."""
+    """What one job costs, in ``currency``. Zero leaves a part out."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -20,8 +20,9 @@ class Prices(BaseModel):
     """For each shot."""
     per_minute: Decimal = Field(default=Decimal(0), ge=0)
     """For each minute of quantum time."""
-    currency: str = Field(default="USD", pattern="^[A-Z]{3}$")
-    """ISO 4217."""
+    currency: str = Field(default="USD", pattern=CURRENCY_PATTERN)
+    """ISO 4217, or the unit of an account that is not kept in money: ``per_minute = 60`` in ``quantum_seconds`` counts
+    quantum time."""
 
     def estimate(self, shots: int, quantum_seconds: float = 0.0) -> Money:
         """What so many shots and so much quantum time are expected to cost."""

@@ -321,6 +321,7 @@ class TestSchema:
         ledger = SqliteLedger(settings)
         before = await brought_to(ledger, "old-job", State.WAITING)
         await ledger.close()
+        run_sql(settings, "DROP TABLE charges")
         run_sql(settings, "ALTER TABLE jobs DROP COLUMN prepared")
         run_sql(settings, "UPDATE alembic_version SET version_num = 'r0001'")
         ledger = SqliteLedger(settings)

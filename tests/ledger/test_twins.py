@@ -21,6 +21,7 @@ from qcompute.ledger.settings import LedgerSettings
 from qcompute.ledger.sqlite import SqliteLedger
 from qcompute.miner.job import MOVES, Job, Nonce, State, Verdict
 from qcompute.protocol import FIRST_CURSOR
+from qcompute.testing.ledger_charges import MOCK, charge
 from qcompute.testing.ledger_records import ALICE, BOB, START_OF_TIME, SetClock, failed, new_job, own_nonce, succeeded
 from qcompute.units import ExecutionId
 
@@ -60,6 +61,7 @@ saves: st.SearchStrategy[tuple[int, dict[str, Any], dict[str, Any]]] = st.tuples
             "circuit": st.sampled_from(["one", "two"]),
             "outcome": st.sampled_from([succeeded(), failed()]),
             "receipt": st.sampled_from(["{}", "[]"]),
+            "charge": st.sampled_from([charge("0.1"), charge("0.2", settled=True), charge("7", currency="hqc")]),
         },
     ),
 )
@@ -210,6 +212,14 @@ class Twins(RuleBasedStateMachine):
     @rule(name=st.sampled_from(NAMES))
     def ask_for_parts(self, name: ExecutionId) -> None:
         self.both_all(lambda ledger: [ledger.circuit(name), ledger.outcome(name), ledger.receipt(name)])
+
+    @rule(seconds=st.integers(-1, 1))
+    def forget_charges(self, seconds: int) -> None:
+        self.both(lambda ledger: ledger.forget_charges(START_OF_TIME + timedelta(seconds=seconds)))
+
+    @invariant()
+    def charge_the_same(self) -> None:
+        self.both_all(lambda ledger: [ledger.charged_by_day(MOCK, START_OF_TIME), ledger.open_charges(MOCK)])
 
     @invariant()
     def hold_the_same(self) -> None:
