@@ -23,6 +23,7 @@ import uvloop
 
 from qcompute import __version__
 from qcompute.errors import ConfigError, DeliveryError, QComputeError
+from qcompute.miner.budget import CHARGES_KEPT
 from qcompute.miner.parts import Parts, build
 from qcompute.miner.settings import Settings
 from qcompute.units import utc_now
@@ -90,6 +91,7 @@ class Daemon:
         # Outside the group: an address that cannot be bound is a wrong setting, not a part that died.
         await self._parts.axon.start()
         await self._parts.operator.start()
+        await self._parts.commands.start()
         try:
             await self._serve()
         except BaseExceptionGroup as failures:
@@ -116,6 +118,7 @@ class Daemon:
             *((f"stage {stage.state}", stage.run) for stage in parts.stages),
             ("axon", parts.axon.run),
             ("operator port", parts.operator.run),
+            ("operator commands", parts.commands.run),
             ("heartbeat", parts.heartbeat.run),
             ("telemetry", parts.telemetry.run),
             ("metagraph", parts.watch.run),
@@ -170,15 +173,19 @@ class Daemon:
             _write_atomically(self._settings.neuron.ready_file, json.dumps(facts))
 
     async def _wind_down(self) -> None:
-        """Stop intake, let stages leave their rows, say Offline; all within ``miner.shutdown_seconds``."""
+        """Stop intake, let stages leave their rows, say Offline; all of it within ``miner.shutdown_seconds``."""
+        loop = asyncio.get_running_loop()
         limit = self._settings.miner.shutdown_seconds
+        # What the last two steps need is kept for them, however long stages would take.
+        kept = min(OFFLINE_SECONDS, limit / 4)
+        stages_end = loop.time() + limit - 2 * kept
         parts = self._parts
         parts.intake.close("this miner is shutting down; try another miner")
+        await parts.commands.stop()
         await _within(limit / 4, "axon", parts.axon.stop())
-        await _within(max(limit / 2, limit - 2 * OFFLINE_SECONDS), "stages", *(stage.stop() for stage in parts.stages))
-        await _within(OFFLINE_SECONDS, "offline report", _say_offline(parts))
-        await _within(OFFLINE_SECONDS, "telemetry", parts.telemetry.stop())
-        await _within(OFFLINE_SECONDS, "operator port", parts.operator.stop())
+        await _within(stages_end - loop.time(), "stages", *(stage.stop() for stage in parts.stages))
+        await _within(kept, "offline report", _say_offline(parts))
+        await _within(kept, "telemetry or operator port", parts.telemetry.stop(), parts.operator.stop())
         _log.info("stopped", extra={"action": "stop"})
 
     async def _purge(self) -> None:
@@ -186,6 +193,7 @@ class Daemon:
         while True:
             now = utc_now()
             await self._parts.ledger.forget_nonces(int((now - NONCES_KEPT).timestamp()) * 1_000_000_000)
+            await self._parts.ledger.forget_charges(now - CHARGES_KEPT)
             removed = await self._parts.ledger.purge(now - retention)
             if removed:
                 _log.info("removed %d jobs closed long ago", removed, extra={"action": "purge"})

@@ -5,15 +5,26 @@ from __future__ import annotations
 import asyncio
 import signal
 import sqlite3
+import time
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Final
 
 from qcompute.local.service import Fault, FaultKind
 from qcompute.miner.job import State
-from tests.scene import running_scene
+from qcompute.units import ExecutionId
+from tests.crash.surroundings_judge import Answered, all_ended, damage, missing
+from tests.scene import Scene, running_scene, until, until_true
+
+JOBS: Final = 100
+SHUTDOWN_SECONDS: Final = 5
+CLOSING_SECONDS: Final = 4
+"""What closing adapter and ledger may take after the stop itself."""
 
 
 async def test_sigterm_ends_well_with_jobs_under_way(tmp_path: Path) -> None:
-    settings = {"QCOMPUTE_PROVIDERS__MOCK__RUN_SECONDS": "600"}
+    settings = {"QCOMPUTE_PROVIDERS__MOCK__RUN_SECONDS": "600", "QCOMPUTE_MINER__SHUTDOWN_SECONDS": "3"}
     async with running_scene(tmp_path, environment=settings) as scene:
         scene.add_jobs(5)
         scene.platform.circuits.faults.append(Fault("GET", FaultKind.DELAY, seconds=600, times=2))
@@ -25,16 +36,61 @@ async def test_sigterm_ends_well_with_jobs_under_way(tmp_path: Path) -> None:
         assert states == {"accepted": 2, "waiting": 3}
 
 
-async def test_a_second_signal_is_immediate(tmp_path: Path) -> None:
-    async with running_scene(tmp_path) as scene:
-        scene.platform.jobs.faults.append(Fault("PATCH", FaultKind.DELAY, seconds=600, times=None))
+@asynccontextmanager
+async def hundred_jobs_under_way(folder: Path) -> AsyncGenerator[tuple[Scene, list[ExecutionId]]]:
+    """A quarter of the circuits does not come, the vendor answers slowly, and the uploads hang: every stage is busy."""
+    settings = {
+        "QCOMPUTE_PROVIDERS__MOCK__LATENCY_SECONDS": "1",
+        "QCOMPUTE_PROVIDERS__MOCK__RUN_SECONDS": "1",
+        "QCOMPUTE_MINER__PROVIDER_THREADS": "16",
+        "QCOMPUTE_MINER__SHUTDOWN_SECONDS": str(SHUTDOWN_SECONDS),
+    }
+    async with running_scene(folder, environment=settings) as scene:
+        scene.platform.circuits.faults.append(Fault("GET", FaultKind.DELAY, seconds=600, times=JOBS // 4))
+        scene.platform.store.faults.append(Fault("PUT", FaultKind.DELAY, seconds=600, times=None))
+        ids = scene.add_jobs(JOBS)
+        await scene.hand_over(JOBS)
+
+        async def every_stage_is_busy() -> bool:
+            jobs = await scene.jobs_in()
+            return all(jobs[state] for state in (State.ACCEPTED, State.SUBMITTING, State.WAITING, State.SETTLED))
+
+        await until(every_stage_is_busy, seconds=60, what="jobs in every stage", facts=scene.facts)
+        yield scene, ids
+
+
+async def nothing_is_lost(scene: Scene, ids: list[ExecutionId]) -> None:
+    """Start again with quick surroundings and let every job come to its end."""
+    assert not [*damage(scene.miner.ledger_path), *missing(scene.miner.ledger_path, ids)]
+    scene.platform.circuits.faults.clear()
+    scene.platform.store.faults.clear()
+    await scene.restart(QCOMPUTE_PROVIDERS__MOCK__LATENCY_SECONDS="0")
+    assert await all_ended(scene, Answered(accepted=ids)) == []
+
+
+async def test_sigterm_with_100_jobs_under_way_ends_in_time_and_loses_nothing(tmp_path: Path) -> None:
+    """Each step had its own limit, and a stop in which every one was used up took half as long again as it may."""
+    async with hundred_jobs_under_way(tmp_path) as (scene, ids):
+        began = time.monotonic()
+        assert await scene.miner.stop() == 0
+        assert time.monotonic() - began < SHUTDOWN_SECONDS + CLOSING_SECONDS
+        last = scene.platform.jobs.backend_reports[-1]
+        assert (last["status"], last["accepting_jobs"]) == ("Offline", False)
+        await nothing_is_lost(scene, ids)
+
+
+async def test_a_second_signal_is_immediate_and_loses_nothing(tmp_path: Path) -> None:
+    async with hundred_jobs_under_way(tmp_path) as (scene, ids):
         process = scene.miner.process
         assert process is not None
         process.send_signal(signal.SIGTERM)
-        await asyncio.sleep(0.2)
+        await until_true(lambda: "SIGTERM: stopping" in scene.miner.last_lines(1000), what="the stop has begun")
+        began = time.monotonic()
         process.send_signal(signal.SIGTERM)
-        async with asyncio.timeout(5):
-            assert await process.wait() in (130, 0)
+        async with asyncio.timeout(10):
+            assert await process.wait() == 130
+        assert time.monotonic() - began < 1
+        await nothing_is_lost(scene, ids)
 
 
 async def test_a_second_daemon_on_the_same_ledger_is_refused(tmp_path: Path) -> None:
