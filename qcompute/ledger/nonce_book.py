@@ -1,12 +1,13 @@
 """Which nonces were used: read, decided and written for a whole batch with four statements at most.
 
 Where nonces must grow, the greatest one used in a scope is kept; elsewhere each one is. The two never mix.
+After a restore from a copy, `FLOOR` holds the time up to which nonces may have been used that the copy does not know.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TypeAlias
+from collections.abc import Iterable, Sequence
+from typing import Final, TypeAlias
 
 import orjson
 from sqlalchemy import Connection
@@ -17,10 +18,16 @@ from qcompute.miner.job import Nonce
 _Scope: TypeAlias = tuple[str, str]
 _Use: TypeAlias = tuple[str, str, int]
 
+FLOOR: Final[_Scope] = ("", "")
+"""Scope of nobody, whose value in ``nonces`` no new nonce of anybody may be below. Written by a restore, and forgotten
+with the other nonces of that age, when requests so old are refused anyway."""
+
 
 def use_nonces(connection: Connection, nonces: Sequence[Nonce]) -> list[bool]:
     """Whether each nonce is new, seen in this order; the new ones are used up."""
-    greatest = _greatest(connection, nonces)
+    growing = {(nonce.hotkey, nonce.scope) for nonce in nonces if nonce.strictly_growing}
+    greatest = _greatest(connection, {*growing, FLOOR})
+    floor = greatest.pop(FLOOR, -1)
     used = _used(connection, nonces)
     raised: dict[_Scope, int] = {}
     added: list[_Use] = []
@@ -28,7 +35,9 @@ def use_nonces(connection: Connection, nonces: Sequence[Nonce]) -> list[bool]:
     for nonce in nonces:
         scope = (nonce.hotkey, nonce.scope)
         use = (*scope, nonce.value_ns)
-        if nonce.strictly_growing:
+        if nonce.value_ns <= floor:
+            is_new = False
+        elif nonce.strictly_growing:
             is_new = scope not in greatest or nonce.value_ns > greatest[scope]
             if is_new:
                 greatest[scope] = raised[scope] = nonce.value_ns
@@ -50,10 +59,7 @@ def forget_nonces(connection: Connection, before_ns: int) -> int:
     return sum(connection.execute(forget, {"before": before_ns}).rowcount for forget in statements.FORGET_NONCES)
 
 
-def _greatest(connection: Connection, nonces: Sequence[Nonce]) -> dict[_Scope, int]:
-    scopes = {(nonce.hotkey, nonce.scope) for nonce in nonces if nonce.strictly_growing}
-    if not scopes:
-        return {}
+def _greatest(connection: Connection, scopes: Iterable[_Scope]) -> dict[_Scope, int]:
     rows = connection.execute(statements.GREATEST_NONCES, {"keys": orjson.dumps(list(scopes)).decode()})
     return {(hotkey, scope): value for hotkey, scope, value in rows if hotkey is not None}
 

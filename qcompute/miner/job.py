@@ -48,12 +48,12 @@ MOVES: Final[Mapping[State, frozenset[State]]] = {
     State.READY: frozenset({State.READY, State.SUBMITTING, State.SETTLED}),
     State.SUBMITTING: frozenset({State.SUBMITTING, State.WAITING, State.HELD, State.SETTLED}),
     State.WAITING: frozenset({State.WAITING, State.HELD, State.SETTLED}),
-    State.HELD: frozenset({State.HELD, State.WAITING, State.SETTLED}),
+    State.HELD: frozenset({State.HELD, State.SUBMITTING, State.WAITING, State.SETTLED}),
     State.SETTLED: frozenset({State.SETTLED, State.CLOSED}),
     State.CLOSED: frozenset(),
 }
-"""Every allowed move; staying means "try again later". A held job never goes back to submitting: it is adopted
-(waiting) or ended (settled)."""
+"""Every allowed move; staying means "try again later". A held job goes on only by an operator's hand
+(`qcompute.miner.commands`), and back to submitting with its mark, so that it is looked for first."""
 
 
 class CostKind(StrEnum):

@@ -25,7 +25,9 @@ from qcompute.jobserver.telemetry import Telemetry
 from qcompute.ledger import open_ledger
 from qcompute.ledger.contract import Ledger
 from qcompute.miner.account import Account
+from qcompute.miner.budget import Budget
 from qcompute.miner.circuit_cache import CircuitCache
+from qcompute.miner.commands import CommandSocket, OperatorCommands, socket_file
 from qcompute.miner.fetch import FetchStage
 from qcompute.miner.heartbeat import Heartbeat
 from qcompute.miner.intake import JobIntake
@@ -70,6 +72,7 @@ class Parts:
     intake: JobIntake
     axon: HttpServer
     operator: HttpServer
+    commands: CommandSocket
     stages: list[Stage]
     heartbeat: Heartbeat
 
@@ -110,14 +113,16 @@ async def build(settings: Settings) -> Parts:
         miner_uid=partial(_uid, watch, signer),
     )
     points = RoadTelemetry(telemetry)
-    intake = JobIntake(ledger, points, settings.miner, clock=utc_now)
+    budget = Budget(account.key, settings.budget, clock=utc_now)
+    await budget.load(ledger)
+    intake = JobIntake(ledger, points, settings.miner, budget=budget, clock=utc_now)
     circuits = CircuitCache(
         ledger,
         CircuitCompiler(settings.circuits, processes=settings.miner.compile_processes),
         processes=settings.miner.compile_processes,
     )
     downloader = GuardedDownloader(settings.download, max_bytes=settings.circuits.max_source_bytes)
-    road = Road(ledger, signer, points, clock=utc_now)
+    road = Road(ledger, signer, points, budget=budget, clock=utc_now)
     heartbeat = Heartbeat(
         account, job_server, ledger, settings.miner, may_serve=lambda: watch.current is not None and intake.is_open
     )
@@ -134,7 +139,8 @@ async def build(settings: Settings) -> Parts:
         telemetry=telemetry,
         intake=intake,
         axon=_axon(settings, watch, intake, signer),
-        operator=_operator(settings, ledger, watch, heartbeat, account),
+        operator=_operator(settings, ledger, watch, heartbeat, account, budget),
+        commands=CommandSocket(socket_file(settings.ledger.file), OperatorCommands(road, account.key)),
         stages=_stages(settings, road, account, circuits, downloader, job_server),
         heartbeat=heartbeat,
     )
@@ -184,6 +190,7 @@ def _stages(  # noqa: PLR0917 - every part a stage uses, once
             concurrency=SUBMITS_AT_ONCE,
             held_seconds=miner.held_deadline_seconds,
             second_look_seconds=miner.second_look_seconds,
+            dry_run=miner.dry_run,
         ),
         WaitStage(
             road,
@@ -213,7 +220,12 @@ def _axon(settings: Settings, watch: MetagraphWatch, intake: JobIntake, signer: 
 
 
 def _operator(
-    settings: Settings, ledger: Ledger, watch: MetagraphWatch, heartbeat: Heartbeat, account: Account
+    settings: Settings,
+    ledger: Ledger,
+    watch: MetagraphWatch,
+    heartbeat: Heartbeat,
+    account: Account,
+    budget: Budget,
 ) -> HttpServer:
     started = time.monotonic()
 
@@ -227,6 +239,8 @@ def _operator(
             "metagraph_age_seconds": watch.age_seconds,
             "chain_failing": watch.is_failing,
             "provider": account.key,
+            "dry_run": settings.miner.dry_run,
+            "budget": budget.document(),
             "devices": [report.device.device_id for report in heartbeat.devices],
         }
 

@@ -35,7 +35,7 @@ from qcompute.miner.result import complete_handle
 from qcompute.miner.road import Road, asked_pause_seconds
 from qcompute.miner.router import prepare_again, token_of_pack
 from qcompute.miner.stage import Stage
-from qcompute.units import ProviderJobId
+from qcompute.units import DeviceId, ProviderJobId
 
 _log = logging.getLogger(__name__)
 
@@ -72,12 +72,14 @@ class SubmitStage(Stage):
         concurrency: int,
         held_seconds: float,
         second_look_seconds: float,
+        dry_run: bool = False,
     ) -> None:
         super().__init__(road, concurrency=concurrency)
         self._account = account
         self._circuits = circuits
         self._held = timedelta(seconds=held_seconds)
         self._second_look = timedelta(seconds=second_look_seconds)
+        self._dry_run = dry_run
         self._packer = Packer(
             largest=account.limits.max_pack, turn=partial(account.turn, Verb.SUBMIT), submit=self._submit_pack
         )
@@ -105,6 +107,9 @@ class SubmitStage(Stage):
             return
         try:
             prepared = await prepare_again(self._account, self._circuits, job)
+            if self._dry_run:
+                await self._refuse_dry(job)
+                return
             await self._packer.join(job, prepared)
         except CannotRun as refusal:
             await self.road.end_without_result(job, Verdict.REFUSED, code=refusal.reason, message=refusal.message)
@@ -119,6 +124,11 @@ class SubmitStage(Stage):
                 longest_seconds=120.0,
                 at_least=asked_pause_seconds(error),
             )
+
+    async def _refuse_dry(self, job: Job) -> None:
+        cost = "an unknown cost" if job.estimate is None else str(job.estimate)
+        message = f"this miner is on a dry run: the job is ready for {job.device_id} at {cost}, and is not submitted"
+        await self.road.end_without_result(job, Verdict.REFUSED, code="dry_run", message=message)
 
     async def _submit_pack(self, members: list[Member]) -> None:
         """Mark every job on disk, then make the one paid call for all of them."""
@@ -251,7 +261,7 @@ class SubmitStage(Stage):
         match answer:
             case Found(handles=handles):
                 await self._cancel_extra(job, handles[1:])
-                await self._adopt(job, handles[0])
+                await self._found(job, handles[0])
             case Absent():
                 await self._absent(job)
             case CannotTell(reason=reason):
@@ -259,7 +269,28 @@ class SubmitStage(Stage):
             case _:
                 assert_never(answer)
 
+    async def _found(self, job: Job, handle: JobHandle) -> None:
+        if not _is_restored(job) or "measurement" in (job.prepared or {}):
+            await self._adopt(job, handle)
+            return
+        # Submitted after the copy was made from which the ledger was restored: how its result is read is not in it.
+        where = replace(job, device_id=DeviceId(handle.device_id))
+        try:
+            prepared = await prepare_again(self._account, self._circuits, where)
+        except CannotRun as error:
+            text = f"the vendor has it as {handle.provider_job_id}, but how to read its result is lost: {error.message}"
+            await self._hold(job, "restored", text)
+        except (SandboxUnavailable, VendorError) as error:
+            due_at = self.road.clock() + timedelta(seconds=FIRST_LOOK_SECONDS)
+            await self.road.ledger.save(job, replace(job, due_at=due_at, error_code=error.code, error=error.message))
+        else:
+            await self._adopt(replace(where, prepared=_written_down(prepared, None)), handle)
+
     async def _absent(self, job: Job) -> None:
+        if _is_restored(job) and self._account.limits.max_pack > 1:
+            text = "since the copy was made it may have been submitted in a pack, which cannot be looked for"
+            await self._hold(job, "restored", text)
+            return
         looks = job.attempts + 1
         if looks < LOOKS_BEFORE_RESUBMIT[self._account.adapter.idempotency]:
             due_at = self.road.clock() + self._second_look
@@ -305,6 +336,11 @@ class SubmitStage(Stage):
     async def _hold(self, job: Job, code: str, message: str) -> None:
         due_at = self.road.clock() + self._held
         await self.road.save(job, replace(job, state=State.HELD, due_at=due_at, error_code=code, error=message))
+
+
+def _is_restored(job: Job) -> bool:
+    """Whether the row comes from a copy, so that it may have been submitted since (`qcompute.ledger.restore`)."""
+    return bool((job.prepared or {}).get("restored"))
 
 
 def _written_down(prepared: Prepared, pack_index: int | None) -> dict[str, Any]:

@@ -20,10 +20,8 @@ def test_no_move_walks_back() -> None:
             assert not is_allowed(before, after)
 
 
-def test_a_held_job_is_never_submitted_again() -> None:
-    assert not is_allowed(State.HELD, State.SUBMITTING)
-    assert is_allowed(State.HELD, State.WAITING)
-    assert is_allowed(State.HELD, State.SETTLED)
+def test_a_held_job_goes_where_an_operator_can_send_it() -> None:
+    assert MOVES[State.HELD] == {State.HELD, State.SUBMITTING, State.WAITING, State.SETTLED}
 
 
 def test_a_closed_job_never_changes() -> None:

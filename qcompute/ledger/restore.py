@@ -1,0 +1,176 @@
+"""Putting a copy in the place of a ledger, so that nothing is paid twice for what happened since the copy was made.
+
+A copy says of its open jobs where they were; since then the daemon may have submitted any of them. So every job not
+yet at its vendor gets the mark of a paid call that may be in flight, and the daemon looks for it before anything else.
+A job may have been submitted in a pack with others, under a token nobody knows any more; the word ``restored`` in
+``prepared`` tells the daemon not to take "not found" for "never submitted" where there are packs.
+
+Requests whose nonces were used since the copy could be sent once more; those from before the restore are refused
+(`qcompute.ledger.nonce_book.FLOOR`). Jobs accepted since the copy are not in it, and nothing here knows of them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+from sqlalchemy import create_engine
+from sqlalchemy.engine import URL
+from sqlalchemy.exc import SQLAlchemyError
+
+from qcompute.errors import ConfigError, StoreError
+from qcompute.ledger.backup import copy_database, key_file, put_file, reading, revision_of, sync_folder
+from qcompute.ledger.failures import translated
+from qcompute.ledger.nonce_book import FLOOR
+from qcompute.ledger.schema import REVISIONS
+from qcompute.ledger.secretbox import SecretBox, load_box
+from qcompute.ledger.times import from_micros
+
+_LOGS: Final = ("-wal", "-shm", "-journal")
+
+_UNSUBMITTED: Final = """
+    state IN ('accepted', 'ready', 'submitting', 'held') AND submit_started_at IS NULL AND provider_job_id IS NULL
+"""
+_MARKED: Final = """
+    state IN ('submitting', 'held') AND submit_started_at IS NOT NULL AND provider_job_id IS NULL
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """What was put in place."""
+
+    aside: Path | None
+    """Where the replaced ledger lies now; None when there was none."""
+    to_look_for: int
+    """Jobs that may have been submitted since the copy."""
+    latest_received_at: datetime | None
+    """When the last job in the copy was received: later ones are not in it."""
+
+
+def restore(
+    copy: Path, ledger: Path, *, token_of: Callable[[str], str], now: datetime, ahead_seconds: float
+) -> Restored:
+    """Put ``copy`` and its key in the place of ``ledger``, which is kept aside. The caller holds the ledger's lock.
+
+    ``token_of`` makes a job's idempotency token from its id; ``ahead_seconds`` is how far a nonce may be ahead of our
+    clock, so requests signed up to then are refused.
+
+    Raises:
+        ConfigError: the copy is no ledger, its key is missing, or a file cannot be written.
+        StoreError: the copy is damaged.
+    """
+    draft = ledger.with_name(f"{ledger.name}.{secrets.token_hex(4)}.partial")
+    try:
+        with reading(copy) as connection:
+            revision = revision_of(connection, copy)
+        copy_database(copy, draft)
+        key = _key(copy, ledger, draft)
+        if revision != REVISIONS[-1]:
+            _upgrade(draft)
+        floor_ns = int((now.timestamp() + ahead_seconds) * 1_000_000_000)
+        to_look_for, latest = _mark(draft, token_of, floor_ns)
+        aside = _set_aside(ledger, now)
+        put_file(key, key_file(ledger))
+        draft.replace(ledger)
+        sync_folder(ledger.parent)
+    except OSError as error:
+        raise ConfigError(f"the ledger {ledger} cannot be replaced ({error.strerror})") from error
+    except (sqlite3.Error, SQLAlchemyError) as error:
+        raise translated(error) from error
+    finally:
+        for leftover in (draft, *_logs(draft)):
+            with contextlib.suppress(OSError):
+                leftover.unlink(missing_ok=True)
+    return Restored(aside, to_look_for, latest)
+
+
+def _key(copy: Path, ledger: Path, draft: Path) -> bytes:
+    """The key that opens the copy's URLs: its own, or the ledger's when that one fits.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    with closing(sqlite3.connect(draft)) as connection:
+        sample = connection.execute(
+            "SELECT input_data_url FROM jobs WHERE input_data_url IS NOT NULL AND state NOT IN ('settled', 'closed')"
+        ).fetchone()
+    for file in (key_file(copy), key_file(ledger)):
+        box = load_box(file)
+        if box is not None and (sample is None or _opens(box, sample[0])):
+            return file.read_bytes()
+    raise ConfigError(f"{key_file(copy)} is missing, or is not the key of this copy; bring it from where the copy was")
+
+
+def _opens(box: SecretBox, sealed: bytes) -> bool:
+    try:
+        box.open(sealed)
+    except StoreError:
+        return False
+    return True
+
+
+def _upgrade(draft: Path) -> None:
+    from qcompute.ledger.migrations import upgrade  # noqa: PLC0415 - alembic is slow to import
+
+    engine = create_engine(URL.create("sqlite+pysqlite", database=str(draft)), hide_parameters=True)
+    try:
+        with engine.begin() as connection:
+            upgrade(connection)
+    finally:
+        engine.dispose()
+
+
+def _mark(draft: Path, token_of: Callable[[str], str], floor_ns: int) -> tuple[int, datetime | None]:
+    """Mark what may have been submitted since; how many, and when the last job of the copy was received."""
+    with closing(sqlite3.connect(draft, isolation_level=None)) as connection:
+        connection.execute("BEGIN IMMEDIATE")
+        unsubmitted = [row[0] for row in connection.execute(f"SELECT execution_id FROM jobs WHERE {_UNSUBMITTED}")]  # noqa: S608
+        # Looked for from when it was received: before that it cannot have been submitted.
+        connection.executemany(
+            "UPDATE jobs SET submit_started_at = received_at, token = ?, attempts = 0, version = version + 1, "
+            """prepared = '{"restored": true}' WHERE execution_id = ?""",
+            [(token_of(execution_id), execution_id) for execution_id in unsubmitted],
+        )
+        # What was seen absent before the copy says nothing of later; so it is looked for as often again.
+        marked = connection.execute(
+            "UPDATE jobs SET attempts = 0, version = version + 1, "  # noqa: S608 - no value in it
+            f"prepared = json_set(coalesce(prepared, '{{}}'), '$.restored', json('true')) WHERE {_MARKED}"
+        ).rowcount
+        connection.execute("INSERT OR REPLACE INTO nonces VALUES (?, ?, ?)", (*FLOOR, floor_ns))
+        (latest,) = connection.execute("SELECT max(received_at) FROM jobs").fetchone()
+        connection.execute("COMMIT")
+    return len(unsubmitted) + marked, None if latest is None else from_micros(latest)
+
+
+def _set_aside(ledger: Path, now: datetime) -> Path | None:
+    """Keep the ledger that is replaced under another name too; its log must not meet the new file."""
+    if not ledger.exists():
+        for log in _logs(ledger):
+            log.unlink(missing_ok=True)
+        return None
+    aside = ledger.with_name(f"{ledger.name}.before-restore-{now:%Y%m%dT%H%M%SZ}")
+    if aside.exists():
+        aside = aside.with_name(f"{aside.name}-{secrets.token_hex(2)}")
+    # A damaged one cannot be folded together; then its log goes along as it is.
+    with contextlib.suppress(sqlite3.Error), closing(sqlite3.connect(ledger, isolation_level=None)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    for log in _logs(ledger):
+        if log.exists():
+            log.rename(log.with_name(log.name.replace(ledger.name, aside.name)))
+    os.link(ledger, aside)
+    if key_file(ledger).exists():
+        os.link(key_file(ledger), key_file(aside))
+    return aside
+
+
+def _logs(database: Path) -> list[Path]:
+    return [database.with_name(database.name + ending) for ending in _LOGS]

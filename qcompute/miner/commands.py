@@ -1,0 +1,285 @@
+"""What an operator does with a held job, and the socket through which a running daemon is told (ADR 0014).
+
+The socket lies beside the ledger and is for its owner alone; the kernel says who is at the other end. One line of JSON
+goes in, one comes out. With no daemon running the same code works on the ledger itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import socket
+import struct
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from qcompute.errors import ConfigError, QComputeError, StaleRow
+from qcompute.miner.job import Job, State, Verdict
+from qcompute.miner.providers.base import JobHandle
+from qcompute.miner.result import complete_handle
+from qcompute.miner.road import Road
+from qcompute.units import ExecutionId, ProviderJobId, ProviderKey
+
+_log = logging.getLogger(__name__)
+
+MAX_LINE: Final = 16 * 1024
+"""A command is a few hundred bytes."""
+
+ANSWER_SECONDS: Final = 10.0
+"""How long one conversation may take."""
+
+_PATH_BYTES: Final = 100
+"""A socket's path may have 107 bytes; longer ones are reached through a descriptor of their folder."""
+
+
+class CommandRefused(QComputeError):
+    """The job is not in a state in which this may be done; the message says what can be."""
+
+    code = "command_refused"
+
+
+class _Command(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    execution_id: str = Field(max_length=128)
+    reason: str = Field(default="", max_length=1000)
+
+
+class Release(_Command):
+    """Go on where it was held. ``never_submitted``: the operator has seen that the vendor has no such job."""
+
+    command: Literal["release"] = "release"
+    never_submitted: bool = False
+
+
+class Fail(_Command):
+    """End it as failed; its user is told ``reason``."""
+
+    command: Literal["fail"] = "fail"
+    reason: str = Field(min_length=1, max_length=1000)
+
+
+class Adopt(_Command):
+    """Take the vendor's job of this id for it, and wait for that."""
+
+    command: Literal["adopt"] = "adopt"
+    provider_job_id: str = Field(min_length=1, max_length=512)
+
+
+Command = Annotated[Release | Fail | Adopt, Field(discriminator="command")]
+_COMMANDS: Final[TypeAdapter[Release | Fail | Adopt]] = TypeAdapter(Command)
+
+
+class OperatorCommands:
+    """Does what an operator says. ``provider`` is what a job without a provider of its own is taken to be at."""
+
+    def __init__(self, road: Road, provider: ProviderKey) -> None:
+        self._road = road
+        self._provider = provider
+
+    async def run(self, command: Release | Fail | Adopt, *, uid: int) -> Job:
+        """The row as it is afterwards; ``uid`` is who said so.
+
+        Raises:
+            CommandRefused: this cannot be done with this job now.
+            StoreError: the database failed.
+        """
+        job = await self._held(command.execution_id)
+        try:
+            match command:
+                case Release():
+                    after = await self._release(job, command, uid)
+                case Fail():
+                    after = await self._road.end_without_result(
+                        job, Verdict.FAILED, code="operator", message=command.reason
+                    )
+                case Adopt():
+                    after = await self._adopt(job, command, uid)
+        except StaleRow as error:
+            raise CommandRefused("the job moved on meanwhile; look at it again") from error
+        _log.warning(
+            "operator (uid %d): %s %s: %s -> %s (%s)",
+            uid,
+            command.command,
+            job.execution_id,
+            job.state,
+            after.state,
+            command.reason or "no reason given",
+            extra={"action": "operator", "execution_id": job.execution_id},
+        )
+        return after
+
+    async def _held(self, execution_id: str) -> Job:
+        job = await self._road.ledger.get(ExecutionId(execution_id))
+        if job is None:
+            raise CommandRefused(f"there is no job {execution_id} here")
+        if job.state is not State.HELD:
+            raise CommandRefused(f"job {execution_id} is {job.state}, not held: it goes its way by itself")
+        return job
+
+    async def _release(self, job: Job, command: Release, uid: int) -> Job:
+        now = self._road.clock()
+        released = replace(job, due_at=now, error_code="released", error=_by(uid, command.reason))
+        if job.handle is not None:
+            if command.never_submitted:
+                raise CommandRefused(f"job {job.execution_id} was submitted: it is {job.provider_job_id} at its vendor")
+            return await self._road.save(job, replace(released, state=State.WAITING))
+        if await self._road.ledger.circuit(job.execution_id) is None:
+            raise CommandRefused(f"job {job.execution_id} has no circuit here, so it can only be adopted or failed")
+        if command.never_submitted:
+            released = replace(released, submit_started_at=None)
+        return await self._road.save(job, replace(released, state=State.SUBMITTING))
+
+    async def _adopt(self, job: Job, command: Adopt, uid: int) -> Job:
+        if job.provider_job_id not in (None, command.provider_job_id):
+            raise CommandRefused(
+                f"job {job.execution_id} is {job.provider_job_id} at its vendor already; release it to go on with that"
+            )
+        now = self._road.clock()
+        handle = complete_handle(
+            JobHandle(provider_job_id=command.provider_job_id, device_id=job.device_id or ""), job.prepared
+        )
+        adopted = replace(
+            job,
+            state=State.WAITING,
+            due_at=now,
+            provider=job.provider or self._provider,
+            provider_job_id=ProviderJobId(command.provider_job_id),
+            handle=handle.model_dump(mode="json"),
+            submit_started_at=job.submit_started_at or job.received_at,
+            submitted_at=job.submitted_at or now,
+            error_code="adopted",
+            error=_by(uid, command.reason),
+        )
+        return await self._road.save(job, adopted)
+
+
+def _by(uid: int, reason: str) -> str:
+    return f"by the operator (uid {uid}): {reason or 'no reason given'}"
+
+
+class CommandSocket:
+    """The daemon's end. Start before, and stop after, the stages work."""
+
+    def __init__(self, path: Path, commands: OperatorCommands) -> None:
+        self._path = path
+        self._commands = commands
+        self._server: asyncio.Server | None = None
+        self._stopped = asyncio.Event()
+
+    async def start(self) -> None:
+        """Listen, in place of a socket that an earlier daemon left behind.
+
+        Raises:
+            ConfigError: the socket cannot be made.
+        """
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        draft = self._path.with_name(f"{self._path.name}.{os.getpid()}")
+        try:
+            draft.unlink(missing_ok=True)
+            with _reachable(draft) as address:
+                listener.bind(address)
+            # Nobody is heard before it listens, and by then it is ours alone.
+            draft.chmod(0o600)
+            draft.rename(self._path)
+            listener.setblocking(False)
+            self._server = await asyncio.start_unix_server(self._talk, sock=listener, limit=MAX_LINE)
+        except OSError as error:
+            listener.close()
+            draft.unlink(missing_ok=True)
+            raise ConfigError(
+                f"the operator's socket {self._path} cannot be made ({error.strerror}); see ledger.path"
+            ) from error
+
+    async def run(self) -> None:
+        """Wait until `stop`; the event loop itself serves."""
+        await self._stopped.wait()
+
+    async def stop(self) -> None:
+        """Hear no more. A no-op when not started or stopped before."""
+        self._stopped.set()
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+            with contextlib.suppress(FileNotFoundError):
+                self._path.unlink()
+
+    async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                uid = _uid_of(writer.get_extra_info("socket"))
+                answer = await self._answer(await reader.readline(), uid)
+                writer.write(json.dumps(answer).encode() + b"\n")
+                await writer.drain()
+        except (OSError, TimeoutError, ValueError):
+            _log.debug("a conversation with an operator broke off", extra={"action": "operator"})
+        finally:
+            writer.close()
+
+    async def _answer(self, line: bytes, uid: int) -> dict[str, Any]:
+        if uid not in (0, os.getuid()):
+            return {"ok": False, "message": f"uid {uid} may not command this daemon"}
+        try:
+            command = _COMMANDS.validate_json(line)
+        except ValidationError as error:
+            first = error.errors(include_input=False, include_url=False)[0]
+            return {"ok": False, "message": f"not a command: {'.'.join(map(str, first['loc']))}: {first['msg']}"}
+        try:
+            job = await self._commands.run(command, uid=uid)
+        except QComputeError as error:
+            return {"ok": False, "message": error.message}
+        return {"ok": True, "state": job.state, "execution_id": job.execution_id}
+
+
+def socket_file(ledger: Path) -> Path:
+    """Where the daemon of a ledger is spoken to."""
+    return ledger.with_name(f"{ledger.name}.sock")
+
+
+def tell_daemon(path: Path, command: Release | Fail | Adopt) -> dict[str, Any] | None:
+    """What the daemon behind the socket answers; None when no daemon listens there.
+
+    Raises:
+        ConfigError: it listens but does not answer, or this user may not speak to it.
+    """
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        connection.settimeout(ANSWER_SECONDS)
+        try:
+            with _reachable(path) as address:
+                connection.connect(address)
+            connection.sendall(command.model_dump_json().encode() + b"\n")
+            with connection.makefile("rb") as lines:
+                answer: dict[str, Any] = json.loads(lines.readline(MAX_LINE))
+        except (FileNotFoundError, ConnectionRefusedError):
+            return None
+        except PermissionError as error:
+            raise ConfigError(f"this user may not speak to the daemon through {path}; be the daemon's user") from error
+        except (OSError, ValueError) as error:
+            raise ConfigError(f"the daemon behind {path} does not answer ({type(error).__name__})") from error
+    return answer
+
+
+@contextmanager
+def _reachable(path: Path) -> Generator[str]:
+    """The path as an address, by way of its folder's descriptor where it is longer than an address may be."""
+    if len(os.fsencode(path)) <= _PATH_BYTES:
+        yield str(path)
+        return
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield f"/proc/self/fd/{folder}/{path.name}"
+    finally:
+        os.close(folder)
+
+
+def _uid_of(connection: socket.socket) -> int:
+    _, uid, _ = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i")))
+    return int(uid)
