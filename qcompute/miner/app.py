@@ -92,7 +92,6 @@ class Daemon:
         await self._parts.axon.start()
         await self._parts.operator.start()
         await self._parts.commands.start()
-        await self._parts.commands.start()
         try:
             await self._serve()
         except BaseExceptionGroup as failures:
@@ -119,7 +118,6 @@ class Daemon:
             *((f"stage {stage.state}", stage.run) for stage in parts.stages),
             ("axon", parts.axon.run),
             ("operator port", parts.operator.run),
-            ("operator commands", parts.commands.run),
             ("operator commands", parts.commands.run),
             ("heartbeat", parts.heartbeat.run),
             ("telemetry", parts.telemetry.run),
@@ -183,7 +181,6 @@ class Daemon:
         stages_end = loop.time() + limit - 2 * kept
         parts = self._parts
         parts.intake.close("this miner is shutting down; try another miner")
-        await parts.commands.stop()
         await parts.commands.stop()
         await _within(limit / 4, "axon", parts.axon.stop())
         await _within(stages_end - loop.time(), "stages", *(stage.stop() for stage in parts.stages))
