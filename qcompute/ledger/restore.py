@@ -30,9 +30,11 @@ from qcompute.errors import ConfigError, StoreError
 from qcompute.ledger.backup import copy_database, key_file, put_file, reading, revision_of, sync_folder
 from qcompute.ledger.failures import translated
 from qcompute.ledger.nonce_book import FLOOR
+from qcompute.ledger.rows import job_from
 from qcompute.ledger.schema import REVISIONS
 from qcompute.ledger.secretbox import SecretBox, load_box
 from qcompute.ledger.times import from_micros
+from qcompute.miner.job import Job
 
 _LOGS: Final = ("-wal", "-shm", "-journal")
 
@@ -57,12 +59,12 @@ class Restored:
 
 
 def restore(
-    copy: Path, ledger: Path, *, token_of: Callable[[str], str], now: datetime, ahead_seconds: float
+    copy: Path, ledger: Path, *, token_of: Callable[[Job], str], now: datetime, ahead_seconds: float
 ) -> Restored:
     """Put ``copy`` and its key in the place of ``ledger``, which is kept aside. The caller holds the ledger's lock.
 
-    ``token_of`` makes a job's idempotency token from its id; ``ahead_seconds`` is how far a nonce may be ahead of our
-    clock, so requests signed up to then are refused.
+    ``token_of`` makes the idempotency token of a job submitted by itself; ``ahead_seconds`` is how far a nonce may be
+    ahead of our clock, so requests signed up to then are refused.
 
     Raises:
         ConfigError: the copy is no ledger, its key is missing, or a file cannot be written.
@@ -129,16 +131,18 @@ def _upgrade(draft: Path) -> None:
         engine.dispose()
 
 
-def _mark(draft: Path, token_of: Callable[[str], str], floor_ns: int) -> tuple[int, datetime | None]:
+def _mark(draft: Path, token_of: Callable[[Job], str], floor_ns: int) -> tuple[int, datetime | None]:
     """Mark what may have been submitted since; how many, and when the last job of the copy was received."""
     with closing(sqlite3.connect(draft, isolation_level=None)) as connection:
+        connection.row_factory = sqlite3.Row
         connection.execute("BEGIN IMMEDIATE")
-        unsubmitted = [row[0] for row in connection.execute(f"SELECT execution_id FROM jobs WHERE {_UNSUBMITTED}")]  # noqa: S608
+        rows = connection.execute(f"SELECT * FROM jobs WHERE {_UNSUBMITTED}")  # noqa: S608 - no value in it
+        unsubmitted = [job_from({**dict(row), "input_data_url": None}) for row in rows]
         # Looked for from when it was received: before that it cannot have been submitted.
         connection.executemany(
             "UPDATE jobs SET submit_started_at = received_at, token = ?, attempts = 0, version = version + 1, "
             """prepared = '{"restored": true}' WHERE execution_id = ?""",
-            [(token_of(execution_id), execution_id) for execution_id in unsubmitted],
+            [(token_of(job), job.execution_id) for job in unsubmitted],
         )
         # What was seen absent before the copy says nothing of later; so it is looked for as often again.
         marked = connection.execute(
