@@ -27,6 +27,7 @@ SIDE_TASKS: Final = (
     "stage settled",
     "axon",
     "operator port",
+    "operator commands",
     "heartbeat",
     "telemetry",
     "metagraph",
