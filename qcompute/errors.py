@@ -19,6 +19,7 @@
     │  ├─ FetchRefused                the URL or what it gave is not allowed  -> verdict refused
     │  └─ FetchFailed                 the host did not answer well      -> try again until the deadline
     ├─ SandboxUnavailable           no child process could be started   -> try again later
+    ├─ BudgetSpent(until)           a budget of the operator's has no room  -> wait; take no new jobs
     ├─ StoreError                   our database                        -> stop claiming, exit if it lasts
     │  └─ StaleRow                    the row is no longer in the state we took it in  -> drop this work
     ├─ ConfigError                  the operator's settings             -> refuse to start; say the exact fix
@@ -30,6 +31,7 @@ in the database and at strangers.
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import ClassVar
 
 
@@ -186,6 +188,16 @@ class SandboxUnavailable(QComputeError):
     """No sandboxed process could be started; nothing is known about the circuit."""
 
     code = "sandbox_unavailable"
+
+
+class BudgetSpent(QComputeError):
+    """A budget of this miner has no room for the job before ``until`` (aware UTC), unless others cost less."""
+
+    code = "budget_spent"
+
+    def __init__(self, message: str | None = None, *, until: datetime) -> None:
+        super().__init__(message)
+        self.until = until
 
 
 class StoreError(QComputeError):

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 from pydantic import BaseModel, ConfigDict, Field
+
+from qcompute.units import CURRENCY_PATTERN
 
 
 class MinerSettings(BaseModel):
@@ -62,8 +66,37 @@ class MinerSettings(BaseModel):
     heartbeat_seconds: float = Field(default=30, gt=0)
     """How often the job server hears of us when nothing changed."""
 
+    dry_run: bool = False
+    """Do everything but the paid call: jobs are fetched, compiled, priced and then refused instead of submitted, and
+    their users are told so. What was submitted before is finished."""
+
     shutdown_seconds: float = Field(default=20, gt=0)
     """After SIGTERM, stages get so long to finish what they are doing; nothing is lost when they do not."""
+
+
+class BudgetSettings(BaseModel):
+    """What may be spent with the account this daemon uses. Days and months are those of UTC. None sets no limit."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    per_job: Decimal | None = Field(default=None, gt=0)
+    """A job expected to cost more is refused."""
+
+    per_day: Decimal | None = Field(default=None, gt=0)
+    """Above this, spent or reserved, jobs wait until the next day and new ones are not taken."""
+
+    per_month: Decimal | None = Field(default=None, gt=0)
+    """The same for a month."""
+
+    currency: str = Field(default="USD", pattern=CURRENCY_PATTERN)
+    """Of the amounts here: what the account is priced in, or the unit it counts in, such as ``quantum_seconds``."""
+
+    unpriced_cost: Decimal | None = Field(default=None, ge=0)
+    """What a job counts, in ``currency``, whose cost cannot be told beforehand in it. None refuses such jobs as soon
+    as any limit is set."""
+
+    alert_at: float = Field(default=0.8, gt=0, le=1)
+    """The part of a day's or month's budget at which a warning is logged, once."""
 
 
 class OperatorSettings(BaseModel):

@@ -219,7 +219,7 @@ def _axon(settings: Settings, watch: MetagraphWatch, intake: JobIntake, signer: 
     return axon_server(settings.axon, axon_app(endpoint, details))
 
 
-def _operator(
+def _operator(  # noqa: PLR0917 - everything the page tells of
     settings: Settings,
     ledger: Ledger,
     watch: MetagraphWatch,

@@ -16,7 +16,8 @@ from typing import Final, Protocol, assert_never
 from qcompute.chain.contract import Signer
 from qcompute.errors import Unavailable
 from qcompute.ledger.contract import Ledger
-from qcompute.miner.job import CostKind, Job, Outcome, State, Verdict
+from qcompute.miner.budget import Budget
+from qcompute.miner.job import Charge, CostKind, Job, Outcome, State, Verdict
 from qcompute.protocol import ExecutionStatus
 from qcompute.receipts import build_receipt
 
@@ -67,13 +68,16 @@ def asked_pause_seconds(error: Exception, *, otherwise: float = 0.0) -> float:
 class Road:
     """The ledger as stages see it."""
 
-    def __init__(self, ledger: Ledger, signer: Signer, sink: StatusSink, *, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self, ledger: Ledger, signer: Signer, sink: StatusSink, *, budget: Budget, clock: Callable[[], datetime]
+    ) -> None:
         self.ledger = ledger
+        self.budget = budget
         self.clock = clock
         self._signer = signer
         self._sink = sink
 
-    async def save(self, before: Job, after: Job, *, circuit: str | None = None) -> Job:
+    async def save(self, before: Job, after: Job, *, circuit: str | None = None, charge: Charge | None = None) -> Job:
         """Store ``after`` in place of ``before`` and tell of it. A move resets ``attempts`` and the last problem.
 
         Raises:
@@ -81,7 +85,7 @@ class Road:
         """
         if after.state is not before.state:
             after = replace(after, attempts=0)
-        stored = await self.ledger.save(before, after, circuit=circuit)
+        stored = await self.ledger.save(before, after, circuit=circuit, charge=charge)
         self._tell(before, stored)
         return stored
 
@@ -114,8 +118,13 @@ class Road:
         after = replace(job, attempts=job.attempts + 1, due_at=due_at, error_code=code, error=message)
         return await self.ledger.save(job, replace(after, submit_started_at=None) if unsubmitted else after)
 
-    async def settle(self, job: Job, verdict: Verdict, outcome: Outcome, *, code: str | None = None) -> Job:
-        """Store how the job ended, with its signed receipt, in one transaction; the outbox takes it from there."""
+    async def settle(
+        self, job: Job, verdict: Verdict, outcome: Outcome, *, code: str | None = None, unsubmitted: bool = False
+    ) -> Job:
+        """Store how the job ended, its signed receipt and what it is charged, in one transaction.
+
+        The outbox takes it from there. ``unsubmitted`` says that the job provably never reached the vendor.
+        """
         now = self.clock()
         after = replace(
             job,
@@ -128,7 +137,10 @@ class Road:
             error=outcome.message,
         )
         receipt = build_receipt(after, outcome, self._signer)
-        stored = await self.ledger.save(job, after, outcome=outcome, receipt=receipt)
+        may_be_paid = job.submit_started_at is not None and not unsubmitted
+        charge = self.budget.final_charge(job, outcome.cost, may_be_paid=may_be_paid)
+        stored = await self.ledger.save(job, after, outcome=outcome, receipt=receipt, charge=charge)
+        self.budget.settle(job.execution_id, charge)
         self._tell(job, stored)
         return stored
 
@@ -147,7 +159,7 @@ class Road:
             timestamps={},
             metadata={"code": code},
         )
-        return await self.settle(job, verdict, outcome, code=code)
+        return await self.settle(job, verdict, outcome, code=code, unsubmitted=unsubmitted)
 
     def _tell(self, before: Job, after: Job) -> None:
         if before.state is after.state:

@@ -12,8 +12,9 @@ from typing import ClassVar, Final
 
 from qcompute.circuits.program import CompiledCircuit, JobOptions
 from qcompute.circuits.target import Target
-from qcompute.errors import CannotRun, Refused, SandboxUnavailable, VendorError
+from qcompute.errors import BudgetSpent, CannotRun, Refused, SandboxUnavailable, VendorError
 from qcompute.miner.account import Account
+from qcompute.miner.budget import Budget
 from qcompute.miner.circuit_cache import CircuitCache
 from qcompute.miner.job import Job, State, Verdict
 from qcompute.miner.providers.base import Device, Prepared, ProviderAdapter, Verb
@@ -23,6 +24,10 @@ from qcompute.units import DeviceId, IdempotencyToken, Money
 
 _TOKENS: Final = uuid.UUID("6f0c5c2e-3f0a-5b7e-9a43-0e5d3a6a7f48")
 """Namespace of idempotency tokens: the same job has the same token for ever, whatever happens to the row."""
+
+
+ROOM_SECONDS: Final = 60.0
+"""How often a job that waits for the budget looks for room."""
 
 
 def token_of(job: Job) -> IdempotencyToken:
@@ -58,11 +63,19 @@ class RouterStage(Stage):
     async def handle(self, job: Job) -> None:
         """Parse, choose, estimate; see `Stage.handle`."""
         if self.road.clock() >= job.deadline_at:
-            await self._end(job, Verdict.FAILED, "deadline", "no device could be chosen before the job's deadline")
+            fault = "no device could be chosen"
+            if job.error_code == BudgetSpent.code:
+                fault = "this miner's budget had no room for the job"
+            await self._end(job, Verdict.FAILED, "deadline", f"{fault} before the job's deadline")
             return
         try:
+            if job.estimate is not None:  # it waits for room: looking again must cost next to nothing
+                self.road.budget.require_room(job.estimate)
             circuit = await self._circuits.compiled(job)
-            choice = await choose(self._account, self._circuits, job, circuit)
+            self.road.budget.require_room(None)
+            choice = await choose(self._account, self._circuits, job, circuit, self.road.budget)
+        except BudgetSpent as spent:
+            await self._wait(job, spent)
         except CannotRun as refusal:
             await self._end(job, Verdict.REFUSED, refusal.reason, refusal.message)
         except Refused as refusal:
@@ -70,26 +83,43 @@ class RouterStage(Stage):
         except (VendorError, SandboxUnavailable) as error:
             await self.road.again(job, code=error.code, message=error.message, first_seconds=2.0, longest_seconds=120.0)
         else:
-            await self.road.save(
-                job,
-                replace(
-                    job,
-                    state=State.SUBMITTING,
-                    due_at=self.road.clock(),
-                    provider=self._account.key,
-                    device_id=DeviceId(choice.device.device_id),
-                    token=token_of(job),
-                    estimate=choice.estimate,
-                    error_code=None,
-                    error=None,
-                ),
-            )
+            await self._on_to_submit(replace(job, estimate=choice.estimate), choice.device)
+
+    async def _on_to_submit(self, job: Job, device: Device) -> None:
+        budget = self.road.budget
+        try:
+            charge = budget.reserve(job.execution_id, job.estimate)
+        except BudgetSpent as spent:
+            await self._wait(job, spent)
+            return
+        routed = replace(
+            job,
+            state=State.SUBMITTING,
+            due_at=self.road.clock(),
+            provider=self._account.key,
+            device_id=DeviceId(device.device_id),
+            token=token_of(job),
+            error_code=None,
+            error=None,
+        )
+        try:
+            await self.road.save(job, routed, charge=charge)
+        except BaseException:
+            budget.take_back(job.execution_id)
+            raise
+
+    async def _wait(self, job: Job, spent: BudgetSpent) -> None:
+        # Not until the period ends: jobs that cost less than was reserved for them make room.
+        pause = min(ROOM_SECONDS, max((spent.until - self.road.clock()).total_seconds(), 1.0))
+        await self.road.again(job, code=spent.code, message=spent.message, first_seconds=pause, longest_seconds=pause)
 
     async def _end(self, job: Job, verdict: Verdict, code: str, message: str) -> None:
         await self.road.end_without_result(job, verdict, code=code, message=message)
 
 
-async def choose(account: Account, circuits: CircuitCache, job: Job, circuit: CompiledCircuit) -> Choice:
+async def choose(
+    account: Account, circuits: CircuitCache, job: Job, circuit: CompiledCircuit, budget: Budget
+) -> Choice:
     """The best device that can run ``circuit``.
 
     Available devices come before others, then the adapter's own order decides. Without a wish in
@@ -97,7 +127,8 @@ async def choose(account: Account, circuits: CircuitCache, job: Job, circuit: Co
     must never fall back to a simulator by itself.
 
     Raises:
-        CannotRun: no device can run it; the message is the only or the best device's reason.
+        CannotRun: no device can run it, or for no more than ``budget`` allows for one job; the message is the only or
+            the best device's reason.
         VendorError: the vendor cannot be asked now.
     """
     options = JobOptions.of(job.configuration_data)
@@ -105,10 +136,11 @@ async def choose(account: Account, circuits: CircuitCache, job: Job, circuit: Co
     for device in await account.ask(Verb.DESCRIBE, _candidates, account, options):
         try:
             prepared = await _made_ready(account, circuits, job, circuit, device)
+            estimate = await account.call(Verb.DESCRIBE, account.adapter.estimate, prepared, device, job.shots)
+            budget.checked(estimate)
         except CannotRun as refusal:
             refusals.append(refusal)
             continue
-        estimate = await account.call(Verb.DESCRIBE, account.adapter.estimate, prepared, device, job.shots)
         return Choice(device, prepared, estimate)
     raise refusals[-1] if refusals else CannotRun("this miner has no device", reason="no_device")
 

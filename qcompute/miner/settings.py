@@ -17,7 +17,7 @@ from qcompute.chain.settings import ChainSettings, SubtensorSettings, WalletSett
 from qcompute.circuits.settings import CircuitSettings, DownloadSettings
 from qcompute.jobserver.settings import JobServerSettings
 from qcompute.ledger.settings import LedgerSettings
-from qcompute.miner.limits import MinerSettings, OperatorSettings
+from qcompute.miner.limits import BudgetSettings, MinerSettings, OperatorSettings
 from qcompute.units import ProviderKey
 
 DATA_DIRECTORY: Final = Path("~/.qcompute")
@@ -106,6 +106,7 @@ class Settings(BaseModel):
     circuits: CircuitSettings = Field(default_factory=CircuitSettings)
     download: DownloadSettings = Field(default_factory=DownloadSettings)
     miner: MinerSettings = Field(default_factory=MinerSettings)
+    budget: BudgetSettings = Field(default_factory=BudgetSettings)
     operator: OperatorSettings = Field(default_factory=OperatorSettings)
 
     @property

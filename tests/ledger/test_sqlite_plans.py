@@ -22,7 +22,9 @@ from tests.ledger.database_side import SqlLog
 
 async def use_every_method(ledger: SqliteLedger, clock: SetClock) -> None:
     job = await accepted(ledger, "a")
-    await ledger.save(job, replace(job, state=State.READY), circuit="c", outcome=failed(), receipt="r", charge=charge("1"))
+    await ledger.save(
+        job, replace(job, state=State.READY), circuit="c", outcome=failed(), receipt="r", charge=charge("1")
+    )
     await brought_to(ledger, "b", State.CLOSED)
     await ledger.use_nonce(nonce(5, strictly_growing=False))
     await ledger.due(State.ACCEPTED, clock.now, 10)

@@ -17,11 +17,12 @@ from qcompute.axon.settings import AxonSettings, BlacklistSettings
 from qcompute.chain.contract import Metagraph, Neuron, Signer
 from qcompute.chain.keys import signer_from_uri
 from qcompute.ledger.memory import MemoryLedger
+from qcompute.miner.budget import Budget
 from qcompute.miner.intake import JobIntake
 from qcompute.miner.job import State
-from qcompute.miner.limits import MinerSettings
+from qcompute.miner.limits import BudgetSettings, MinerSettings
 from qcompute.testing.ledger_records import brought_to
-from qcompute.units import ExecutionId, Hotkey, utc_now
+from qcompute.units import ExecutionId, Hotkey, ProviderKey, utc_now
 
 DATA = Path(__file__).parent / "data"
 
@@ -74,7 +75,8 @@ async def running_axon(
     ledger, requests = MemoryLedger(), Requests()
     limits = AxonSettings.model_validate({"ip": "127.0.0.1", "port": 0} | (settings or {}))
     rules = BlacklistSettings.model_validate(blacklist or {})
-    intake = JobIntake(ledger, requests, MinerSettings.model_validate(miner or {}), clock=utc_now)
+    budget = Budget(ProviderKey("mock"), BudgetSettings(), clock=utc_now)
+    intake = JobIntake(ledger, requests, MinerSettings.model_validate(miner or {}), budget=budget, clock=utc_now)
     neurons = {validator: Neuron(7, validator, validator_permit=True, stake=5000.0)}
     box: list[Axon] = []
     endpoint = CircuitEndpoint(

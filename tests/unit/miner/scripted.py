@@ -14,8 +14,10 @@ from qcompute.circuits.target import Target, Translation
 from qcompute.jobserver.contract import BackendReport, UploadSlot
 from qcompute.ledger.memory import MemoryLedger
 from qcompute.miner.account import Account
+from qcompute.miner.budget import Budget
 from qcompute.miner.circuit_cache import CircuitCache
 from qcompute.miner.job import Job, NewJob, Nonce, State
+from qcompute.miner.limits import BudgetSettings
 from qcompute.miner.providers.base import (
     Absent,
     AvailabilityStatus,
@@ -242,12 +244,13 @@ class Told:
 class Scene:
     """A road with one scripted account, and jobs put where a test wants them."""
 
-    def __init__(self) -> None:
+    def __init__(self, budget: BudgetSettings | None = None) -> None:
         self.clock = Clock()
         self.ledger = MemoryLedger(clock=self.clock)
         self.told = Told()
         self.signer = signer_from_uri("//scripted-miner")
-        self.road = Road(self.ledger, self.signer, self.told, clock=self.clock)
+        self.budget = Budget(ProviderKey("scripted"), budget or BudgetSettings(), clock=self.clock)
+        self.road = Road(self.ledger, self.signer, self.told, budget=self.budget, clock=self.clock)
         self.vendor = Vendor()
         self.account = Account(ProviderKey("scripted"), self.vendor, threads=2, clock=lambda: self.clock().timestamp())
         self.circuits = CircuitCache(self.ledger, Parser(), processes=1)

@@ -28,7 +28,7 @@ async def scene() -> AsyncIterator[Scene]:
 
 
 def intake(scene: Scene, **settings: Any) -> JobIntake:
-    return JobIntake(scene.ledger, scene.told, MinerSettings(**settings), clock=scene.clock)
+    return JobIntake(scene.ledger, scene.told, MinerSettings(**settings), budget=scene.budget, clock=scene.clock)
 
 
 def request(execution_id: str, nonce: int, /, *, validator: Hotkey = VALIDATOR, **changes: Any) -> VerifiedRequest:

@@ -1,0 +1,339 @@
+"""What may be spent: reserved before the submit, settled at the end, kept over restarts."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from qcompute.errors import BudgetSpent, CannotRun, Refused, StoreError, SubmitUnknown
+from qcompute.miner.budget import Budget, Period
+from qcompute.miner.intake import JobIntake
+from qcompute.miner.job import Charge, CostKind, Job, Outcome, State, Verdict
+from qcompute.miner.limits import BudgetSettings, MinerSettings
+from qcompute.miner.providers.base import Found, JobHandle
+from qcompute.miner.router import RouterStage
+from qcompute.miner.runner import WaitStage
+from qcompute.miner.submit import SubmitStage
+from qcompute.units import ExecutionId, Money, ProviderKey
+from tests.unit.miner.scripted import Scene
+from tests.unit.miner.test_intake import request
+
+COST = Decimal("1.30")
+"""What the scripted vendor asks for the 100 shots of a job."""
+
+
+def limits(**amounts: Any) -> BudgetSettings:
+    return BudgetSettings.model_validate(amounts)
+
+
+@pytest.fixture
+async def opened() -> AsyncIterator[Callable[..., Scene]]:
+    """Opens scenes with budgets."""
+    scenes: list[Scene] = []
+
+    def open_one(**amounts: Any) -> Scene:
+        scenes.append(Scene(limits(**amounts)))
+        return scenes[-1]
+
+    yield open_one
+    for scene in scenes:
+        await scene.close()
+
+
+def router(scene: Scene) -> RouterStage:
+    return RouterStage(scene.road, scene.account, scene.circuits, concurrency=8)
+
+
+def submitter(scene: Scene, *, dry_run: bool = False) -> SubmitStage:
+    return SubmitStage(
+        scene.road,
+        scene.account,
+        scene.circuits,
+        concurrency=8,
+        held_seconds=600,
+        second_look_seconds=60,
+        dry_run=dry_run,
+    )
+
+
+def waiter(scene: Scene) -> WaitStage:
+    return WaitStage(scene.road, scene.account, scene.circuits, held_seconds=600, unknown_seconds=3600)
+
+
+async def routed(scene: Scene, name: str = "job-1") -> Job:
+    await router(scene).handle(await scene.ready(name))
+    return await scene.row(name)
+
+
+async def restarted(scene: Scene, **amounts: Any) -> Budget:
+    """The budget as the next daemon reads it from the ledger."""
+    budget = Budget(ProviderKey("scripted"), limits(**amounts), clock=scene.clock)
+    await budget.load(scene.ledger)
+    return budget
+
+
+def no_prices(_device: str | None = None) -> None:
+    """A vendor that tells no price."""
+
+
+def committed(budget: Budget, period: Period = Period.DAY) -> Decimal:
+    return Decimal(budget.document()["periods"][period]["committed"])
+
+
+def reserved(budget: Budget) -> Decimal:
+    return Decimal(budget.document()["reserved"])
+
+
+async def test_a_routed_job_reserves_its_expected_cost(opened: Callable[..., Scene]) -> None:
+    scene = opened(per_day=10)
+    assert (await routed(scene)).state is State.SUBMITTING
+    again = await restarted(scene, per_day=10)
+    for budget in (scene.budget, again):
+        assert (committed(budget), committed(budget, Period.MONTH), reserved(budget)) == (COST, COST, COST)
+
+
+async def test_the_cost_takes_the_place_of_what_was_reserved(opened: Callable[..., Scene]) -> None:
+    scene = opened(per_day=10)
+    job = replace(await routed(scene), submit_started_at=scene.clock())
+    outcome = Outcome(None, None, None, Money(Decimal(2), "USD"), CostKind.ACTUAL, "broken", {}, {})
+    await scene.road.settle(job, Verdict.FAILED, outcome)
+    again = await restarted(scene, per_day=10)
+    for budget in (scene.budget, again):
+        assert (committed(budget), reserved(budget)) == (2, 0)
+
+
+async def test_a_job_that_ran_counts_what_its_receipt_says(opened: Callable[..., Scene]) -> None:
+    scene = opened(per_day=10)
+    await submitter(scene).handle(await routed(scene))
+    await waiter(scene).handle(await scene.row())
+    assert (await scene.row()).verdict is Verdict.SUCCEEDED
+    assert (committed(scene.budget), reserved(scene.budget)) == (COST, 0)
+
+
+async def test_a_job_the_vendor_refuses_costs_nothing(opened: Callable[..., Scene]) -> None:
+    scene = opened(per_day=10)
+    scene.vendor.fail_submit = [Refused("no such gate")]
+    await submitter(scene).handle(await routed(scene))
+    assert (await scene.row()).verdict is Verdict.REFUSED
+    assert (committed(scene.budget), committed(await restarted(scene, per_day=10))) == (0, 0)
+
+
+async def test_what_may_have_been_paid_stays_reserved(opened: Callable[..., Scene]) -> None:
+    scene = opened(per_day=10)
+    scene.vendor.fail_submit = [SubmitUnknown("no answer")]
+    await submitter(scene).handle(await routed(scene))
+    row = await scene.row()
+    assert row.submit_started_at is not None
+    assert reserved(scene.budget) == COST
+    await scene.road.end_without_result(row, Verdict.FAILED, code="submit_unknown", message="nobody came")
+    assert (committed(scene.budget), reserved(scene.budget)) == (COST, 0)
+
+
+async def test_a_job_dearer_than_one_may_be_is_refused_with_the_amounts(opened: Callable[..., Scene]) -> None:
+    scene = opened(per_job="1.29")
+    row = await routed(scene)
+    assert (row.state, row.verdict, row.error_code) == (State.SETTLED, Verdict.REFUSED, "over_budget")
+    assert "1.30 USD" in (row.error or "")
+    assert "1.29 USD" in (row.error or "")
+
+
+async def test_a_job_without_room_waits_and_goes_on_the_next_day(opened: Callable[..., Scene]) -> None:
+    scene = opened(per_day="2.00")
+    await routed(scene, "job-1")
+    late = await routed(scene, "job-2")
+    assert (late.state, late.error_code, late.estimate) == (State.READY, "budget_spent", Money(COST, "USD"))
+    assert scene.clock() < late.due_at <= scene.clock() + timedelta(minutes=1)
+    scene.clock.pass_seconds(86400)
+    await router(scene).handle(replace(late, deadline_at=late.deadline_at + timedelta(days=7)))
+    assert (await scene.row("job-2")).state is State.SUBMITTING
+    assert committed(scene.budget) == COST
+    assert committed(scene.budget, Period.MONTH) == 2 * COST
+
+
+async def test_a_waiting_job_asks_no_vendor_for_its_price_again(opened: Callable[..., Scene]) -> None:
+    scene = opened(per_day="2.00")
+    await routed(scene, "job-1")
+    late = await routed(scene, "job-2")
+    scene.vendor.devices = []
+    await router(scene).handle(late)
+    assert (await scene.row("job-2")).error_code == "budget_spent"
+
+
+async def test_room_made_by_a_cheaper_job_is_used(opened: Callable[..., Scene]) -> None:
+    scene = opened(per_day="2.00")
+    first = await routed(scene, "job-1")
+    late = await routed(scene, "job-2")
+    await scene.road.end_without_result(first, Verdict.REFUSED, code="x", message="never submitted")
+    await router(scene).handle(late)
+    assert (await scene.row("job-2")).state is State.SUBMITTING
+
+
+async def test_a_job_the_budget_kept_waiting_says_so_at_its_deadline(opened: Callable[..., Scene]) -> None:
+    scene = opened(per_day="2.00", per_month="2.00")
+    await routed(scene, "job-1")
+    late = await routed(scene, "job-2")
+    scene.clock.pass_seconds((late.deadline_at - scene.clock()).total_seconds())
+    await router(scene).handle(late)
+    row = await scene.row("job-2")
+    assert (row.verdict, row.error_code) == (Verdict.FAILED, "deadline")
+    assert "budget" in (row.error or "")
+
+
+async def test_jobs_routed_at_once_do_not_overshoot(opened: Callable[..., Scene]) -> None:
+    """Looking and adding is one step: of fifty at the same moment exactly as many go on as there is room for."""
+    scene = opened(per_day="13.00")
+    jobs = [await scene.ready(f"job-{number}") for number in range(50)]
+    stage = router(scene)
+    await asyncio.gather(*(stage.handle(job) for job in jobs))
+    counts = await scene.ledger.count_by_state()
+    assert (counts[State.SUBMITTING], counts[State.READY]) == (10, 40)
+    assert committed(scene.budget) == 13
+
+
+async def test_a_reservation_that_could_not_be_stored_is_taken_back(
+    opened: Callable[..., Scene], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene = opened(per_day=10)
+    job = await scene.ready()
+
+    async def fail(*_args: Any, **_parts: Any) -> Job:
+        raise StoreError("the disk is full")
+
+    monkeypatch.setattr(scene.ledger, "save", fail)
+    with pytest.raises(StoreError):
+        await router(scene).handle(job)
+    assert committed(scene.budget) == 0
+
+
+async def test_without_an_estimate_a_budget_refuses_and_without_a_budget_nothing_does(
+    opened: Callable[..., Scene], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene, free = opened(per_month=10), opened()
+    for one in (scene, free):
+        monkeypatch.setattr(one.vendor, "get_pricing", no_prices)
+    row = await routed(scene)
+    assert (row.verdict, row.error_code) == (Verdict.REFUSED, "no_estimate")
+    assert (await routed(free)).state is State.SUBMITTING
+
+
+async def test_an_operator_may_say_what_an_unpriced_job_counts(
+    opened: Callable[..., Scene], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene = opened(per_month=10, unpriced_cost="4")
+    monkeypatch.setattr(scene.vendor, "get_pricing", no_prices)
+    rows = [await routed(scene, f"job-{number}") for number in range(3)]
+    assert [row.state for row in rows] == [State.SUBMITTING, State.SUBMITTING, State.READY]
+    assert {row.estimate for row in rows} == {None}, "an assumption is no estimate, and no receipt may say so"
+
+
+async def test_a_price_in_another_currency_is_no_price(opened: Callable[..., Scene], caplog: Any) -> None:
+    scene = opened(per_day=10, currency="EUR")
+    row = await routed(scene)
+    assert row.error_code == "no_estimate"
+    assert "budget.unpriced_cost" in caplog.text
+
+
+def test_a_unit_is_a_currency() -> None:
+    clock = datetime(2026, 11, 30, 23, 59, tzinfo=UTC)
+    settings = limits(per_month=600, currency="quantum_seconds")
+    budget = Budget(ProviderKey("ibm"), settings, clock=lambda: clock)
+    charge = budget.reserve(ExecutionId("a"), Money(Decimal("2.5"), "quantum_seconds"))
+    assert charge == Charge(ProviderKey("ibm"), Money(Decimal("2.5"), "quantum_seconds"), clock)
+    with pytest.raises(CannotRun, match=r"priced in USD, and the budget is in quantum_seconds"):
+        budget.checked(Money(Decimal(1), "USD"))
+
+
+async def test_free_jobs_are_not_held_back_by_a_spent_budget() -> None:
+    clock = datetime(2026, 11, 21, 8, tzinfo=UTC)
+    budget = Budget(ProviderKey("ionq"), limits(per_day=1), clock=lambda: clock)
+    assert budget.reserve(ExecutionId("paid"), Money(Decimal(1), "USD")) is not None
+    assert budget.reserve(ExecutionId("simulated"), Money(Decimal(0), "USD")) is None
+    with pytest.raises(BudgetSpent) as caught:
+        budget.reserve(ExecutionId("more"), Money(Decimal("0.01"), "USD"))
+    assert caught.value.until == datetime(2026, 11, 22, tzinfo=UTC)
+
+
+async def test_a_spent_budget_closes_the_intake_and_room_opens_it(opened: Callable[..., Scene]) -> None:
+    scene = opened(per_day="2.60")
+    intake = JobIntake(scene.ledger, scene.told, MinerSettings(), budget=scene.budget, clock=scene.clock)
+    await routed(scene, "job-1")
+    assert (await intake(request("job-a", 1))).success
+    await routed(scene, "job-2")
+    answer = await intake(request("job-b", 2))
+    assert not answer.success
+    assert answer.error_message is not None
+    assert answer.error_message.startswith("this miner's budget of the day has no room until 2026-")
+    assert not intake.is_open
+    assert (await intake(request("job-a", 3))).success, "a job accepted before is not told it was refused"
+    scene.clock.pass_seconds(86400)
+    assert intake.is_open
+    assert (await intake(request("job-b", 4))).success
+
+
+async def test_a_job_too_large_for_the_rest_closes_the_intake_too(opened: Callable[..., Scene]) -> None:
+    """Each further job would only join the queue behind it."""
+    scene = opened(per_day="2.00")
+    intake = JobIntake(scene.ledger, scene.told, MinerSettings(), budget=scene.budget, clock=scene.clock)
+    first = await routed(scene, "job-1")
+    assert intake.is_open
+    await routed(scene, "job-2")
+    assert not intake.is_open
+    await scene.road.end_without_result(first, Verdict.REFUSED, code="x", message="never submitted")
+    assert intake.is_open
+
+
+async def test_the_operator_is_told_once_at_four_fifths(opened: Callable[..., Scene], caplog: Any) -> None:
+    scene = opened(per_day="6.50", per_month="100")
+    alerts: list[str] = []
+    with caplog.at_level(logging.WARNING):
+        for number in range(5):
+            await routed(scene, f"job-{number}")
+            alerts = [one.getMessage() for one in caplog.records if getattr(one, "action", "") == "budget_alert"]
+            assert len(alerts) == (1 if number >= 3 else 0)
+    assert alerts == ["5.20 USD of 6.50 USD are spent or reserved of the budget of this day (budget.per_day)"]
+
+
+async def test_a_dry_run_does_everything_but_the_paid_call(opened: Callable[..., Scene]) -> None:
+    scene = opened(per_day=10)
+    await submitter(scene, dry_run=True).handle(await routed(scene))
+    row = await scene.row()
+    assert (row.state, row.verdict, row.error_code) == (State.SETTLED, Verdict.REFUSED, "dry_run")
+    assert "1.30 USD" in (row.error or "")
+    assert scene.vendor.submits == []
+    assert (committed(scene.budget), reserved(scene.budget)) == (0, 0)
+
+
+async def test_a_dry_run_finishes_what_may_have_been_submitted_before(opened: Callable[..., Scene]) -> None:
+    scene = opened(per_day=10)
+    scene.vendor.fail_submit = [SubmitUnknown("no answer")]
+    scene.vendor.found = [Found(handles=[JobHandle(provider_job_id="vendor-1", device_id="dev")])]
+    await submitter(scene).handle(await routed(scene))
+    await submitter(scene, dry_run=True).handle(await scene.row())
+    assert (await scene.row()).state is State.WAITING
+
+
+async def test_another_account_has_a_budget_of_its_own(opened: Callable[..., Scene]) -> None:
+    scene = opened(per_day=10)
+    await routed(scene)
+    other = Budget(ProviderKey("other"), limits(per_day=10), clock=scene.clock)
+    await other.load(scene.ledger)
+    assert committed(other) == 0
+
+
+@pytest.mark.parametrize(
+    ("period", "day", "first", "following"),
+    [
+        (Period.DAY, date(2026, 12, 31), date(2026, 12, 31), datetime(2027, 1, 1, tzinfo=UTC)),
+        (Period.MONTH, date(2026, 12, 31), date(2026, 12, 1), datetime(2027, 1, 1, tzinfo=UTC)),
+        (Period.MONTH, date(2028, 2, 29), date(2028, 2, 1), datetime(2028, 3, 1, tzinfo=UTC)),
+    ],
+)
+def test_periods_are_those_of_utc(period: Period, day: date, first: date, following: datetime) -> None:
+    assert (period.first_day(day), period.next_start(day)) == (first, following)
