@@ -138,17 +138,17 @@ def _mark(draft: Path, token_of: Callable[[Job], str], floor_ns: int) -> tuple[i
         connection.execute("BEGIN IMMEDIATE")
         rows = connection.execute(f"SELECT * FROM jobs WHERE {_UNSUBMITTED}")  # noqa: S608 - no value in it
         unsubmitted = [job_from({**dict(row), "input_data_url": None}) for row in rows]
+        # What was seen absent before the copy says nothing of later; so it is looked for as often again.
+        marked = connection.execute(
+            "UPDATE jobs SET attempts = 0, version = version + 1, "  # noqa: S608 - no value in it
+            f"prepared = json_set(coalesce(prepared, '{{}}'), '$.restored', json('true')) WHERE {_MARKED}"
+        ).rowcount
         # Looked for from when it was received: before that it cannot have been submitted.
         connection.executemany(
             "UPDATE jobs SET submit_started_at = received_at, token = ?, attempts = 0, version = version + 1, "
             """prepared = '{"restored": true}' WHERE execution_id = ?""",
             [(token_of(job), job.execution_id) for job in unsubmitted],
         )
-        # What was seen absent before the copy says nothing of later; so it is looked for as often again.
-        marked = connection.execute(
-            "UPDATE jobs SET attempts = 0, version = version + 1, "  # noqa: S608 - no value in it
-            f"prepared = json_set(coalesce(prepared, '{{}}'), '$.restored', json('true')) WHERE {_MARKED}"
-        ).rowcount
         connection.execute("INSERT OR REPLACE INTO nonces VALUES (?, ?, ?)", (*FLOOR, floor_ns))
         (latest,) = connection.execute("SELECT max(received_at) FROM jobs").fetchone()
         connection.execute("COMMIT")
