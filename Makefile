@@ -32,8 +32,8 @@ demo: $(READY) ## run the daemon against an embedded platform and show what happ
 
 # The second list starts daemons and measures them, so nothing else may run beside it. What is in neither would not be run;
 # tests/test_house_rules.py sees to that.
-TOGETHER := tests/unit tests/providers tests/docs tests/wire tests/ledger
-ALONE := tests/bench tests/crash tests/e2e tests/live tests/test_house_rules.py
+TOGETHER := tests/unit tests/providers tests/docs tests/wire tests/ledger tests/fuzz
+ALONE := tests/bench tests/crash tests/e2e tests/hostile tests/live tests/test_house_rules.py
 
 .PHONY: test
 test: $(READY) $(DENDRITE_READY) $(BRAKET_READY) ## run all tests but the live ones
@@ -47,6 +47,23 @@ bench: $(READY) ## measure against the reference's figures; NAME=collect runs on
 .PHONY: bench-faults
 bench-faults: $(READY) $(BRAKET_READY) ## every vendor's double failing in every way: the table of outcomes; NAME=ionq runs one
 	@$(BIN)/python -W ignore -m tests.bench.faults $(NAME)
+
+.PHONY: crash
+crash: $(READY) ## kill -9 at every side effect, at pairs of them, and broken surroundings: the whole table (an hour)
+	@$(BIN)/python -m tests.crash
+	@$(BIN)/python -m tests.crash.surroundings
+
+.PHONY: hostile
+hostile: $(READY) ## hostile circuits, requests and addresses against a real daemon: the whole table; NAME=ssrf runs one part
+	@$(BIN)/python -m tests.hostile $(NAME)
+
+.PHONY: fuzz
+fuzz: $(READY) ## coverage-guided fuzzing of the screen and the axon's parsers, from the kept corpus; SECONDS=60 for each
+	@$(BIN)/python -m tests.fuzz --seconds $(or $(SECONDS),60)
+
+.PHONY: reliability
+reliability: $(READY) ## write docs/reference/reliability.md from what crash, hostile, fuzz and bench-faults saw
+	$(BIN)/python -m tests.docs.reliability
 
 .PHONY: live
 live: $(READY) ## the adapter contract on a real account: costs money, see tests/live/test_real_account.py
