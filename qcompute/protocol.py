@@ -7,11 +7,13 @@ its enum, so nothing here may be renamed. ``errorMessage`` is camel case on the 
 
 from __future__ import annotations
 
+import json
 import re
 from enum import StrEnum
 from typing import Any, Final
 
-from pydantic import BaseModel, ConfigDict, Field
+import orjson
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 SYNAPSE_NAME: Final = "CircuitSynapse"
 """The synapse's class name, which is also the request path."""
@@ -68,10 +70,21 @@ class CircuitSynapse(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     execution_id: str = Field(max_length=MAX_EXECUTION_ID_LENGTH)
-    shots: int
+    shots: int = Field(ge=-(2**63), lt=2**63)
     configuration_data: dict[str, Any]
     input_data_url: str = Field(max_length=8192)
     last_circuit: str = Field(max_length=256)
-    timeout: float = 12.0
-    total_size: int = 0
-    header_size: int = 0
+    timeout: float = Field(default=12.0, allow_inf_nan=False)
+    total_size: int = Field(default=0, ge=-(2**63), lt=2**63)
+    header_size: int = Field(default=0, ge=-(2**63), lt=2**63)
+
+    @field_validator("configuration_data")
+    @classmethod
+    def _is_json(cls, value: dict[str, Any]) -> dict[str, Any]:
+        """Refuse now what could not be written into a reply or the ledger later, when the job is ours already."""
+        try:
+            json.dumps(value, allow_nan=False)
+            orjson.dumps(value)
+        except (ValueError, TypeError):
+            raise ValueError("numbers must be finite, and whole ones fit 64 bits") from None
+        return value

@@ -21,6 +21,7 @@ Verify = Callable[[bytes, bytes, Hotkey], bool]
 
 _SIGNATURE: Final = re.compile(r"0x[0-9a-fA-F]{128}")
 _NONCE: Final = re.compile(r"[0-9]{1,20}")
+_VERSION: Final = re.compile(r"[0-9]{1,18}")
 _WORD: Final = re.compile(r"[\x21-\x7e]{1,256}")
 _NANO: Final = 1_000_000_000
 _MAX_NONCE: Final = 2**63 - 1
@@ -181,7 +182,7 @@ def dendrite_document(
         "dendrite": {
             **_TERMINAL,
             "ip": request.ip or None,
-            "version": int(request.version) if request.version.isdecimal() else None,
+            "version": int(request.version) if _VERSION.fullmatch(request.version) else None,
             "nonce": request.nonce_ns,
             "uuid": request.uuid,
             "hotkey": request.hotkey,

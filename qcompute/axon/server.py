@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import resource
 import socket
 from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
@@ -10,6 +12,7 @@ from typing import Any, Final
 
 import uvicorn
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
@@ -24,8 +27,16 @@ from qcompute.axon.settings import AxonSettings
 from qcompute.errors import ConfigError
 from qcompute.protocol import SYNAPSE_NAME
 
+_log = logging.getLogger(__name__)
+
 _PATH: Final = f"/{SYNAPSE_NAME}"
 _BACKLOG: Final = 2048
+
+OWN_FILES: Final = 1024
+"""Files and connections the daemon has open for its own work, at most; a busy one has about 200."""
+
+ANSWER_SECONDS: Final = 10.0
+"""The longest an answer may take to be made and read; a dendrite waits no longer either."""
 
 Details = Callable[[], Awaitable[dict[str, Any]]]
 
@@ -43,12 +54,16 @@ def axon_app(endpoint: ASGIApp, details: Details) -> ASGIApp:
     async def wrong_method(_: Request) -> JSONResponse:
         return _refused(405, f"{_PATH} takes POST only")
 
+    async def refused(_: Request, error: Exception) -> JSONResponse:
+        return _refused(error.status_code if isinstance(error, HTTPException) else 500, "there is nothing here")
+
     others = Starlette(
+        exception_handlers={HTTPException: refused},
         routes=[
             Route("/health", health, methods=["GET", "HEAD"]),
             Route(_PATH, wrong_method, methods=["GET", "HEAD", "PUT", "PATCH", "DELETE", "OPTIONS"]),
             Route("/{rest:path}", unknown, methods=["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]),
-        ]
+        ],
     )
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -95,7 +110,7 @@ class HttpServer:
         host: str,
         port: int,
         setting: str,
-        protocol: type[GuardedProtocol] = GuardedProtocol,
+        protocol: type[GuardedProtocol] | None = None,
         keep_alive_seconds: int = 5,
     ) -> None:
         self._name = name
@@ -105,11 +120,11 @@ class HttpServer:
         self._server = _Server(
             uvicorn.Config(
                 app,
-                http=protocol,
+                http=protocol or guarded(),
                 timeout_keep_alive=keep_alive_seconds,
                 backlog=_BACKLOG,
                 log_config=None,
-                log_level="warning",
+                log_level="error",  # its warnings are a line for each thing a stranger sends that is no HTTP
                 access_log=False,
                 lifespan="off",
                 ws="none",
@@ -164,7 +179,8 @@ class HttpServer:
 
 
 def axon_server(settings: AxonSettings, app: ASGIApp) -> HttpServer:
-    """The axon's server, with its limits."""
+    """The axon's server, with its limits, and with room in the process for its connections."""
+    _make_room(settings.max_connections)
     return HttpServer(
         "axon",
         app,
@@ -175,9 +191,33 @@ def axon_server(settings: AxonSettings, app: ASGIApp) -> HttpServer:
             max_head_bytes=settings.max_header_bytes,
             head_timeout_seconds=settings.head_timeout_seconds,
             max_connections=settings.max_connections,
+            exchange_timeout_seconds=settings.keep_alive_seconds
+            + settings.head_timeout_seconds
+            + settings.body_timeout_seconds
+            + ANSWER_SECONDS,
         ),
         keep_alive_seconds=settings.keep_alive_seconds,
     )
+
+
+def _make_room(connections: int) -> None:
+    """Let the process open as many files as it may hold connections, and its own besides.
+
+    The usual soft limit is 1,024 files: strangers' connections alone would use it up, and then no circuit could be
+    fetched, no result delivered and no vendor asked.
+    """
+    wanted = connections + OWN_FILES
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+    if most < wanted:
+        _log.warning(
+            "this process may open %d files, and wants %d: raise `ulimit -Hn`, or lower --axon.max_connections",
+            most,
+            wanted,
+            extra={"action": "limits"},
+        )
 
 
 def _bound(host: str, port: int) -> socket.socket:

@@ -36,7 +36,7 @@ class AxonSettings(BaseModel):
     """Request line and headers together; a dendrite sends about 1.2 KB."""
 
     max_connections: int = Field(default=1024, ge=8)
-    """Connections at once; more are closed at once, before anything is read."""
+    """Connections at once. One more takes the place of an idle one of the address that holds most of them."""
 
     head_timeout_seconds: float = Field(default=5, gt=0)
     """A connection that has not sent a whole request head by then is closed."""
