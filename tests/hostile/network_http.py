@@ -31,6 +31,8 @@ NOT_HTTP: Final = "not an HTTP/1.1 request"
 TOO_LARGE: Final = "head is too large"
 TOO_SLOW: Final = "head took too long"
 MAX_BODY: Final = 65536
+AGAIN_SECONDS: Final = 0.2
+"""Between the end of a connection and the next: the honest client runs in the attacker's process, and must run."""
 ELSEWHERE: Final = ("127.0.0.2", 0)
 """Where a flood of connections comes from; the honest validator has an address of its own, as in life."""
 
@@ -80,7 +82,7 @@ def held(count: int, first: bytes, *, seconds: float) -> Attack:
 
 
 def renewed(count: int, *, seconds: float) -> Attack:
-    """So many silent connections, each made again as soon as it is closed."""
+    """So many silent connections, each made again soon after it is closed."""
 
     async def one(victim: Victim, until: float) -> None:
         while time.monotonic() < until:
@@ -92,6 +94,7 @@ def renewed(count: int, *, seconds: float) -> Attack:
                 await asyncio.sleep(0.05)
             else:
                 writer.close()
+                await asyncio.sleep(AGAIN_SECONDS)
 
     async def attack(victim: Victim) -> list[Answer]:
         began = time.monotonic()
