@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import gzip
 import ssl
+import sys
 import time
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Final
 
 from tests.hostile.network_attacks import (
@@ -23,6 +25,7 @@ from tests.hostile.network_attacks import (
     post,
     sends,
 )
+from tests.hostile.network_flood import ELSEWHERE
 from tests.hostile.network_victim import MAX_CONNECTIONS, Victim
 
 START: Final = b"POST /CircuitSynapse HTTP/1.1\r\nHost: x\r\n"
@@ -31,10 +34,7 @@ NOT_HTTP: Final = "not an HTTP/1.1 request"
 TOO_LARGE: Final = "head is too large"
 TOO_SLOW: Final = "head took too long"
 MAX_BODY: Final = 65536
-AGAIN_SECONDS: Final = 0.2
-"""Between the end of a connection and the next: the honest client runs in the attacker's process, and must run."""
-ELSEWHERE: Final = ("127.0.0.2", 0)
-"""Where a flood of connections comes from; the honest validator has an address of its own, as in life."""
+ROOT: Final = Path(__file__).resolve().parents[2]
 
 
 def bytewise(whole: bytes) -> list[bytes]:
@@ -82,23 +82,14 @@ def held(count: int, first: bytes, *, seconds: float) -> Attack:
 
 
 def renewed(count: int, *, seconds: float) -> Attack:
-    """So many silent connections, each made again soon after it is closed."""
-
-    async def one(victim: Victim, until: float) -> None:
-        while time.monotonic() < until:
-            try:
-                async with asyncio.timeout(max(until - time.monotonic(), 0.01)):
-                    reader, writer = await asyncio.open_connection("127.0.0.1", victim.port, local_addr=ELSEWHERE)
-                    await reader.read()
-            except (OSError, TimeoutError):
-                await asyncio.sleep(0.05)
-            else:
-                writer.close()
-                await asyncio.sleep(AGAIN_SECONDS)
+    """So many silent connections, each made again soon after it is closed; by a process of its own."""
 
     async def attack(victim: Victim) -> list[Answer]:
         began = time.monotonic()
-        await asyncio.gather(*(one(victim, began + seconds) for _ in range(count)))
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "tests.hostile.network_flood", str(victim.port), str(count), str(seconds), cwd=ROOT
+        )
+        await process.wait()
         return [Answer(CUT, b"", time.monotonic() - began)]
 
     return attack
