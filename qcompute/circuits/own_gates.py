@@ -21,6 +21,9 @@ QELIB1: Final = frozenset(
 )
 """The gates of ``qelib1.inc`` as published with OpenQASM 2."""
 
+BUILT_IN_2: Final = frozenset(("U", "CX"))
+"""What OpenQASM 2 itself defines: a program that defines it again is wrong, and the parser says so."""
+
 STDGATES: Final = frozenset(
     [
         "p",
@@ -66,7 +69,7 @@ _PREFIX: Final = "user_"
 def renamed_2(source: str) -> str:
     """OpenQASM 2 text whose own gates have new names. Lines stay lines."""
     words = [token for token in _TOKEN.findall(source) if token[0] not in '"/']
-    own = {name for word, name in pairwise(words) if word == "gate"}
+    own = {name for word, name in pairwise(words) if word == "gate"} - BUILT_IN_2
     names = _new_names(own - (QELIB1 if "qelib1.inc" in source else frozenset()), set(words))
     return _TOKEN.sub(lambda match: names.get(match[0], match[0]), source) if names else source
 
@@ -86,11 +89,13 @@ def renamed_3(program: Any) -> Any:  # noqa: ANN401 - openqasm3 ships no types
 def _new_names(own: AbstractSet[str], taken: AbstractSet[str]) -> dict[str, str]:
     """For each of ``own`` a name that is not in ``taken``."""
     names: dict[str, str] = {}
+    used = set(taken)
     for name in sorted(own):
         new = _PREFIX + name
-        while new in taken or new in names.values():
+        while new in used:
             new += "_"
         names[name] = new
+        used.add(new)
     return names
 
 

@@ -13,6 +13,7 @@ them into refusals.
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
@@ -53,7 +54,7 @@ def describe(source: str, settings: CircuitSettings) -> CompiledCircuit:
     """Screen, estimate, parse, measure.
 
     Raises:
-        CannotRun: it does not parse, is too large, measures nothing, or has free parameters.
+        CannotRun: it does not parse, is too large, measures nothing, or has free or infinite parameters.
     """
     language, circuit = _read(source, settings)
     walk = Walk(circuit)
@@ -90,10 +91,13 @@ def _parsed(source: str, settings_json: str) -> tuple[Language, QuantumCircuit]:
 def load_program(source: str) -> QuantumCircuit:
     """The circuit of a text that was described before; used where it is simulated.
 
+    How long it may be was decided then, by the operator's settings and not by the defaults.
+
     Raises:
         CannotRun: it does not parse.
     """
-    return load(source, screen(source))
+    length = len(source.encode("utf-8", "surrogatepass"))
+    return load(source, screen(source, CircuitSettings(max_source_bytes=max(length, 1024))))
 
 
 def load(source: str, language: Language) -> QuantumCircuit:
@@ -159,8 +163,20 @@ def _check_runnable(circuit: QuantumCircuit, settings: CircuitSettings) -> None:
         raise CannotRun(f"the circuit has more than {settings.max_clbits} classical bits", reason="too_wide")
     if circuit.parameters:
         raise CannotRun("the circuit has parameters without a value", reason="unbound_parameters")
+    if not _all_finite(circuit):
+        raise CannotRun("an angle is not a finite number", reason="not_finite")
     if circuit.num_clbits == 0 or "measure" not in _all_names(circuit):
         raise CannotRun("nothing is measured: the circuit has no measurement", reason="no_measurement")
+
+
+def _all_finite(circuit: QuantumCircuit) -> bool:
+    """Whether no operation has an infinite or undefined parameter, branches included."""
+    for instruction in circuit.data:
+        if any(isinstance(number, float) and not math.isfinite(number) for number in instruction.params):
+            return False
+        if not all(_all_finite(block) for block in getattr(instruction.operation, "blocks", ())):
+            return False
+    return True
 
 
 def _all_names(circuit: QuantumCircuit) -> set[str]:

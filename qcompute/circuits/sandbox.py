@@ -21,7 +21,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from qcompute.circuits.sandbox_child import LIFETIME_CPU_SECONDS
 from qcompute.errors import CannotRun, QComputeError, SandboxUnavailable
 
 START_SECONDS: Final = 60.0
@@ -209,7 +208,7 @@ class SandboxPool:
             except BaseException:
                 self._drop(child)
                 raise
-            self._give_back(child, worn=answer.get("cpu_seconds", 0.0) > LIFETIME_CPU_SECONDS / 2)
+            self._give_back(child, worn=answer["worn"])
         return self._understood(answer)
 
     def close(self) -> None:

@@ -26,6 +26,11 @@ _CLONE_NEWNET: Final = 0x40000000
 LIFETIME_CPU_SECONDS: Final = 3600
 """The hard limit of a child's CPU time; the parent replaces it long before."""
 
+_WEARS: Final = frozenset({"sandbox_memory", "sandbox_error"})
+"""Refusals after which a child is not used again: memory is rarely all given back, and a panic leaves locks behind."""
+
+_LEAST_MEMORY_LEFT: Final = 0.5
+
 Handler = Callable[[dict[str, Any]], dict[str, Any]]
 
 
@@ -40,11 +45,14 @@ def main() -> None:
     tempfile.tempdir = str(Path.cwd())  # libraries look for one by writing a file, which the limits forbid
     module, _, function = entry.partition(":")
     handler: Handler = getattr(importlib.import_module(module), function)
+    spare = limits["memory_bytes"] - _address_space()
     _send(replies, {"ready": True})
     for line in requests:
         message = json.loads(line)
         _allow_cpu(message["cpu_seconds"])
-        _send(replies, _handled(handler, message["request"]) | {"cpu_seconds": _used_cpu_seconds()})
+        answer = _handled(handler, message["request"])
+        left = limits["memory_bytes"] - _address_space()
+        _send(replies, answer | {"worn": _is_worn(answer, left / spare)})
 
 
 def _handled(handler: Handler, request: dict[str, Any]) -> dict[str, Any]:
@@ -62,6 +70,15 @@ def _handled(handler: Handler, request: dict[str, Any]) -> dict[str, Any]:
         raise
     except BaseException as error:  # noqa: BLE001 - Rust panics are BaseExceptions; no text of theirs may leave
         return {"refusal": {"reason": "sandbox_error", "message": type(error).__name__, "line": None}}
+
+
+def _is_worn(answer: dict[str, Any], memory_left: float) -> bool:
+    """Whether the next call belongs to a new child: one honest circuit was refused for what a bomb before it had left.
+
+    ``memory_left`` is the part of the memory free at the start that is free now.
+    """
+    refused_for = answer.get("refusal", {}).get("reason")
+    return refused_for in _WEARS or memory_left < _LEAST_MEMORY_LEFT or _used_cpu_seconds() > LIFETIME_CPU_SECONDS / 2
 
 
 def _die_with(parent: int) -> None:
@@ -96,6 +113,11 @@ def _allow_cpu(seconds: float) -> None:
     """Let this call use so much more CPU time; above it the kernel ends the process, whatever holds the GIL."""
     soft = min(int(_used_cpu_seconds() + seconds) + 1, LIFETIME_CPU_SECONDS)
     resource.setrlimit(resource.RLIMIT_CPU, (soft, LIFETIME_CPU_SECONDS))
+
+
+def _address_space() -> int:
+    """Bytes of it in use, which is what the limit on memory counts."""
+    return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0]) * resource.getpagesize()
 
 
 def _used_cpu_seconds() -> float:

@@ -19,23 +19,31 @@ million ``/*`` would take hours."""
 _NOT_NEWLINE: Final = re.compile(r"[^\n]+")
 _CONTROL: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 _HEADER: Final = re.compile(r"\s*OPENQASM\s+(\d{1,3})(?:\.(\d{1,3}))?\s*;")
-_INCLUDE: Final = re.compile(r"\binclude\b\s*(\"[^\"\n]*\"|'[^'\n]*')?")
+# The word first and what stands before it afterwards: a pattern that begins with letters is searched ten times faster.
+_INCLUDE: Final = re.compile(r"include(?<!\winclude)\b\s*(\"[^\"\n]*\"|'[^'\n]*')?")
 _BRACKETS: Final = re.compile(r"[()\[\]{}]")
 
 _FORBIDDEN: Final = (
-    (re.compile(r"\b(?:defcalgrammar|defcal|cal|extern|def|while|opaque|delay|duration|stretch|box)\b"), "word"),
-    (re.compile(r"^[ \t]*(?:#\s*)?pragma\b|#", re.MULTILINE), "pragma"),
-    (re.compile(r"^[ \t]*@", re.MULTILINE), "annotation"),
-    (re.compile(r"\*\*"), "power"),
-    (re.compile(r"\^"), "power"),
-    (re.compile(r"/\*"), "unterminated comment"),
-    (re.compile(r"[0-9]{19,}"), "number of more than 18 digits"),
-    (re.compile(r"[0-9](?:\.[0-9]*)?[eE][+-]?[0-9]{4,}"), "exponent of more than 3 digits"),
-    (re.compile(r"\w{257,}"), "name of more than 256 characters"),
-    (re.compile(r"(?:[-+!~]\s*){33,}"), "chain of more than 32 signs"),
+    (re.compile(r"\b(?:defcalgrammar|defcal|cal|extern|def|while|opaque|delay|duration|stretch|box|pragma)\b"), "word"),
+    (re.compile(r"#"), "a pragma"),
+    (re.compile(r"(?:^|[;{}])[ \t]*+@", re.MULTILINE), "an annotation"),
+    (re.compile(r"\*\*"), "a power"),
+    (re.compile(r"\^"), "a power"),
+    (re.compile(r"/\*"), "an unterminated comment"),
+    (re.compile(r"[0-9]{19}"), "a number of more than 18 digits"),
+    (re.compile(r"[0-9.][eE][+-]?[0-9]{4}"), "an exponent of more than 3 digits"),
+    (re.compile(r"\b\w{257}"), "a name of more than 256 characters"),
+    (re.compile(r"(?<![-+!~])[-+!~](?:\s*+[-+!~]){32}"), "a chain of more than 32 signs"),
 )
+"""No pattern tries again at every character of what it has just walked over: megabytes of names of 255 letters, or of
+32 signs and a blank, held the daemon up for a second each."""
 
-_IF: Final = re.compile(r"\bif\b")
+_WINDOW: Final = 1 << 16
+_OVERLAP: Final = 1 << 10
+"""A search keeps every other thread of the daemon waiting, so long texts are searched in windows; what is forbidden
+is shorter than the overlap. Blanks without end may stretch it: then the parser's own limits in the sandbox stand."""
+
+_IF: Final = re.compile(r"if(?<!\wif)\b")
 _STATEMENT_END: Final = re.compile(r"[;{}]")
 _MAX_IFS: Final = 8
 """Ifs within one statement, without braces; the reference parser's time doubles with each."""
@@ -59,12 +67,21 @@ def screen(source: str, settings: CircuitSettings | None = None) -> Language:
     language = _language(code)
     _check_includes(code, language)
     for pattern, what in _FORBIDDEN:
-        if (match := pattern.search(code)) is not None:
-            found = f"`{match.group().strip()}`" if what == "word" else f"a {what}"
+        if (match := _first(pattern, code)) is not None:
+            found = f"`{match.group().strip()}`" if what == "word" else what
             raise _refused(code, match.start(), f"{found} is not allowed here", "not_allowed")
     _check_ifs(code)
     _check_nesting(code, limits.max_nesting)
     return language
+
+
+def _first(pattern: re.Pattern[str], code: str) -> re.Match[str] | None:
+    for start in range(0, len(code), _WINDOW):
+        match = pattern.search(code, start, start + _WINDOW + _OVERLAP)
+        # One that begins in the overlap may be cut short at its end; the next window sees it whole.
+        if match is not None and match.start() < start + _WINDOW:
+            return match
+    return None
 
 
 def without_comments(source: str) -> str:
@@ -102,11 +119,12 @@ def _check_includes(code: str, language: Language) -> None:
 
 
 def _check_ifs(code: str) -> None:
-    position = 0
-    for statement in _STATEMENT_END.split(code):
-        if len(_IF.findall(statement)) > _MAX_IFS:
-            raise _refused(code, position, f"more than {_MAX_IFS} ifs in one statement; use braces", "too_deep")
-        position += len(statement) + 1
+    ifs = end = 0
+    for match in _IF.finditer(code):
+        ifs = 1 if _STATEMENT_END.search(code, end, match.start()) else ifs + 1
+        end = match.end()
+        if ifs > _MAX_IFS:
+            raise _refused(code, match.start(), f"more than {_MAX_IFS} ifs in one statement; use braces", "too_deep")
 
 
 def _check_nesting(code: str, most: int) -> None:

@@ -10,8 +10,8 @@ class CircuitSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    max_source_bytes: int = Field(default=1 << 20, ge=1024)
-    """Size of the program's text; 1 MiB is about 50,000 gates."""
+    max_source_bytes: int = Field(default=4 << 20, ge=1024)
+    """Size of the program's text; 4 MiB hold 100,000 gates with angles of 17 digits."""
 
     max_qubits: int = Field(default=4096, ge=1)
     """Qubits declared, before a device is chosen; stabilizer and MPS simulators go furthest."""

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, assert_never
 
 from qcompute.circuits.dialects import braket, ionq_json, openqasm, qir, qpy
@@ -106,11 +107,18 @@ def _check_words(counts: dict[str, int], target: Target) -> None:
 
 
 def _plain(circuit: QuantumCircuit) -> QuantumCircuit:
-    """The same circuit on registers with names of ours."""
+    """The same circuit on registers with names of ours, over the very same bits.
+
+    Over other bits Qiskit (2.6) renames those of a condition within a branch but not those of the branch itself, and
+    panics when it next looks.
+    """
     from qiskit import ClassicalRegister, QuantumCircuit, QuantumRegister  # noqa: PLC0415 - only in the sandbox
 
-    classical = [ClassicalRegister(register.size, register.name) for register in _registers(circuit)]
-    plain = QuantumCircuit(QuantumRegister(circuit.num_qubits, "q"), *classical, name=NAME)
+    plain = QuantumCircuit(circuit.qubits, circuit.clbits, name=NAME)
+    plain.add_register(QuantumRegister(name="q", bits=circuit.qubits))
+    clbits = iter(circuit.clbits)
+    for register in _registers(circuit):
+        plain.add_register(ClassicalRegister(name=register.name, bits=list(islice(clbits, register.size))))
     plain.compose(circuit, qubits=plain.qubits, clbits=plain.clbits, inplace=True)
     return plain
 

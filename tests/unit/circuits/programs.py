@@ -79,7 +79,7 @@ HOSTILE: dict[str, str] = {
     "empty": "",
     "binary": bytes(range(256)).decode("latin-1"),
     "a page of HTML": "<!doctype html><html><body>Access denied</body></html>",
-    "too large": TWO + "// " + "x" * (1 << 20),
+    "too large": TWO + "// " + "x" * (4 << 20),
     "nothing measured": TWO + ONE_2 + "x q[0];\n",
     "unknown gate": TWO + ONE_2 + "nope q[0];\n" + END_2,
     "undeclared register": TWO + ONE_2 + "x r[0];\n" + END_2,

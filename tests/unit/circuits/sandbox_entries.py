@@ -42,6 +42,14 @@ def do_memory(_: dict[str, Any]) -> dict[str, Any]:
     return {"size": len(bytearray(8 << 30))}
 
 
+_HOARD: list[bytearray] = []
+
+
+def do_hoard(request: dict[str, Any]) -> dict[str, Any]:
+    _HOARD.append(bytearray(request["bytes"]))
+    return {"pid": os.getpid()}
+
+
 def do_spin(_: dict[str, Any]) -> dict[str, Any]:
     return {"digits": (9**9**9) % 7}
 

@@ -96,6 +96,29 @@ def test_each_limit_bites_and_the_next_call_is_served(pool: SandboxPool, what: s
     assert pool.call({"do": "echo", "text": "again"})["echo"] == "again"
 
 
+def test_a_child_that_ran_out_of_memory_is_not_used_again(pool: SandboxPool) -> None:
+    """A circuit that was refused for its memory left so little of it that the next one, honest, was refused as well."""
+    first = pool.call({"do": "echo", "text": ""})["pid"]
+    with pytest.raises(CannotRun):
+        pool.call({"do": "memory"})
+    assert pool.call({"do": "echo", "text": ""})["pid"] != first
+
+
+def test_a_child_that_keeps_half_of_its_memory_is_not_used_again(pool: SandboxPool) -> None:
+    small, large = {"do": "hoard", "bytes": 1 << 20}, {"do": "hoard", "bytes": LIMITS.memory_bytes // 2}
+    first = pool.call(small)["pid"]
+    assert pool.call(large)["pid"] == first
+    assert pool.call(small)["pid"] != first
+
+
+def test_a_child_that_met_a_bug_is_not_used_again(pool: SandboxPool) -> None:
+    """After a panic of a parser nobody knows what it has left locked."""
+    first = pool.call({"do": "echo", "text": ""})["pid"]
+    with pytest.raises(CannotRun):
+        pool.call({"do": "leak"})
+    assert pool.call({"do": "echo", "text": ""})["pid"] != first
+
+
 def test_the_wall_limit_ends_a_child_that_sleeps(pool: SandboxPool) -> None:
     with pytest.raises(CannotRun, match=r"more than 0\.3 s to test"):
         pool.call({"do": "sleep", "seconds": 60}, wall_seconds=0.3)
