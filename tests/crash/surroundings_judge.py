@@ -5,6 +5,7 @@ A job that was answered ``success`` is never lost and never paid twice; one that
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 from collections import Counter
 from collections.abc import Sequence
@@ -64,12 +65,16 @@ def wrong_payments(scene: Scene, accepted: Sequence[ExecutionId]) -> list[str]:
 
 
 async def all_ended(scene: Scene, answered: Answered, *, seconds: float = 90.0) -> list[str]:
-    """Let every accepted job come to its end; what is wrong then, in words."""
+    """Let every accepted job come to its end, and the miner to its own; what is wrong then, in words."""
     accepted = answered.accepted
     await scene.collected(len(accepted), seconds=seconds)
     rows = {row.execution_id: row for row in scene.validator.delivered}
-    wrong = [*damage(scene.miner.ledger_path), *missing(scene.miner.ledger_path, accepted)]
-    wrong += wrong_payments(scene, accepted)
+    unclosed = {state: count for state, count in (await scene.jobs_in()).items() if count and state != "closed"}
+    wrong = [f"rows are stuck: {unclosed}"] if unclosed else []
+    if (code := await scene.miner.stop()) != 0:
+        wrong.append(f"it stopped with code {code}")
+    ledger = copied(scene)
+    wrong += [*damage(ledger), *missing(ledger, accepted), *wrong_payments(scene, accepted)]
     if set(rows) != set(accepted):
         wrong.append("jobs came back that were not accepted, or accepted ones did not")
     failed = [row for row in rows.values() if row.status is not ExecutionStatus.COMPLETED]
@@ -78,7 +83,13 @@ async def all_ended(scene: Scene, answered: Answered, *, seconds: float = 90.0) 
     lacking = {row.upload_data_id for row in rows.values()} - set(scene.platform.store.objects)
     if lacking:
         wrong.append(f"{len(lacking)} results are not in the store")
-    unclosed = {state: count for state, count in (await scene.jobs_in()).items() if count and state != "closed"}
-    if unclosed:
-        wrong.append(f"rows are stuck: {unclosed}")
     return wrong
+
+
+def copied(scene: Scene) -> Path:
+    """The ledger of a miner that has ended, copied out: SQLite does not look into another mount namespace."""
+    there = scene.miner.folder / "judged"
+    there.mkdir()
+    for file in scene.miner.ledger_path.parent.glob(scene.miner.ledger_path.name + "*"):
+        shutil.copy(file, there)
+    return there / scene.miner.ledger_path.name

@@ -113,13 +113,15 @@ def files_of(scene: Scene, *, but: Iterable[Path] = ()) -> dict[str, bytes]:
 
 
 def children_of(pid: int) -> dict[str, bytes]:
-    """Command line and environment of every process below ``pid``."""
+    """Command line and environment of every process below ``pid``; one not yet started is passed over."""
+    own = Path(f"/proc/{pid}/cmdline").read_bytes()
     seen: dict[str, bytes] = {}
     for child in _children(pid):
-        for name in ("cmdline", "environ"):
-            seen[f"{name} of a child"] = (
-                seen.get(f"{name} of a child", b"") + Path(f"/proc/{child}/{name}").read_bytes()
-            )
+        command, environment = (Path(f"/proc/{child}/{name}").read_bytes() for name in ("cmdline", "environ"))
+        # Between fork and exec a child still is its parent, and its environment the parent's.
+        if command not in {own, b""}:
+            seen["cmdline of a child"] = seen.get("cmdline of a child", b"") + command
+            seen["environ of a child"] = seen.get("environ of a child", b"") + environment
     return seen
 
 

@@ -67,8 +67,8 @@ async def test_no_secret_of_a_full_run_comes_out(tmp_path: Path, monkeypatch: py
             await scene.collected(JOBS)
             places |= await pages_of(scene, ids)
             places |= await refusals_of(scene)
-            places |= told_to_the_platform(scene)
-            places |= files_of(scene)
+            await until_true(lambda: bool(scene.platform.telemetry.points), what="telemetry after its failures")
+            places |= told_to_the_platform(scene) | files_of(scene)
             await scene.miner.stop()
             places |= {"check-config": await checked_config(scene.miner)}
             places |= await parts_of(scene.miner, monkeypatch)
@@ -205,7 +205,7 @@ def looked_at_the_right_places(places: dict[str, bytes], execution_id: str) -> N
     marks = {
         "miner.log": execution_id,
         "data/ledger.sqlite3": execution_id,
-        "telemetry": execution_id,
+        "telemetry": "miner_hotkey",
         "replies": execution_id,
         "executions": "Completed",
         "reports": KIT.device or "",
