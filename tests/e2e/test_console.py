@@ -219,7 +219,7 @@ async def test_a_validator_of_the_reference_goes_on_collecting(tmp_path: Path) -
             completed("seen", 120),
             completed("unseen", 60),
             failed("unseen-too", 60, "no luck"),
-            under_way("under-way", 30, "Running", provider="mock", provider_job_id=vendor_id, device_id="mock:qpu"),
+            under_way("under-way", 30, "Running", provider="mock", provider_job_id=vendor_id, device_id="mock_qpu_1"),
             under_way("lost", 20, "Pending"),
         ]
         reference = write(tmp_path / "reference.db", rows)

@@ -123,7 +123,7 @@ async def test_jobs_under_way_wait_for_their_vendor_or_for_the_operator(
     tmp_path: Path, settings: LedgerSettings
 ) -> None:
     rows = [
-        under_way("known", 30, "Running", provider="Mock", provider_job_id="v1", device_id="mock:qpu"),
+        under_way("known", 30, "Running", provider="Mock", provider_job_id="v1", device_id="mock_qpu_1"),
         under_way("unnamed", 30, "Queued", provider_job_id="v2", device_id="d"),
         under_way("foreign", 30, "Queued", provider="openquantum", provider_job_id="v3"),
         under_way("lost", 30, "Pending"),
@@ -135,7 +135,7 @@ async def test_jobs_under_way_wait_for_their_vendor_or_for_the_operator(
     known = jobs["known"]
     assert known is not None
     assert (known.state, known.provider, known.provider_job_id) == (State.WAITING, "mock", "v1")
-    assert known.handle == {"provider_job_id": "v1", "device_id": "mock:qpu"}
+    assert known.handle == {"provider_job_id": "v1", "device_id": "mock_qpu_1"}
     assert (known.due_at, known.deadline_at) == (NOW, NOW + PLAN.job_deadline)
     for name, words in {"unnamed": "job v2", "foreign": "openquantum", "lost": "was submitting it"}.items():
         job = jobs[name]

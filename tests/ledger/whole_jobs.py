@@ -55,7 +55,7 @@ async def _ready(ledger: Ledger, job: Job) -> Job:
 async def _submitting(ledger: Ledger, job: Job) -> Job:
     routed: dict[str, Any] = {
         "provider": ProviderKey("mock"),
-        "device_id": DeviceId("mock:qpu"),
+        "device_id": DeviceId("mock_qpu_1"),
         "token": token_of(job),
     }
     return await ledger.save(job, replace(job, state=State.SUBMITTING, **routed))
