@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -185,4 +186,54 @@ async def test_a_vendor_that_cannot_be_asked_until_the_deadline_leaves_the_job_t
     await stage(scene).handle(await scene.row())
     row = await scene.row()
     assert (row.state, row.error) == (State.HELD, "it may have been submitted, and the vendor is away")
+    assert scene.vendor.submits == []
+
+
+RESTORED = {"restored": True}
+"""What `qcompute.ledger.restore` leaves in a row that was not submitted when the copy was made."""
+
+
+async def test_a_job_submitted_after_the_copy_is_found_and_read_as_it_was_submitted(scene: Scene) -> None:
+    """A restore forgets how the result is read with all else: it is made ready again, for the device it ran on."""
+    scene.vendor.devices.append(scene.vendor.devices[0].model_copy(update={"device_id": "other"}))
+    job = await scene.submitting(submit_started_at=scene.clock(), prepared=RESTORED)
+    scene.vendor.found = [Found(handles=[JobHandle(provider_job_id="theirs", device_id="other")])]
+    await stage(scene).handle(job)
+    row = await scene.row()
+    assert (row.state, row.provider_job_id, row.device_id) == (State.WAITING, "theirs", "other")
+    assert row.handle is not None
+    assert row.handle["measurement"]["measured"] == [[0, 0], [1, 1]]
+    assert (row.prepared or {}).keys() == {"measurement", "translation", "pack_index"}
+    assert scene.vendor.submits == []
+
+
+async def test_a_restored_job_whose_device_is_gone_is_held_with_the_vendor_s_id(scene: Scene) -> None:
+    job = await scene.submitting(submit_started_at=scene.clock(), prepared=RESTORED)
+    scene.vendor.found = [Found(handles=[JobHandle(provider_job_id="theirs", device_id="gone")])]
+    await stage(scene).handle(job)
+    row = await scene.row()
+    assert (row.state, row.error_code) == (State.HELD, "restored")
+    assert "theirs" in (row.error or "")
+
+
+async def test_a_restored_job_that_is_absent_is_submitted_once(scene: Scene) -> None:
+    scene.vendor.idempotency = Idempotency.TOKEN  # type: ignore[misc]
+    job = await scene.submitting(submit_started_at=scene.clock(), prepared=RESTORED)
+    scene.vendor.found = [Absent()]
+    await stage(scene).handle(job)
+    await stage(scene).handle(await scene.row())
+    row = await scene.row()
+    assert row.state is State.WAITING
+    assert "restored" not in (row.prepared or {})
+    assert len(scene.vendor.submits) == 1
+
+
+async def test_where_there_are_packs_a_restored_job_that_is_absent_is_held(scene: Scene) -> None:
+    """Since the copy it may have gone out in a pack, under a token made of jobs nobody knows any more."""
+    scene.account.limits = replace(scene.account.limits, max_pack=10)
+    job = await scene.submitting(submit_started_at=scene.clock(), prepared=RESTORED)
+    scene.vendor.found = [Absent()]
+    await stage(scene).handle(job)
+    row = await scene.row()
+    assert (row.state, row.error_code) == (State.HELD, "restored")
     assert scene.vendor.submits == []
