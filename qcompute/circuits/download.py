@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import re
 import socket
 from collections.abc import Sequence
 from typing import Final
@@ -36,13 +37,22 @@ _FORBIDDEN: Final = tuple(
         "192.0.0.0/24",
         "192.88.99.0/24",
         "198.18.0.0/15",
-        "64:ff9b::/96",  # NAT64: an IPv4 address in disguise
-        "64:ff9b:1::/48",
-        "2001::/32",  # Teredo, the same
+        "2001::/32",  # Teredo: an IPv4 address in disguise
         "2002::/16",  # 6to4, the same
-        "fec0::/10",
+        "3fff::/20",  # documentation; Pythons before 3.13 do not know it
     )
 )
+
+_UNICAST_6: Final = ipaddress.ip_network("2000::/3")
+"""All of IPv6 that is routed on the public internet; the rest has IPv4 addresses in disguise in several places, which
+Python takes for global: ``::127.0.0.1``, ``::ffff:0:127.0.0.1``, ``64:ff9b::127.0.0.1``."""
+
+_HOST: Final = re.compile(r"[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?)*\.?")
+_LONGEST_HOST: Final = 253
+_CONTROLS: Final = re.compile(r"[\x00-\x1f\x7f]")
+
+_TLS_PORT: Final = 443
+_FIRST_FREE_PORT: Final = 1024
 
 
 def is_public(address: str) -> bool:
@@ -51,6 +61,8 @@ def is_public(address: str) -> bool:
     if isinstance(ip, ipaddress.IPv6Address) and ip.ipv4_mapped is not None:
         ip = ip.ipv4_mapped
     if any(ip.version == network.version and ip in network for network in _FORBIDDEN):
+        return False
+    if ip.version == _UNICAST_6.version and ip not in _UNICAST_6:
         return False
     return ip.is_global and not ip.is_multicast
 
@@ -70,14 +82,13 @@ class GuardedResolver(AbstractResolver):
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
     ) -> list[ResolveResult]:
-        """The allowed addresses of ``host``; raises OSError when there is none."""
+        """The addresses of ``host``; raises OSError when one of them is not public: no honest host has both kinds."""
         found = await self._inner.resolve(host, port, family)
         if _is_listed(host, port, self._settings.allowed_hosts):
             return found
-        allowed = [result for result in found if is_public(result["host"])]
-        if not allowed:
+        if not all(is_public(result["host"]) for result in found):
             raise _Refused("private address")
-        return allowed
+        return found
 
     @override
     async def close(self) -> None:
@@ -135,7 +146,7 @@ class GuardedDownloader:
         """The text, or where the host redirects to."""
         async with self._client().get(target, allow_redirects=False) as response:
             if response.status in _REDIRECTS and (location := response.headers.get("Location")):
-                return target.join(URL(location))
+                return _joined(target, location)
             if response.status != _OK:
                 raise _status(target, response)
             if response.headers.get("Content-Encoding", "identity").lower() not in ("identity", ""):
@@ -159,25 +170,17 @@ class GuardedDownloader:
 
     def _checked(self, text: str, previous: URL | None = None) -> URL:
         """The URL, when it may be connected to at all; names are checked again when they are resolved."""
-        try:
-            url = URL(text)
-            host, port = url.host, url.port
-        except ValueError:
-            raise FetchRefused("the circuit's URL cannot be read", reason="bad_url") from None
-        if not host or url.scheme not in ("http", "https"):
-            raise FetchRefused("the circuit's URL must be https://…", reason="bad_url")
-        if host.replace(".", "").isdigit() and not _is_address(host):
-            # 127.1, 2130706433: addresses to the system, names to us, and aiohttp would not ask our resolver.
-            raise FetchRefused("the circuit's URL has a number for a host", reason="bad_url")
-        if url.user is not None or url.password is not None:
-            raise FetchRefused("the circuit's URL must not carry a user name", reason="bad_url")
-        listed = _is_listed(host, port or 0, self._settings.allowed_hosts)
+        url, host, port = _parsed(text)
+        listed = _is_listed(host, port, self._settings.allowed_hosts)
         if url.scheme == "http" and not listed:
             raise FetchRefused(f"{host} must be reached by https", reason="not_https")
         if previous is not None and previous.scheme == "https" and url.scheme == "http":
             raise FetchRefused(f"{previous.host} redirects from https to http", reason="not_https")
         if not listed and _is_address(host) and not is_public(host):
             raise _private(url)
+        if not listed and port != _TLS_PORT and port < _FIRST_FREE_PORT:
+            # Below 1024 lie other protocols: no stranger may have us knock at somebody's mail or ssh server.
+            raise FetchRefused(f"the circuit's URL must not use port {port} of {host}", reason="bad_url")
         return url
 
     def _client(self) -> aiohttp.ClientSession:
@@ -198,6 +201,40 @@ class GuardedDownloader:
                 auto_decompress=False,
             )
         return self._session
+
+
+def _parsed(text: str) -> tuple[URL, str, int]:
+    """The URL with its host and port; raises `FetchRefused` for one that two programs could read in two ways."""
+    try:
+        url = URL(text)
+        host, port = url.host, url.port
+    except ValueError:
+        raise FetchRefused("the circuit's URL cannot be read", reason="bad_url") from None
+    if not host or port is None or url.scheme not in ("http", "https"):
+        raise FetchRefused("the circuit's URL must be https://…", reason="bad_url")
+    if _CONTROLS.search(text) or not _is_host(url.raw_host or ""):
+        raise FetchRefused("the circuit's URL has characters that no address has", reason="bad_url")
+    if host.replace(".", "").isdigit() and not _is_address(host):
+        # 127.1, 2130706433: addresses to the system, names to us, and aiohttp would not ask our resolver.
+        raise FetchRefused("the circuit's URL has a number for a host", reason="bad_url")
+    if url.user is not None or url.password is not None:
+        raise FetchRefused("the circuit's URL must not carry a user name", reason="bad_url")
+    return url, host, port
+
+
+def _joined(target: URL, location: str) -> URL:
+    """Where a redirect leads; a broken one will not mend with another try."""
+    try:
+        return target.join(URL(location))
+    except ValueError:
+        raise FetchRefused(f"{target.host} redirects to something that is no URL", reason="bad_url") from None
+
+
+def _is_host(text: str) -> bool:
+    """Whether this is an address without a zone, or a name of letters, digits, hyphens and dots."""
+    if ":" in text:
+        return "%" not in text
+    return len(text) <= _LONGEST_HOST and _HOST.fullmatch(text) is not None
 
 
 def _status(target: URL, response: aiohttp.ClientResponse) -> FetchRefused | FetchFailed:

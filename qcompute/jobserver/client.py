@@ -77,6 +77,8 @@ class HttpJobServer:
         try:
             # Encoded already: a signature over the URL breaks when anything in it is quoted once more.
             url = URL(slot.url, encoded=True)
+            if url.scheme not in ("http", "https") or not url.host:
+                raise UploadRefused(f"{what} has an upload URL that is not http(s)")
             data = json.dumps(counts).encode()
             headers = {"Content-Type": "application/json"}
             async with self._store.put(url, data=data, headers=headers, allow_redirects=False) as response:

@@ -78,9 +78,10 @@ class Victim:
         """The miner's own hotkey."""
         return self.miner.signer.hotkey
 
-    async def serve_honest(self) -> DendriteAnswer:
-        """One honest request; its wait is kept."""
-        answer = await self.honest.query("127.0.0.1", self.port, self.miner.signer.hotkey, COLLECT)
+    async def serve_honest(self, cursor: str = FIRST_CURSOR) -> DendriteAnswer:
+        """One honest request for what ended after ``cursor``; its wait is kept."""
+        fields = COLLECT | {"last_circuit": cursor}
+        answer = await self.honest.query("127.0.0.1", self.port, self.miner.signer.hotkey, fields)
         if answer.success:
             self.served += 1
         self.slowest_seconds = max(self.slowest_seconds, answer.seconds)
@@ -111,11 +112,11 @@ class Victim:
 
 
 @asynccontextmanager
-async def running_victim(folder: Path) -> AsyncGenerator[Victim, None]:
+async def running_victim(folder: Path, **settings: str) -> AsyncGenerator[Victim, None]:
     """A daemon of its own with a subnet of six neurons, and the platform it reports to."""
     platform = LocalPlatform()
     await platform.start()
-    environment = platform.miner_environment() | SETTINGS
+    environment = platform.miner_environment() | SETTINGS | settings
     environment["QCOMPUTE_PROVIDERS__MOCK__STATE_PATH"] = str(folder / "vendor.sqlite3")
     miner = MinerProcess(folder, validators=[], provider="mock", environment=environment)
     _write_subnet(miner)
