@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from functools import partial
@@ -9,6 +10,7 @@ from typing import Any, TypeAlias
 
 from sqlalchemy import Connection, Engine
 
+from qcompute.errors import StoreError
 from qcompute.ledger.batch import Batch, Effects
 from qcompute.ledger.cursor import Place
 from qcompute.ledger.operations import Operation
@@ -25,6 +27,8 @@ class _Keeper:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._connection: Connection | None = None
+        self._path = engine.url.database or ""
+        self._file: tuple[int, int] | None = None
 
     @property
     def connection(self) -> Connection:
@@ -34,6 +38,19 @@ class _Keeper:
 
     def open(self) -> None:
         self.connection  # noqa: B018 - the first use connects
+        self._file = _identity(self._path)
+
+    def check_file(self) -> None:
+        """Make sure that the file we have open is still the ledger: one removed is written to without any error.
+
+        Raises:
+            StoreError: its name is gone or is another file's now; what is written would be lost with the process.
+        """
+        if _identity(self._path) != self._file:
+            raise StoreError(
+                f"The ledger's file {self._path} (setting ledger.path) was removed or replaced while in use; "
+                "bring it back, with the files -wal and -shm beside it, and start again."
+            )
 
     def close(self) -> None:
         if self._connection is not None:
@@ -60,6 +77,7 @@ class Writer(_Keeper, Actor[Operation]):
 
     def work(self, tasks: Sequence[Operation]) -> Done:
         """Do all operations in one transaction."""
+        self.check_file()
         batch = Batch(self.connection, self._box, self._latest, self._clock)
         with self.connection.begin():
             answers = batch.run(tasks)
@@ -72,4 +90,13 @@ class Reader(_Keeper, Actor[Read]):
 
     def work(self, tasks: Sequence[Read]) -> Done:
         """Answer all questions."""
+        self.check_file()
         return Done([task(self.connection) for task in tasks])
+
+
+def _identity(path: str) -> tuple[int, int] | None:
+    try:
+        found = os.stat(path)  # noqa: PTH116 - asked before each commit
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino

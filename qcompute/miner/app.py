@@ -8,21 +8,20 @@ states, and the stages take them.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import logging
 import os
 import signal
 import sys
 from collections.abc import Awaitable, Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final, cast
 
 import uvloop
 
 from qcompute import __version__
-from qcompute.errors import ConfigError, DeliveryError, QComputeError
+from qcompute.errors import ConfigError, DeliveryError, QComputeError, StoreError
 from qcompute.miner.budget import CHARGES_KEPT
 from qcompute.miner.parts import Parts, build
 from qcompute.miner.settings import Settings
@@ -64,6 +63,10 @@ def main(settings: Settings) -> int:
     except ConfigError as error:
         sys.stderr.write(f"qcompute: {error}\n")
         return EXIT_CONFIG
+    except StoreError as error:
+        # Before anything is served: locked by a backup, on a disk that is full. It may do at the next start.
+        _log.critical("the daemon cannot start: %s", error, extra={"action": "fatal"})
+        return EXIT_FAILED
 
 
 async def _run(settings: Settings) -> int:
@@ -96,6 +99,8 @@ class Daemon:
             await self._serve()
         except BaseExceptionGroup as failures:
             for failure in _leaves(failures):
+                if isinstance(failure, ConfigError):
+                    raise failure from None
                 # The one line of a death: which part, why, and where in the code.
                 why = failure.__cause__ if isinstance(failure, SideTaskEnded) else failure
                 _log.critical("the daemon stops: %s", failure, exc_info=why, extra={"action": "fatal"})
@@ -189,15 +194,21 @@ class Daemon:
         _log.info("stopped", extra={"action": "stop"})
 
     async def _purge(self) -> None:
-        retention = timedelta(days=self._settings.miner.retention_days)
         while True:
-            now = utc_now()
-            await self._parts.ledger.forget_nonces(int((now - NONCES_KEPT).timestamp()) * 1_000_000_000)
-            await self._parts.ledger.forget_charges(now - CHARGES_KEPT)
-            removed = await self._parts.ledger.purge(now - retention)
-            if removed:
-                _log.info("removed %d jobs closed long ago", removed, extra={"action": "purge"})
+            try:
+                await self._purge_once(utc_now())
+            except StoreError as error:
+                # What is too old can wait for the next time; the stages decide how long a failing ledger is borne.
+                _log.warning("nothing was removed: %s", error, extra={"action": "purge"})
             await asyncio.sleep(PURGE_SECONDS)
+
+    async def _purge_once(self, now: datetime) -> None:
+        ledger = self._parts.ledger
+        await ledger.forget_nonces(int((now - NONCES_KEPT).timestamp()) * 1_000_000_000)
+        await ledger.forget_charges(now - CHARGES_KEPT)
+        removed = await ledger.purge(now - timedelta(days=self._settings.miner.retention_days))
+        if removed:
+            _log.info("removed %d jobs closed long ago", removed, extra={"action": "purge"})
 
 
 def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
@@ -232,8 +243,11 @@ async def _within(limit_seconds: float, what: str, *steps: Awaitable[None]) -> N
 
 
 def _write_atomically(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(path.suffix + ".partial")
-    partial.write_text(text)
-    with contextlib.suppress(FileNotFoundError):
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_text(text)
         partial.replace(path)
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise ConfigError(f"the ready file {path} (setting neuron.ready_file) cannot be written: {reason}") from error

@@ -27,6 +27,7 @@ from qcompute.ledger.contract import Ledger
 from qcompute.miner.account import Account
 from qcompute.miner.budget import Budget
 from qcompute.miner.circuit_cache import CircuitCache
+from qcompute.miner.clock import ForwardClock
 from qcompute.miner.commands import CommandSocket, OperatorCommands, socket_file
 from qcompute.miner.fetch import FetchStage
 from qcompute.miner.heartbeat import Heartbeat
@@ -122,7 +123,7 @@ async def build(settings: Settings) -> Parts:
         processes=settings.miner.compile_processes,
     )
     downloader = GuardedDownloader(settings.download, max_bytes=settings.circuits.max_source_bytes)
-    road = Road(ledger, signer, points, budget=budget, clock=utc_now)
+    road = Road(ledger, signer, points, budget=budget, clock=ForwardClock())
     heartbeat = Heartbeat(
         account, job_server, ledger, settings.miner, may_serve=lambda: watch.current is not None and intake.is_open
     )

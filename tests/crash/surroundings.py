@@ -146,7 +146,7 @@ def run(trouble: Trouble | StartTrouble) -> Verdict:
         case = run_during(trouble, folder) if isinstance(trouble, Trouble) else run_start(trouble, folder)
         try:
             return asyncio.run(case)
-        except AssertionError as error:
+        except (AssertionError, MinerDied) as error:
             return Verdict("did not come to an end", [str(error)])
 
 

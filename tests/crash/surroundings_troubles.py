@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from qcompute.local.miner_process import MinerProcess
+from qcompute.miner.job import State
 from tests.crash.surroundings_disk import launched, locked_by_another, refusing_disk, small_disk
 from tests.scene import Scene, until_true
 
@@ -107,8 +108,8 @@ def locked(_: Path) -> Generator[Stage]:
 
 
 @contextmanager
-def wrong_clock(seconds: float, *, comes_right: bool, folder: Path) -> Generator[Stage]:
-    """The clock steps, and back again where it ``comes_right``; else the platform waits until it does."""
+def wrong_clock(seconds: float, *, until_all_ended: bool, folder: Path) -> Generator[Stage]:
+    """The clock steps, and back again: soon, or when all jobs that were accepted have come to their end."""
     file = folder / "clock"
     file.write_text("0")
 
@@ -120,9 +121,10 @@ def wrong_clock(seconds: float, *, comes_right: bool, folder: Path) -> Generator
     async def begin(_: Scene) -> None:
         await step(seconds)
 
-    async def end(_: Scene) -> None:
-        if comes_right:
-            await step(0.001)
+    async def end(scene: Scene) -> None:
+        if until_all_ended:
+            await scene.until_in(State.CLOSED, sum((await scene.jobs_in()).values()))
+        await step(0.001)
 
     yield Stage(begin, end, launched({"clock": str(file)}))
 
@@ -197,8 +199,8 @@ def read_only_disk_at_start(folder: Path) -> Generator[Stage]:
         yield Stage(begin, end, disk.miner_process())
 
 
-def _clock(seconds: float, *, comes_right: bool) -> Surroundings:
-    return lambda folder: wrong_clock(seconds, comes_right=comes_right, folder=folder)
+def _clock(seconds: float, *, until_all_ended: bool) -> Surroundings:
+    return lambda folder: wrong_clock(seconds, until_all_ended=until_all_ended, folder=folder)
 
 
 DURING: Final = (
@@ -214,12 +216,12 @@ DURING: Final = (
     ),
     Trouble("locked by another program for 8 s", locked, "another program keeps it locked", 8.0, sampled=True),
     Trouble("locked by another program for 75 s", locked, "another program keeps it locked", LONGER_THAN_PATIENCE),
-    Trouble("clock an hour back, then right", _clock(-HOUR, comes_right=True), "", sampled=True),
-    Trouble("clock an hour back for good", _clock(-HOUR, comes_right=False), ""),
-    Trouble("clock a day ahead, then right", _clock(DAY, comes_right=True), ""),
-    Trouble("clock a day ahead for good", _clock(DAY, comes_right=False), ""),
+    Trouble("clock an hour back for 3 s", _clock(-HOUR, until_all_ended=False), "", sampled=True),
+    Trouble("clock an hour back until all jobs have ended", _clock(-HOUR, until_all_ended=True), ""),
+    Trouble("clock a day ahead for 3 s", _clock(DAY, until_all_ended=False), ""),
+    Trouble("clock a day ahead until all jobs have ended", _clock(DAY, until_all_ended=True), ""),
     Trouble("file made read-only", _mode(_ledger, 0o400, 0o600), ""),
-    Trouble("ledger file removed", deleted_ledger, "gone", must_end=True),
+    Trouble("ledger file removed", deleted_ledger, "was removed or replaced", 90.0, must_end=True),
 )
 
 STARTS: Final = (
