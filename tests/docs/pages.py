@@ -22,6 +22,7 @@ from qcompute.miner.settings_fields import Setting, section_model, settings_of
 from qcompute.miner.settings_flags import IGNORED_FLAGS
 from qcompute.miner.settings_load import catalogue
 from qcompute.units import ProviderKey
+from tests.docs.console_page import console_page
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 REFERENCE: Final = ROOT / "docs" / "reference"
@@ -183,5 +184,6 @@ def _first_paragraph(error: type[QComputeError]) -> str:
 PAGES: Final[Mapping[Path, Callable[[], str]]] = {
     REFERENCE / "settings.md": settings_page,
     REFERENCE / "errors.md": errors_page,
+    REFERENCE / "console.md": console_page,
 }
 """Where each generated page is, and what writes it."""
