@@ -82,6 +82,7 @@ def _restore(wish: Namespace, settings: Settings) -> int:
             token_of=token_of,
             now=utc_now(),
             ahead_seconds=settings.axon.forward_skew_seconds,
+            forget_urls=settings.ledger.forget_unreadable_urls,
         )
     latest = restored.latest_received_at
     last = "the copy has no jobs" if latest is None else f"the last job in the copy came {latest:%Y-%m-%d %H:%M:%S} UTC"

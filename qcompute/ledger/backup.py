@@ -110,7 +110,7 @@ def make_backup(ledger: Path, target: Path, *, force: bool = False) -> BackupMad
             copy_database(ledger, draft)
             revision, rows = _checked(draft)
         except sqlite3.Error as error:
-            raise translated(error) from error
+            raise StoreError(f"{ledger} could not be copied to {target}. {translated(error)}") from error
         size, sha256 = draft.stat().st_size, _sha256(draft)
         key = _copy_key(key_file(ledger), key_file(target))
         draft.replace(target)

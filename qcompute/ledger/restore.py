@@ -59,12 +59,19 @@ class Restored:
 
 
 def restore(
-    copy: Path, ledger: Path, *, token_of: Callable[[Job], str], now: datetime, ahead_seconds: float
+    copy: Path,
+    ledger: Path,
+    *,
+    token_of: Callable[[Job], str],
+    now: datetime,
+    ahead_seconds: float,
+    forget_urls: bool = False,
 ) -> Restored:
     """Put ``copy`` and its key in the place of ``ledger``, which is kept aside. The caller holds the ledger's lock.
 
     ``token_of`` makes the idempotency token of a job submitted by itself; ``ahead_seconds`` is how far a nonce may be
-    ahead of our clock, so requests signed up to then are refused.
+    ahead of our clock, so requests signed up to then are refused. ``forget_urls`` gives up the URLs of a copy whose key
+    is lost (setting ``ledger.forget_unreadable_urls``).
 
     Raises:
         ConfigError: the copy is no ledger, its key is missing, or a file cannot be written.
@@ -75,13 +82,14 @@ def restore(
         with reading(copy) as connection:
             revision = revision_of(connection, copy)
         copy_database(copy, draft)
-        key = _key(copy, ledger, draft)
+        key = _key(copy, ledger, draft, forget_urls=forget_urls)
         if revision != REVISIONS[-1]:
             _upgrade(draft)
         floor_ns = int((now.timestamp() + ahead_seconds) * 1_000_000_000)
         to_look_for, latest = _mark(draft, token_of, floor_ns)
         aside = _set_aside(ledger, now)
-        put_file(key, key_file(ledger))
+        if key is not None:
+            put_file(key, key_file(ledger))
         draft.replace(ledger)
         sync_folder(ledger.parent)
     except OSError as error:
@@ -95,21 +103,26 @@ def restore(
     return Restored(aside, to_look_for, latest)
 
 
-def _key(copy: Path, ledger: Path, draft: Path) -> bytes:
-    """The key that opens the copy's URLs: its own, or the ledger's when that one fits.
+def _key(copy: Path, ledger: Path, draft: Path, *, forget_urls: bool) -> bytes | None:
+    """The key that opens the copy's URLs: its own, or the ledger's when that one fits; None when they are given up.
 
     Raises:
         ConfigError: there is none.
     """
-    with closing(sqlite3.connect(draft)) as connection:
-        sample = connection.execute(
-            "SELECT input_data_url FROM jobs WHERE input_data_url IS NOT NULL AND state NOT IN ('settled', 'closed')"
-        ).fetchone()
-    for file in (key_file(copy), key_file(ledger)):
-        box = load_box(file)
-        if box is not None and (sample is None or _opens(box, sample[0])):
-            return file.read_bytes()
-    raise ConfigError(f"{key_file(copy)} is missing, or is not the key of this copy; bring it from where the copy was")
+    open_urls = "input_data_url IS NOT NULL AND state NOT IN ('settled', 'closed')"
+    with closing(sqlite3.connect(draft)) as connection, connection:
+        sample = connection.execute(f"SELECT input_data_url FROM jobs WHERE {open_urls}").fetchone()  # noqa: S608
+        for file in (key_file(copy), key_file(ledger)):
+            box = load_box(file)
+            if box is not None and (sample is None or _opens(box, sample[0])):
+                return file.read_bytes()
+        if sample is not None and not forget_urls:
+            raise ConfigError(
+                f"{key_file(copy)} is missing, or is not the key of this copy; bring it from where the copy was, or "
+                "set ledger.forget_unreadable_urls to give up the jobs whose circuits were not downloaded"
+            )
+        connection.execute("UPDATE jobs SET input_data_url = NULL")
+    return None
 
 
 def _opens(box: SecretBox, sealed: bytes) -> bool:

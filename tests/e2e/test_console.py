@@ -92,6 +92,18 @@ async def test_copies_while_the_daemon_accepts_jobs_hold_up_nobody(tmp_path: Pat
         report = await did(scene.miner, "ledger", "check")
         assert "result    sound" in report
         assert f"signed by {scene.miner.signer.hotkey}" in report or "receipts" not in report
+        await refused_beside_the_daemon(scene, tmp_path)
+        assert await scene.miner.stop() == 0
+        assert not socket_file(scene.miner.ledger_path).exists()
+
+
+async def refused_beside_the_daemon(scene: Scene, folder: Path) -> None:
+    """What replaces or fills a ledger is not for one that a daemon has."""
+    reference = write(folder / "reference.db", [completed("a", 5)])
+    for command in (("restore", str(folder / "copy-0.sqlite3")), ("import-reference", str(reference))):
+        code, _, err = await qcompute(scene.miner, "ledger", *command)
+        assert code == 2
+        assert re.fullmatch(r"qcompute: Process \d+ already works on this ledger .*\n", err)
 
 
 async def test_after_a_restore_nothing_in_the_copy_is_paid_for_twice(tmp_path: Path) -> None:
@@ -135,19 +147,6 @@ async def test_a_restored_job_that_never_was_submitted_is_submitted_once(tmp_pat
         await scene.restart()
         await scene.until_in(State.CLOSED, 3)
         assert len(scene.vendor_submits()) == 3
-
-
-async def test_a_running_daemon_keeps_its_ledger_to_itself(tmp_path: Path) -> None:
-    async with running_scene(tmp_path) as scene:
-        copy = tmp_path / "copy.sqlite3"
-        await did(scene.miner, "ledger", "backup", str(copy))
-        reference = write(tmp_path / "reference.db", [completed("a", 5)])
-        for command in (("restore", str(copy)), ("import-reference", str(reference))):
-            code, _, err = await qcompute(scene.miner, "ledger", *command)
-            assert code == 2
-            assert re.fullmatch(r"qcompute: Process \d+ already works on this ledger .*\n", err)
-        assert await scene.miner.stop() == 0
-        assert not socket_file(scene.miner.ledger_path).exists()
 
 
 async def test_an_operator_decides_about_held_jobs_through_the_running_daemon(tmp_path: Path) -> None:

@@ -374,6 +374,22 @@ class TestRestore:
         assert settings.file.read_bytes() == before
         assert not [name for name in files(settings.file.parent) if "partial" in name or "before" in name]
 
+    @pytest.mark.parametrize("lost", ["the copy's", "both"])
+    async def test_with_the_key_lost_only_urls_can_be_given_up(
+        self, copy: Path, settings: LedgerSettings, lost: str
+    ) -> None:
+        key_file(copy).unlink()
+        if lost == "both":
+            key_file(settings.file).unlink()
+            with pytest.raises(ConfigError, match=r"ledger\.forget_unreadable_urls"):
+                self.put_back(copy, settings)
+        restore(copy, settings.file, token_of=token_of, now=utc_now(), ahead_seconds=SKEW, forget_urls=True)
+        ledger = SqliteLedger(settings)
+        jobs = await every_job(ledger)
+        assert len(jobs) == len(State)
+        assert (jobs["job-accepted"].input_data_url is None) is (lost == "both")
+        await ledger.close()
+
     async def test_validators_miss_nothing_after_a_restore(
         self, live: SqliteLedger, settings: LedgerSettings, tmp_path: Path
     ) -> None:
