@@ -94,7 +94,7 @@ _WHAT_YOU_DO: Final[Mapping[str, str]] = {
     "fetch_refused": "Nothing, unless it is a host of your own: see the `[download]` settings.",
     "fetch_failed": "Nothing: it is tried again until `miner.fetch_deadline_seconds`.",
     "sandbox_unavailable": "Check memory and the limit on processes. The job is tried again.",
-    "budget_spent": "Nothing, or raise `budget.per_day` or `budget.per_month`: the job waits for room, new ones are not taken.",
+    "budget_spent": "Nothing, or raise `budget.per_day` or `budget.per_month`. The job waits, new ones are refused.",
     "store_error": "Check disk space, permissions, other users of the file. If it lasts, the daemon ends with code 1.",
     "stale_row": "Nothing: somebody else moved the job on.",
     "config_error": "Change the setting the message names; the daemon does not start (exit code 2).",
