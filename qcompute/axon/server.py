@@ -30,6 +30,8 @@ from qcompute.protocol import SYNAPSE_NAME
 _log = logging.getLogger(__name__)
 
 _PATH: Final = f"/{SYNAPSE_NAME}"
+_METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "QUERY")
+"""Those the parser knows and a path of ours may be asked with."""
 _BACKLOG: Final = 2048
 
 OWN_FILES: Final = 1024
@@ -51,18 +53,26 @@ def axon_app(endpoint: ASGIApp, details: Details) -> ASGIApp:
         name = request.url.path.strip("/").split("/", 1)[0][:64]
         return _refused(404, f"Synapse name '{name}' not found. Available synapses {SYNAPSES}")
 
-    async def wrong_method(_: Request) -> JSONResponse:
-        return _refused(405, f"{_PATH} takes POST only")
-
     async def refused(_: Request, error: Exception) -> JSONResponse:
-        return _refused(error.status_code if isinstance(error, HTTPException) else 500, "there is nothing here")
+        if not isinstance(error, HTTPException):
+            return _refused(500, "this is a bug of ours")
+        allowed = (error.headers or {}).get("Allow")
+        words = "there is nothing here" if allowed is None else f"only {allowed} is understood here"
+        return _refused(error.status_code, words, allowed)
+
+    async def wrong_health(_: Request) -> JSONResponse:
+        return _refused(405, "/health takes GET only", "GET, HEAD")
+
+    async def wrong_method(_: Request) -> JSONResponse:
+        return _refused(405, f"{_PATH} takes POST only", "POST")
 
     others = Starlette(
         exception_handlers={HTTPException: refused},
         routes=[
             Route("/health", health, methods=["GET", "HEAD"]),
-            Route(_PATH, wrong_method, methods=["GET", "HEAD", "PUT", "PATCH", "DELETE", "OPTIONS"]),
-            Route("/{rest:path}", unknown, methods=["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]),
+            Route(_PATH, wrong_method, methods=_METHODS),
+            Route("/health", wrong_health, methods=_METHODS),
+            Route("/{rest:path}", unknown, methods=_METHODS),
         ],
     )
 
@@ -76,8 +86,10 @@ def axon_app(endpoint: ASGIApp, details: Details) -> ASGIApp:
     return app
 
 
-def _refused(status: int, message: str) -> JSONResponse:
+def _refused(status: int, message: str, allowed: str | None = None) -> JSONResponse:
     headers = {name.decode(): value.decode() for name, value in status_headers(status, message, 0.0)}
+    if allowed is not None:
+        headers["Allow"] = allowed
     return JSONResponse({"message": message}, status_code=status, headers=headers)
 
 

@@ -1,87 +1,213 @@
 """The operator's own HTTP port: receipts, one job, health in detail. Loopback by default, no authentication.
 
-Read-only. Nothing here shows a secret: no URL, no token, no circuit text.
+Read-only. Nothing here shows a secret: no URL, no token, no circuit text. ``GET /openapi.json`` describes it all, made
+from the same table that the routes are made from; a route more is an `Operation` more.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.json_schema import models_json_schema
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from qcompute import __version__
 from qcompute.errors import StoreError
 from qcompute.ledger.contract import Ledger
-from qcompute.miner.job import Job
+from qcompute.miner.job import Job, State, Verdict
 from qcompute.protocol import is_execution_id
+from qcompute.receipts.document import Receipt
 from qcompute.units import ExecutionId
 
-Health = Callable[[], Awaitable[dict[str, Any]]]
+AskHealth = Callable[[], Awaitable[dict[str, Any]]]
+Handler = Callable[[Request], Awaitable[Response]]
 
-_SHOWN = (
-    "execution_id",
-    "validator_hotkey",
-    "state",
-    "verdict",
-    "shots",
-    "configuration_data",
-    "provider",
-    "device_id",
-    "prepared",
-    "provider_job_id",
-    "vendor_status",
-    "circuit_sha256",
-    "submit_attempts",
-    "attempts",
-    "error_code",
-    "error",
-    "upload_id",
-    "received_at",
-    "submitted_at",
-    "settled_at",
-    "closed_at",
-    "due_at",
-    "deadline_at",
-)
+OPENAPI: Final = "3.1.0"
+_SCHEMAS: Final = "#/components/schemas/{model}"
 
 
-def operator_app(ledger: Ledger, health: Health) -> Starlette:
-    """``GET /health``, ``/jobs/{execution_id}`` and ``/receipts/{execution_id}``.
+class Message(BaseModel):
+    """Why there is no other answer."""
+
+    message: str = Field(min_length=1)
+
+
+class Failing(Message):
+    """The daemon runs, and its store does not answer."""
+
+    status: str = Field(pattern="^failing$")
+
+
+class HealthDocument(BaseModel):
+    """How the daemon is. ``jobs`` counts them by state; ``metagraph_age_seconds`` is null until it was read once."""
+
+    model_config = ConfigDict(extra="allow")
+
+    status: str = Field(pattern="^ok$")
+    version: str
+    uptime_seconds: int = Field(ge=0)
+    jobs: dict[State, int]
+    metagraph_age_seconds: float | None
+    chain_failing: bool
+    provider: str
+    devices: list[str]
+
+
+class JobDocument(BaseModel):
+    """One job, without its URL and its circuit; fields are those of `qcompute.miner.job.Job`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    execution_id: str
+    validator_hotkey: str
+    state: State
+    verdict: Verdict | None
+    shots: int
+    configuration_data: dict[str, Any]
+    provider: str | None
+    device_id: str | None
+    prepared: dict[str, Any] | None
+    provider_job_id: str | None
+    vendor_status: str | None
+    circuit_sha256: str | None
+    submit_attempts: int = Field(ge=0)
+    attempts: int = Field(ge=0)
+    error_code: str | None
+    error: str | None
+    upload_id: str | None
+    received_at: datetime
+    submitted_at: datetime | None
+    settled_at: datetime | None
+    closed_at: datetime | None
+    due_at: datetime
+    deadline_at: datetime
+
+
+class OpenApiDocument(BaseModel):
+    """An OpenAPI document."""
+
+    model_config = ConfigDict(extra="allow")
+
+    openapi: str
+    info: dict[str, Any]
+    paths: dict[str, Any]
+
+
+_SHOWN: Final = tuple(JobDocument.model_fields)
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One method of one path: what answers it, and what it may answer, by status."""
+
+    path: str
+    summary: str
+    handler: Handler = field(repr=False)
+    answers: Mapping[int, type[BaseModel]]
+    method: str = "GET"
+    body: type[BaseModel] | None = None
+
+
+EXECUTION_ID: Final[dict[str, Any]] = {
+    "name": "execution_id",
+    "in": "path",
+    "required": True,
+    "description": "The platform's id of the job",
+    "schema": {"type": "string", "minLength": 1, "maxLength": 128, "pattern": "^[A-Za-z0-9][A-Za-z0-9._:-]*$"},
+}
+
+
+def operator_app(ledger: Ledger, health: AskHealth, more: Sequence[Operation] = ()) -> Starlette:
+    """``GET /health``, ``/jobs/{execution_id}``, ``/receipts/{execution_id}`` and ``/openapi.json``, and ``more``.
 
     A receipt is the signed document itself, byte for byte: save it and run ``python -m qcompute.receipts verify``.
     """
 
     async def get_health(_: Request) -> Response:
-        try:
-            return JSONResponse(await health())
-        except StoreError as error:
-            return JSONResponse({"status": "failing", "message": error.message}, status_code=503)
+        return JSONResponse(await health())
 
     async def get_receipt(request: Request) -> Response:
         execution_id = _execution_id(request)
         receipt = await ledger.receipt(execution_id) if execution_id else None
         if receipt is None:
-            return _not_found("no receipt for this job: it is unknown here, or has not ended yet")
+            return _refusal(404, "no receipt for this job: it is unknown here, or has not ended yet")
         return Response(receipt, media_type="application/json")
 
     async def get_job(request: Request) -> Response:
         execution_id = _execution_id(request)
         job = await ledger.get(execution_id) if execution_id else None
         if job is None:
-            return _not_found("no such job here")
+            return _refusal(404, "no such job here")
         return JSONResponse(job_document(job))
 
+    async def get_openapi(_: Request) -> Response:
+        return JSONResponse(document)
+
+    found: dict[int, type[BaseModel]] = {404: Message, 503: Failing}
+    operations = [
+        Operation("/health", "How the daemon is", get_health, {200: HealthDocument, 503: Failing}),
+        Operation("/jobs/{execution_id}", "One job", get_job, {200: JobDocument, **found}),
+        Operation("/receipts/{execution_id}", "The signed receipt of one job", get_receipt, {200: Receipt, **found}),
+        Operation("/openapi.json", "This document", get_openapi, {200: OpenApiDocument}),
+        *more,
+    ]
+    document = openapi_document(operations)
     return Starlette(
-        routes=[
-            Route("/health", get_health),
-            Route("/receipts/{execution_id}", get_receipt),
-            Route("/jobs/{execution_id}", get_job),
-        ]
+        routes=[Route(one.path, one.handler, methods=[one.method]) for one in operations],
+        exception_handlers={HTTPException: _not_served, StoreError: _store_failing},
     )
+
+
+def openapi_document(operations: Sequence[Operation]) -> dict[str, Any]:
+    """The OpenAPI document of these operations."""
+    models = {model for one in operations for model in (*one.answers.values(), one.body) if model is not None}
+    by_name = sorted(models, key=lambda model: model.__name__)
+    _, schemas = models_json_schema([(model, "serialization") for model in by_name], ref_template=_SCHEMAS)
+    paths: dict[str, dict[str, Any]] = {}
+    for one in operations:
+        paths.setdefault(one.path, {})[one.method.lower()] = _described(one)
+    return {
+        "openapi": OPENAPI,
+        "info": {
+            "title": "qcompute operator port",
+            "version": __version__,
+            "description": "What a miner's operator may look at. No authentication: keep it on loopback.",
+        },
+        "paths": paths,
+        "components": {"schemas": schemas.get("$defs", {})},
+    }
+
+
+def _described(one: Operation) -> dict[str, Any]:
+    described: dict[str, Any] = {
+        "operationId": f"{one.method.lower()}{one.path.replace('/', '_').replace('{', '').replace('}', '')}",
+        "summary": one.summary,
+        "responses": {
+            str(status): {"description": _first_line(model), "content": _content(model)}
+            for status, model in one.answers.items()
+        },
+    }
+    if "{execution_id}" in one.path:
+        described["parameters"] = [EXECUTION_ID]
+    if one.body is not None:
+        described["requestBody"] = {"required": True, "content": _content(one.body)}
+    return described
+
+
+def _content(model: type[BaseModel]) -> dict[str, Any]:
+    return {"application/json": {"schema": {"$ref": _SCHEMAS.format(model=model.__name__)}}}
+
+
+def _first_line(model: type[BaseModel]) -> str:
+    return (model.__doc__ or model.__name__).splitlines()[0]
 
 
 def job_document(job: Job) -> dict[str, Any]:
@@ -98,5 +224,16 @@ def _execution_id(request: Request) -> ExecutionId | None:
     return ExecutionId(text) if is_execution_id(text) else None
 
 
-def _not_found(message: str) -> Response:
-    return JSONResponse({"message": message}, status_code=404)
+def _refusal(status: int, message: str, headers: Mapping[str, str] | None = None) -> Response:
+    return JSONResponse({"message": message}, status_code=status, headers=headers)
+
+
+async def _not_served(_: Request, error: Exception) -> Response:
+    """No such path or method, as JSON like everything else."""
+    if isinstance(error, HTTPException):
+        return _refusal(error.status_code, error.detail, error.headers)
+    return _refusal(500, "this is a bug of ours")
+
+
+async def _store_failing(_: Request, error: Exception) -> Response:
+    return JSONResponse({"status": "failing", "message": str(error) or "the store fails"}, status_code=503)

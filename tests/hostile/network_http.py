@@ -371,7 +371,7 @@ MALFORMED: Final[list[Case]] = [
         "POST only",
         least=4,
     ),
-    Case("TRACE", plain(b"TRACE / HTTP/1.1\r\nHost: x\r\n"), (405,), "nothing here"),
+    Case("TRACE", plain(b"TRACE /CircuitSynapse HTTP/1.1\r\nHost: x\r\n"), (405,), "POST only"),
     Case(
         "other synapses",
         in_turn(

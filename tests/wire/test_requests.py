@@ -263,6 +263,8 @@ async def test_a_body_above_the_limit_is_refused() -> None:
 WRONG_CALLS = [
     ("GET", "/CircuitSynapse", 405),
     ("PUT", "/CircuitSynapse", 405),
+    ("TRACE", "/CircuitSynapse", 405),
+    ("DELETE", "/health", 405),
     ("POST", "/Nope", 404),
     ("POST", "/Synapse", 404),
     ("GET", "/", 404),
@@ -277,6 +279,7 @@ async def test_other_paths_and_methods() -> None:
         for method, path, status in WRONG_CALLS:
             async with session.request(method, axon.url + path) as response:
                 assert response.status == status, (method, path)
+                assert ("Allow" in response.headers) is (status == 405), (method, path)
                 assert "message" in await response.json()
 
 
