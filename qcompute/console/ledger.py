@@ -12,7 +12,7 @@ from typing import Final
 
 from qcompute.console.arguments import EXIT_FAILED, EXIT_OK
 from qcompute.errors import ConfigError, StoreError
-from qcompute.ledger.backup import make_backup
+from qcompute.ledger.backup import make_backup, sha256_of
 from qcompute.ledger.check import CheckReport, check_ledger
 from qcompute.ledger.database import prepare_folder
 from qcompute.ledger.import_reference import ImportPlan, import_reference
@@ -51,6 +51,8 @@ def _backup(wish: Namespace, settings: Settings) -> int:
 def _check(wish: Namespace, settings: Settings) -> int:
     report = check_ledger(wish.file or settings.ledger.file, hotkey=wish.hotkey)
     sys.stdout.write(_told(report))
+    if wish.file is not None:
+        sys.stdout.write(f"sha256    {sha256_of(wish.file)}\n")
     return EXIT_OK if report.is_sound else EXIT_FAILED
 
 

@@ -111,7 +111,7 @@ def make_backup(ledger: Path, target: Path, *, force: bool = False) -> BackupMad
             revision, rows = _checked(draft)
         except sqlite3.Error as error:
             raise StoreError(f"{ledger} could not be copied to {target}. {translated(error)}") from error
-        size, sha256 = draft.stat().st_size, _sha256(draft)
+        size, sha256 = draft.stat().st_size, sha256_of(draft)
         key = _copy_key(key_file(ledger), key_file(target))
         draft.replace(target)
         sync_folder(target.parent)
@@ -198,7 +198,8 @@ def _copy_key(source: Path, target: Path) -> Path | None:
     return target
 
 
-def _sha256(file: Path) -> str:
+def sha256_of(file: Path) -> str:
+    """SHA-256 of a file, in hex."""
     digest = hashlib.sha256()
     with file.open("rb") as content:
         while chunk := content.read(_READ_BYTES):

@@ -42,7 +42,7 @@ _UNSUBMITTED: Final = """
     state IN ('accepted', 'ready', 'submitting', 'held') AND submit_started_at IS NULL AND provider_job_id IS NULL
 """
 _MARKED: Final = """
-    state IN ('submitting', 'held') AND submit_started_at IS NOT NULL AND provider_job_id IS NULL
+    state IN ('accepted', 'ready', 'submitting', 'held') AND submit_started_at IS NOT NULL AND provider_job_id IS NULL
 """
 
 

@@ -279,6 +279,14 @@ class TestRestore:
         assert jobs["job-accepted"].input_data_url is not None
         await ledger.close()
 
+    async def test_a_copy_of_a_restored_ledger_can_be_restored_too(
+        self, copy: Path, settings: LedgerSettings, tmp_path: Path
+    ) -> None:
+        self.put_back(copy, settings)
+        make_backup(settings.file, tmp_path / "second")
+        assert self.put_back(tmp_path / "second", settings).to_look_for == 4
+        assert check_ledger(settings.file).problems == []
+
     async def test_a_job_seen_absent_once_before_the_copy_is_looked_for_as_often_again(
         self, live: SqliteLedger, settings: LedgerSettings, tmp_path: Path
     ) -> None:
