@@ -40,8 +40,11 @@ async def bring(scene: Scene, answered: Answered, count: int) -> None:
 
 def damage(ledger: Path) -> list[str]:
     """What SQLite finds wrong with the file; nothing when it is whole."""
-    with sqlite3.connect(ledger) as connection:
-        found = [str(row[0]) for row in connection.execute("PRAGMA integrity_check")]
+    try:
+        with sqlite3.connect(ledger) as connection:
+            found = [str(row[0]) for row in connection.execute("PRAGMA integrity_check")]
+    except sqlite3.DatabaseError as error:
+        found = [str(error)]
     return [f"damaged: {one}" for one in found if one != "ok"]
 
 

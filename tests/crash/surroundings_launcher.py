@@ -9,6 +9,7 @@ file modes hold for root as well.
 from __future__ import annotations
 
 import ctypes
+import importlib
 import json
 import os
 import platform
@@ -17,6 +18,7 @@ import socket
 import sys
 import threading
 import time
+import types
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, ClassVar, Final
@@ -100,6 +102,15 @@ def follow_clock(file: Path) -> None:
         time.sleep(_LOOK_SECONDS)
 
 
+def keep_vendor_right() -> None:
+    """Give the mock vendor, which lives in this process, its own clock: a real one does not step with ours."""
+    sys.path.insert(0, str(_MINER.parents[1]))
+    mock = importlib.import_module("qcompute.miner.providers.mock")
+    real_minus_monotonic = time.time() - time.monotonic()
+    right = types.SimpleNamespace(time=lambda: time.monotonic() + real_minus_monotonic, sleep=time.sleep)
+    vars(mock)["time"] = right
+
+
 def main() -> None:
     """Prepare the surroundings and become the miner."""
     options: dict[str, Any] = json.loads(sys.argv[1])
@@ -107,6 +118,7 @@ def main() -> None:
     if options.get("unprivileged"):
         give_up_rights()
     if clock := options.get("clock"):
+        keep_vendor_right()
         threading.Thread(target=follow_clock, args=(Path(clock),), daemon=True).start()
     if disk := options.get("disk"):
         ask_before_writing(disk)

@@ -207,18 +207,16 @@ DURING: Final = (
     Trouble("disk full for 3 s", full_disk, "the disk is full", sampled=True),
     Trouble("disk full for 75 s", full_disk, "the disk is full", LONGER_THAN_PATIENCE),
     Trouble("write refused: no space", partial(refused_writes, errno.ENOSPC), "the disk is full"),
-    Trouble(
-        "write refused: read-only file system", partial(refused_writes, errno.EROFS), "cannot be used", sampled=True
-    ),
+    Trouble("write refused: read-only file system", partial(refused_writes, errno.EROFS), "cannot be used"),
     Trouble("write refused: I/O error", partial(refused_writes, errno.EIO), "cannot be used"),
     Trouble(
         "read-only file system for 75 s", partial(refused_writes, errno.EROFS), "cannot be used", LONGER_THAN_PATIENCE
     ),
-    Trouble("locked by another program for 8 s", locked, "another program keeps it locked", 8.0, sampled=True),
+    Trouble("locked by another program for 8 s", locked, "another program keeps it locked", 8.0),
     Trouble("locked by another program for 75 s", locked, "another program keeps it locked", LONGER_THAN_PATIENCE),
-    Trouble("clock an hour back for 3 s", _clock(-HOUR, until_all_ended=False), "", sampled=True),
+    Trouble("clock an hour back for 3 s", _clock(-HOUR, until_all_ended=False), ""),
     Trouble("clock an hour back until all jobs have ended", _clock(-HOUR, until_all_ended=True), ""),
-    Trouble("clock a day ahead for 3 s", _clock(DAY, until_all_ended=False), ""),
+    Trouble("clock a day ahead for 3 s", _clock(DAY, until_all_ended=False), "", sampled=True),
     Trouble("clock a day ahead until all jobs have ended", _clock(DAY, until_all_ended=True), ""),
     Trouble("file made read-only", _mode(_ledger, 0o400, 0o600), ""),
     Trouble("ledger file removed", deleted_ledger, "was removed or replaced", 90.0, must_end=True),
@@ -226,7 +224,7 @@ DURING: Final = (
 
 STARTS: Final = (
     StartTrouble("start: key file missing", partial(_changed, _hide_key, _show_key), "key file", sampled=True),
-    StartTrouble("start: read-only file system", read_only_disk_at_start, "read-only", 2),
+    StartTrouble("start: read-only file system", read_only_disk_at_start, "Read-only file system"),
     StartTrouble("start: ledger file read-only", _mode(_ledger, 0o400, 0o600), "read-only", 1),
     StartTrouble(
         "start: ready file cannot be written",
