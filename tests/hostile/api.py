@@ -97,6 +97,10 @@ def _signing(sign: Sign) -> type:
     return Signing
 
 
+def _said(interaction: Any) -> str:
+    return str(interaction.response.text)[:200] if interaction.response is not None else "nothing"
+
+
 def _count(found: Fuzzed, event: events.ScenarioFinished) -> None:
     for case_id, interaction in event.recorder.interactions.items():
         if interaction.response is not None:
@@ -106,7 +110,9 @@ def _count(found: Fuzzed, event: events.ScenarioFinished) -> None:
         for check in event.recorder.checks.get(case_id, []):
             if check.failure_info is None or check.name in NOT_MEANT.get(found.surface, ()):
                 continue
-            found.failures.append(f"{event.label}: {check.name}: {check.failure_info.failure.title}")
+            found.failures.append(
+                f"{event.label}: {check.name}: {check.failure_info.failure.title}: {_said(interaction)}"
+            )
 
 
 async def fuzz_all(examples: int) -> list[Fuzzed]:

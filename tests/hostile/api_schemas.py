@@ -32,6 +32,8 @@ _SYNAPSE: Final[dict[str, Any]] = {
         "input_data_url": {"type": "string", "maxLength": 8192, "pattern": "^https://192\\.0\\.2\\.1/[a-z]{0,20}$"},
         "last_circuit": {"type": "string", "maxLength": 256},
         "timeout": {"type": "number", "minimum": 0, "maximum": 3600},
+        "total_size": {"type": "integer", "minimum": 0, "maximum": 2**32},
+        "header_size": {"type": "integer", "minimum": 0, "maximum": 2**32},
     },
 }
 _REPLY: Final[dict[str, Any]] = {
