@@ -104,8 +104,8 @@ def test_a_child_that_ran_out_of_memory_is_not_used_again(pool: SandboxPool) -> 
     assert pool.call({"do": "echo", "text": ""})["pid"] != first
 
 
-def test_a_child_that_keeps_half_of_its_memory_is_not_used_again(pool: SandboxPool) -> None:
-    small, large = {"do": "hoard", "bytes": 1 << 20}, {"do": "hoard", "bytes": LIMITS.memory_bytes // 2}
+def test_a_child_that_keeps_most_of_its_memory_is_not_used_again(pool: SandboxPool) -> None:
+    small, large = {"do": "hoard", "bytes": 1 << 20}, {"do": "hoard", "bytes": LIMITS.memory_bytes * 3 // 4}
     first = pool.call(small)["pid"]
     assert pool.call(large)["pid"] == first
     assert pool.call(small)["pid"] != first
