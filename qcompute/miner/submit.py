@@ -155,6 +155,7 @@ class SubmitStage(Stage):
                 member.job,
                 submit_started_at=now,
                 submit_attempts=member.job.submit_attempts + 1,
+                attempts=0,  # from here on it counts looks, and there was none
                 due_at=now,
                 token=token,
                 prepared=_written_down(member.prepared, index if len(members) > 1 else None),
@@ -217,8 +218,9 @@ class SubmitStage(Stage):
 
     async def _later(self, job: Job, error: VendorError, *, at_least: float) -> None:
         """Provably nothing was created: the mark is taken away and the submit may be made again."""
+        tried = replace(job, attempts=job.submit_attempts - 1)  # the mark began to count looks; the pause must grow
         await self.road.again(
-            job,
+            tried,
             code=error.code,
             message=error.message,
             first_seconds=2.0,
@@ -248,15 +250,10 @@ class SubmitStage(Stage):
         since = job.submit_started_at - CLOCK_SKEW
         try:
             answer = await self._account.ask(Verb.FIND, self._account.adapter.find, token, since)
-        except VendorError as error:
-            if self.road.clock() >= job.deadline_at:
-                await self._hold(job, "submit_unknown", f"it may have been submitted, and {error.message}")
-                return
-            # ``attempts`` counts completed looks here, so a look that failed must leave it alone.
-            due_at = self.road.clock() + timedelta(
-                seconds=FIRST_LOOK_SECONDS + asked_pause_seconds(error, otherwise=10.0)
-            )
-            await self.road.ledger.save(job, replace(job, due_at=due_at, error_code=error.code, error=error.message))
+        except StoreError:
+            raise
+        except Exception as error:  # noqa: BLE001 - an adapter may raise anything: it may have been submitted
+            await self._look_failed(job, error)
             return
         match answer:
             case Found(handles=handles):
@@ -285,6 +282,16 @@ class SubmitStage(Stage):
             await self.road.ledger.save(job, replace(job, due_at=due_at, error_code=error.code, error=error.message))
         else:
             await self._adopt(replace(where, prepared=_written_down(prepared, None)), handle)
+
+    async def _look_failed(self, job: Job, error: Exception) -> None:
+        message = error.message if isinstance(error, VendorError) else f"the adapter raised {type(error).__name__}"
+        code = error.code if isinstance(error, VendorError) else "find_failed"
+        if self.road.clock() >= job.deadline_at:
+            await self._hold(job, "submit_unknown", f"it may have been submitted, and {message}")
+            return
+        # ``attempts`` counts completed looks here, so a look that failed must leave it alone.
+        due_at = self.road.clock() + timedelta(seconds=FIRST_LOOK_SECONDS + asked_pause_seconds(error, otherwise=10.0))
+        await self.road.ledger.save(job, replace(job, due_at=due_at, error_code=code, error=message))
 
     async def _absent(self, job: Job) -> None:
         if _is_restored(job) and self._account.limits.max_pack > 1:

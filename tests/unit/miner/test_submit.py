@@ -13,6 +13,7 @@ from qcompute.miner.job import State, Verdict
 from qcompute.miner.providers.base import Absent, CannotTell, Found, Idempotency, JobHandle
 from qcompute.miner.router import token_of
 from qcompute.miner.submit import ACCOUNT_PAUSE_SECONDS, FIRST_LOOK_SECONDS, SubmitStage
+from qcompute.units import ExecutionId
 from tests.unit.miner.scripted import BELL, Scene
 
 
@@ -236,4 +237,34 @@ async def test_where_there_are_packs_a_restored_job_that_is_absent_is_held(scene
     await stage(scene).handle(job)
     row = await scene.row()
     assert (row.state, row.error_code) == (State.HELD, "restored")
+    assert scene.vendor.submits == []
+
+
+async def test_submits_that_never_happened_are_no_looks(scene: Scene) -> None:
+    """The vendor was away twice, the third call was cut by a crash, and its list was behind: it was read only once.
+
+    Tries before the mark were counted as looks after it, so the job was submitted, and paid, a second time at once.
+    """
+    scene.vendor.fail_submit = [Unavailable("away"), Unavailable("away")]
+    await stage(scene).handle(await scene.submitting())
+    await stage(scene).handle(await scene.row())
+    attempts: list[object] = []
+    rows = scene.ledger._rows
+    scene.vendor.on_submit = lambda: attempts.append(rows[ExecutionId("job-1")]["attempts"])
+    assert (await scene.row()).attempts == 2
+    await stage(scene).handle(await scene.row())
+    assert attempts == [0]
+
+
+async def test_a_look_that_raises_anything_is_no_look_and_ends_at_the_deadline(scene: Scene) -> None:
+    """An adapter's find raised KeyError: taken for a bug of ours it counted as a look, and went on for ever."""
+    scene.vendor.found = [KeyError("items"), KeyError("items")]
+    job = await scene.submitting(submit_started_at=scene.clock())
+    await stage(scene).handle(job)
+    row = await scene.row()
+    assert (row.state, row.attempts, row.error_code) == (State.SUBMITTING, 0, "find_failed")
+    scene.clock.now = job.deadline_at
+    await stage(scene).handle(row)
+    row = await scene.row()
+    assert (row.state, row.error_code) == (State.HELD, "submit_unknown")
     assert scene.vendor.submits == []
