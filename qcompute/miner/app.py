@@ -42,8 +42,9 @@ PRIME_SECONDS: Final = 5.0
 
 PURGE_SECONDS: Final = 3600.0
 
-NONCES_KEPT: Final = timedelta(days=1)
-"""Requests this old are refused as stale, so their nonces may be forgotten; a day, in case our clock is set back."""
+NONCES_KEPT: Final = timedelta(hours=3)
+"""Requests this old are refused as stale, so their nonces may be forgotten; three hours, in case our clock is set back,
+and no more, because a validator may use a new scope with each request."""
 
 
 class SideTaskEnded(QComputeError):
