@@ -1,8 +1,8 @@
 """``python -m tests.crash [--pairs N|all] [NAME …]``: kill the miner at every point, and at pairs of points.
 
 Without ``--pairs`` only single points. ``NAME`` keeps the cases whose name contains it; ``" + "`` is in that of every
-pair and of no single point. Two cases run at a time. Writes the suites "crash" and "crash pairs" of ``build/reliability.jsonl``; exit code 1 when a
-promise did not hold or a point was not met.
+pair and of no single point. Two cases run at a time. Writes the suites "crash" and "crash pairs" of
+``build/reliability.jsonl``; exit code 1 when a promise did not hold or a point was not met.
 """
 
 from __future__ import annotations

@@ -178,9 +178,9 @@ class RoadMachine(RuleBasedStateMachine):
             self._runner.close()
             self._folder.cleanup()
 
-    @initialize(idempotency=st.sampled_from(Idempotency), jobs_a_day=st.none() | st.integers(1, 3))
-    def begin(self, idempotency: Idempotency, jobs_a_day: int | None) -> None:
-        self._cloud.idempotency = idempotency
+    @initialize(idempotency=st.sampled_from(Idempotency), jobs_a_day=st.none() | st.integers(1, 3), lags=st.booleans())
+    def begin(self, idempotency: Idempotency, jobs_a_day: int | None, *, lags: bool) -> None:
+        self._cloud.idempotency, self._cloud.lags = idempotency, lags
         self._limits = BudgetSettings(per_day=None if jobs_a_day is None else jobs_a_day * COST)
         self._restart()
         for name in NAMES[:2]:
@@ -207,12 +207,11 @@ class RoadMachine(RuleBasedStateMachine):
         """Some stages at once; with a fuse the daemon may be killed at any moment of it."""
         self._work([state for state in WORKING if state in states], fuse)
 
-    @rule(rounds=st.integers(1, 5), fuse=fuses)
-    def work_along(self, rounds: int, fuse: int | None) -> None:
+    @rule(fuse_of_each=st.lists(fuses, min_size=2, max_size=6))
+    def work_along(self, fuse_of_each: list[int | None]) -> None:
         """All stages, again and again, as jobs go on from one to the next."""
-        for _ in range(rounds):
-            self._clock.pass_seconds(1)
-            self._vendor_clock.pass_seconds(1)
+        for fuse in fuse_of_each:
+            self._pass(1)
             self._work(WORKING, fuse)
 
     def _work(self, states: list[State], fuse: int | None) -> None:
@@ -233,48 +232,41 @@ class RoadMachine(RuleBasedStateMachine):
         await daemon.budget.load(daemon.ledger)
         return daemon
 
-    @rule(place=st.integers(0, 10), status=st.sampled_from(VENDOR_WORDS))
-    def the_vendor_goes_on(self, place: int, status: ProviderStatus) -> None:
+    @rule(words=st.lists(st.sampled_from(VENDOR_WORDS), min_size=1, max_size=4))
+    def the_vendor_goes_on(self, words: list[ProviderStatus]) -> None:
         under_way = [job for job in self._cloud.jobs if not job.status.is_terminal]
-        if under_way:
-            under_way[place % len(under_way)].status = status
+        for job, word in zip(under_way, words, strict=False):
+            job.status = word
 
-    @rule(fault=st.sampled_from(SubmitFault))
-    def a_paid_call_will_go_wrong(self, fault: SubmitFault) -> None:
-        self._cloud.submit_faults.append(fault)
+    @rule(faults=st.lists(st.sampled_from(SubmitFault), min_size=1, max_size=3))
+    def paid_calls_will_go_wrong(self, faults: list[SubmitFault]) -> None:
+        self._cloud.submit_faults += faults
 
-    @rule(fault=st.sampled_from(sorted(CALL_FAULTS)))
-    def a_free_call_will_go_wrong(self, fault: str) -> None:
-        self._cloud.call_faults.append(CALL_FAULTS[fault]())
+    @rule(fault=st.sampled_from([*CALL_FAULTS, *DeliveryFault]))
+    def another_call_will_go_wrong(self, fault: str) -> None:
+        if isinstance(fault, DeliveryFault):
+            self._platform.faults.append(fault)
+        else:
+            self._cloud.call_faults.append(CALL_FAULTS[fault]())
 
-    @rule(lags=st.booleans())
-    def the_vendors_list(self, *, lags: bool) -> None:
-        self._cloud.lags = lags
+    @rule(job_server=st.booleans(), hosts=st.booleans(), gone=st.none() | st.sampled_from(NAMES))
+    def the_platform(self, gone: ExecutionId | None, *, job_server: bool, hosts: bool) -> None:
+        """Is up or down, and may have lost a circuit for good."""
+        self._platform.is_up, self._platform.hosts_answer = job_server, hosts
+        if gone is not None:
+            self._platform.gone.add(f"https://circuits.test/{gone}")
 
-    @rule(is_up=st.booleans())
-    def the_job_server(self, *, is_up: bool) -> None:
-        self._platform.is_up = is_up
-
-    @rule(fault=st.sampled_from(DeliveryFault))
-    def a_delivery_will_go_wrong(self, fault: DeliveryFault) -> None:
-        self._platform.faults.append(fault)
-
-    @rule(answer=st.booleans())
-    def the_hosts_of_circuits(self, *, answer: bool) -> None:
-        self._platform.hosts_answer = answer
-
-    @rule(name=st.sampled_from(NAMES))
-    def a_circuit_is_gone(self, name: ExecutionId) -> None:
-        self._platform.gone.add(f"https://circuits.test/{name}")
-
-    @rule(seconds=st.sampled_from([1, 10, 70, 700, 4000, 90000]))
+    @rule(seconds=st.sampled_from([-300, 1, 10, 70, 70, 700, 4000, 90000]))
     def time_passes(self, seconds: float) -> None:
+        """Also a step back, of our own clock only."""
+        if seconds < 0:
+            self._clock.pass_seconds(seconds)
+        else:
+            self._pass(seconds)
+
+    def _pass(self, seconds: float) -> None:
         self._clock.pass_seconds(seconds)
         self._vendor_clock.pass_seconds(seconds)
-
-    @rule()
-    def our_clock_is_set_back(self) -> None:
-        self._clock.pass_seconds(-300)
 
     @rule(limit=st.integers(1, 3))
     def collect(self, limit: int) -> None:
@@ -341,8 +333,7 @@ class RoadMachine(RuleBasedStateMachine):
                 return
             left = (min(moment for moment in due if moment is not None) - self._clock()).total_seconds()
             # A job that waits for tomorrow's budget looks every minute; nobody wants to watch it all day.
-            for clock in (self._clock, self._vendor_clock):
-                clock.pass_seconds(max(left, 0.0 if round_ < PATIENT_ROUNDS else 1000.0))
+            self._pass(max(left, 0.0 if round_ < PATIENT_ROUNDS else 1000.0))
         raise AssertionError(f"stuck: {await self._daemon.ledger.count_by_state()}")
 
     def _check_the_end(self) -> None:
