@@ -58,7 +58,7 @@ hostile: $(READY) ## hostile circuits, requests and addresses against a real dae
 	@$(BIN)/python -m tests.hostile $(NAME)
 
 .PHONY: fuzz
-fuzz: $(READY) ## coverage-guided fuzzing of the screen and the axon's parsers, from the kept corpus; SECONDS=60 for each
+fuzz: $(READY) ## coverage-guided fuzzing of the screen, the axon's parsers and cursors, from the kept corpus; SECONDS=60 for each
 	@$(BIN)/python -m tests.fuzz --seconds $(or $(SECONDS),60)
 
 .PHONY: reliability
