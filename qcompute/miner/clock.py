@@ -6,6 +6,7 @@ would lie still for that hour.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -13,8 +14,13 @@ from typing import Final
 
 from qcompute.units import utc_now
 
+_log = logging.getLogger(__name__)
+
 PACE: Final = 0.5
 """How fast this clock runs while the machine's is behind it: a step back of an hour is made good in two."""
+
+STEP: Final = timedelta(seconds=10)
+"""A step of the machine's clock is told from this on; time services correct less without a step."""
 
 
 class ForwardClock:
@@ -26,12 +32,19 @@ class ForwardClock:
         self._wall = wall
         self._monotonic = monotonic
         self._asked_at = monotonic()
-        self._shown = wall()
+        self._seen = self._shown = wall()
 
     def __call__(self) -> datetime:
         """The time now; later than at any call before."""
-        now = self._monotonic()
-        passed = timedelta(seconds=PACE * (now - self._asked_at))
-        self._asked_at = now
-        self._shown = max(self._wall(), self._shown + passed)
+        now, wall = self._monotonic(), self._wall()
+        passed = now - self._asked_at
+        self._tell(wall - self._seen - timedelta(seconds=passed))
+        self._asked_at, self._seen = now, wall
+        self._shown = max(wall, self._shown + timedelta(seconds=PACE * passed))
         return self._shown
+
+    def _tell(self, step: timedelta) -> None:
+        if abs(step) >= STEP:
+            way = "ahead" if step > timedelta(0) else "back"
+            seconds = abs(step).total_seconds()
+            _log.warning("the machine's clock was set %s by %.0f s", way, seconds, extra={"action": "clock"})

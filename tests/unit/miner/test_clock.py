@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from datetime import UTC, datetime, timedelta
+
+import pytest
 
 from qcompute.miner.clock import PACE, ForwardClock
 
@@ -57,3 +60,14 @@ def test_it_never_goes_back_however_the_machines_clock_jumps() -> None:
         shown.append(machine.clock())
     assert shown == sorted(shown)
     assert len(set(shown)) == len(shown)
+
+
+def test_each_step_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    machine = Machine()
+    with caplog.at_level(logging.WARNING):
+        for jump in (-3600, 0, 3, -3, 86400, 0):
+            machine.wall += timedelta(seconds=jump)
+            machine.pass_time(1)
+            machine.clock()
+    told = ["the machine's clock was set back by 3600 s", "the machine's clock was set ahead by 86400 s"]
+    assert [record.message for record in caplog.records] == told
