@@ -114,6 +114,7 @@ class Account:
         self.adapter = adapter
         self.limits = adapter.limits()
         self.submit_arguments = submit_takes(adapter)
+        self.monotonic = clock
         self._pace = Pace(self.limits.rates, clock)
         self._threads = ProviderThreads(key, threads)
         self._polls = PollQueue(

@@ -35,7 +35,7 @@ from qcompute.miner.result import complete_handle
 from qcompute.miner.road import Road, asked_pause_seconds
 from qcompute.miner.router import prepare_again, token_of_pack
 from qcompute.miner.stage import Stage
-from qcompute.units import DeviceId, ProviderJobId
+from qcompute.units import DeviceId, ExecutionId, ProviderJobId
 
 _log = logging.getLogger(__name__)
 
@@ -48,6 +48,9 @@ LOOKS_BEFORE_RESUBMIT: Final = {
 }
 """How often a job must be found absent before it is submitted again. Lists may lag behind creation, so where nothing
 but a list protects from a second payment it is read twice, ``miner.second_look_seconds`` apart."""
+
+SECOND_LOOK_PART: Final = 0.9
+"""Two clocks measure the time between two looks, and never quite agree."""
 
 FIRST_LOOK_SECONDS: Final = 5.0
 
@@ -80,6 +83,7 @@ class SubmitStage(Stage):
         self._held = timedelta(seconds=held_seconds)
         self._second_look = timedelta(seconds=second_look_seconds)
         self._dry_run = dry_run
+        self._absent_since: dict[ExecutionId, float] = {}
         self._packer = Packer(
             largest=account.limits.max_pack, turn=partial(account.turn, Verb.SUBMIT), submit=self._submit_pack
         )
@@ -257,6 +261,7 @@ class SubmitStage(Stage):
             return
         match answer:
             case Found(handles=handles):
+                self._absent_since.pop(job.execution_id, None)
                 await self._cancel_extra(job, handles[1:])
                 await self._found(job, handles[0])
             case Absent():
@@ -298,8 +303,11 @@ class SubmitStage(Stage):
             text = "since the copy was made it may have been submitted in a pack, which cannot be looked for"
             await self._hold(job, "restored", text)
             return
-        looks = job.attempts + 1
-        if looks < LOOKS_BEFORE_RESUBMIT[self._account.adapter.idempotency]:
+        looks, needed = job.attempts + 1, LOOKS_BEFORE_RESUBMIT[self._account.adapter.idempotency]
+        # By a clock that cannot be set: were the machine's moved forward, the second look would follow the first at once.
+        now = self._account.monotonic()
+        absent_seconds = now - self._absent_since.setdefault(job.execution_id, now)
+        if looks < needed or (needed > 1 and absent_seconds < SECOND_LOOK_PART * self._second_look.total_seconds()):
             due_at = self.road.clock() + self._second_look
             await self.road.ledger.save(job, replace(job, due_at=due_at, attempts=looks))
             return
@@ -307,6 +315,7 @@ class SubmitStage(Stage):
             "the vendor provably has no such job; it may be submitted",
             extra={"action": "absent", "execution_id": job.execution_id},
         )
+        del self._absent_since[job.execution_id]
         again = replace(job, submit_started_at=None, due_at=self.road.clock(), attempts=0)
         await self.road.ledger.save(job, again)
 

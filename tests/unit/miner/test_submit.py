@@ -80,14 +80,16 @@ async def test_after_a_crash_in_the_middle_the_job_is_looked_for_first(scene: Sc
 async def test_absent_from_a_list_is_believed_only_the_second_time(scene: Scene) -> None:
     crashed = await scene.submitting(submit_started_at=scene.clock(), submit_attempts=1)
     scene.vendor.found = [Absent(), Absent()]
-    await stage(scene).handle(crashed)
+    submitting = stage(scene)
+    await submitting.handle(crashed)
     row = await scene.row()
     assert row.submit_started_at is not None
     assert row.due_at == scene.clock() + timedelta(seconds=60)
-    await stage(scene).handle(row)
+    scene.clock.pass_seconds(60)
+    await submitting.handle(row)
     row = await scene.row()
     assert row.submit_started_at is None
-    await stage(scene).handle(row)
+    await submitting.handle(row)
     assert (await scene.row()).state is State.WAITING
     assert len(scene.vendor.submits) == 1
 
@@ -96,11 +98,31 @@ async def test_a_look_that_failed_does_not_count_as_a_look(scene: Scene) -> None
     """A failed look once raised the counter of looks, so one Absent sufficed to submit again."""
     crashed = await scene.submitting(submit_started_at=scene.clock(), submit_attempts=1)
     scene.vendor.found = [Unavailable("maintenance"), Absent(), Absent()]
+    submitting = stage(scene)
     for _ in range(2):
-        await stage(scene).handle(crashed)
+        await submitting.handle(crashed)
         crashed = await scene.row()
         assert crashed.submit_started_at is not None
-    await stage(scene).handle(crashed)
+        scene.clock.pass_seconds(60)
+    await submitting.handle(crashed)
+    assert (await scene.row()).submit_started_at is None
+
+
+async def test_a_clock_moved_forward_does_not_bring_the_second_look_forward(scene: Scene) -> None:
+    """Two looks at a list are a minute apart so that it may lag; a day's jump once made that a moment."""
+    crashed = await scene.submitting(submit_started_at=scene.clock(), submit_attempts=1)
+    scene.vendor.found = [Absent(), Absent(), Absent()]
+    submitting = stage(scene)
+    seconds = scene.clock().timestamp()
+    scene.account.monotonic = lambda: seconds
+    await submitting.handle(crashed)
+    scene.clock.pass_seconds(86400)
+    await submitting.handle(await scene.row())
+    row = await scene.row()
+    assert row.submit_started_at is not None
+    assert row.due_at == scene.clock() + timedelta(seconds=60)
+    seconds += 60
+    await submitting.handle(row)
     assert (await scene.row()).submit_started_at is None
 
 
