@@ -304,7 +304,7 @@ class SubmitStage(Stage):
             await self._hold(job, "restored", text)
             return
         looks, needed = job.attempts + 1, LOOKS_BEFORE_RESUBMIT[self._account.adapter.idempotency]
-        # By a clock that cannot be set: were the machine's moved forward, the second look would follow the first at once.
+        # By a clock that cannot be set: with the machine's moved forward, the second look would follow at once.
         now = self._account.monotonic()
         absent_seconds = now - self._absent_since.setdefault(job.execution_id, now)
         if looks < needed or (needed > 1 and absent_seconds < SECOND_LOOK_PART * self._second_look.total_seconds()):
