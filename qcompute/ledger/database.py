@@ -56,6 +56,7 @@ def open_database(settings: LedgerSettings) -> Opened:
     """
     path = settings.file
     _create_file(path)
+    _check_writable(path)
     engine = _engine(settings)
     event.listen(engine, "begin", _take_write_lock)
     try:
@@ -97,6 +98,17 @@ def _create_file(path: Path) -> None:
     except OSError as error:
         message = f"The ledger's file {path} (setting ledger.path) cannot be created ({error.strerror})."
         raise ConfigError(message) from error
+
+
+def _check_writable(path: Path) -> None:
+    """SQLite opens a file it may not write for reading alone, and would leave an index behind that nobody may write."""
+    for suffix in ("", "-wal", "-shm"):
+        file = path.with_name(path.name + suffix)
+        if file.exists() and not os.access(file, os.R_OK | os.W_OK):
+            raise ConfigError(
+                f"The ledger's file {file} (setting ledger.path) is read-only for this user or on a read-only disk; "
+                "check the owner and mode of the file and how its disk is mounted."
+            )
 
 
 def _engine(settings: LedgerSettings, **options: str) -> Engine:

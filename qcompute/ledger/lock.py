@@ -45,7 +45,8 @@ def _lock(path: Path) -> int:
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        raise ConfigError(f"The ledger's lock file {path} cannot be created ({error.strerror}).") from error
+        message = f"The ledger's lock file {path} (setting ledger.path) cannot be created ({error.strerror})."
+        raise ConfigError(message) from error
     try:
         fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         os.ftruncate(descriptor, 0)

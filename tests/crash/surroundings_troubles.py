@@ -173,6 +173,11 @@ def _key(scene: Scene) -> Path:
     return _ledger(scene).with_name(_ledger(scene).name + ".key")
 
 
+def _partial(scene: Scene) -> Path:
+    """What the ready file is written to before it gets its name."""
+    return scene.miner.folder / "ready.json.partial"
+
+
 def _away(path: Path) -> Path:
     return path.with_name(path.name + ".away")
 
@@ -225,10 +230,10 @@ DURING: Final = (
 STARTS: Final = (
     StartTrouble("start: key file missing", partial(_changed, _hide_key, _show_key), "key file", sampled=True),
     StartTrouble("start: read-only file system", read_only_disk_at_start, "Read-only file system"),
-    StartTrouble("start: ledger file read-only", _mode(_ledger, 0o400, 0o600), "read-only", 1),
+    StartTrouble("start: ledger file read-only", _mode(_ledger, 0o400, 0o600), "is read-only"),
     StartTrouble(
         "start: ready file cannot be written",
-        _mode(lambda scene: scene.miner.folder, 0o500, 0o700),
+        partial(_changed, lambda scene: _partial(scene).mkdir(), lambda scene: _partial(scene).rmdir()),
         "neuron.ready_file",
     ),
     StartTrouble(
