@@ -1,0 +1,116 @@
+"""What Aer's child does, asked in this process; and what the adapter says when there is no child to be had."""
+
+# qiskit ships no types
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from qcompute.errors import CannotRun, SandboxUnavailable
+from qcompute.local.demo_jobs import ASYMMETRIC, BELL, GHZ
+from qcompute.miner.providers import aer
+from qcompute.miner.providers.base import JobHandle, ProviderStatus
+from qcompute.units import IdempotencyToken
+from tests.providers.test_aer import T_GATE, directly
+
+pytestmark = pytest.mark.filterwarnings("ignore:Properties of fake_nighthawk:UserWarning")
+"""Qiskit's list of fake machines makes them all."""
+
+
+def simulated(source: str, **changes: Any) -> dict[str, Any]:
+    request = {
+        "task": "simulate",
+        "source": source,
+        "method": "automatic",
+        "noise_backend": None,
+        "optimization_level": None,
+        "seed": 7,
+        "shots": 1000,
+        "max_memory_mb": 1024,
+    }
+    return aer.work(request | changes)
+
+
+@pytest.mark.parametrize("method", ["automatic", "statevector", "matrix_product_state"])
+@pytest.mark.parametrize("source", [ASYMMETRIC, BELL, T_GATE], ids=["asymmetric", "bell", "t gate"])
+def test_counts_are_those_of_aer_used_directly(source: str, method: str) -> None:
+    answer = simulated(source, method=method)
+    assert answer["counts"] == directly(source, method, 7)
+    assert answer["seed"] == 7
+    assert set(answer["versions"]) == {"qiskit", "qiskit-aer"}
+
+
+def test_the_stabilizer_method_says_so() -> None:
+    assert simulated(GHZ, method="stabilizer")["method"] == "stabilizer"
+
+
+def test_noise_is_that_of_the_machine_named() -> None:
+    answer = simulated(BELL, noise_backend="fake_manila", optimization_level=1)
+    assert answer["counts"] == directly(BELL, None, 7, level=1)
+    assert set(answer["counts"]) > {"00", "11"}
+
+
+def test_a_machine_is_described_as_qiskit_does() -> None:
+    from qiskit_ibm_runtime.fake_provider import FakeManilaV2  # noqa: PLC0415 - the adapter must not import it here
+
+    facts = aer.work({"task": "describe", "noise_backend": "fake_manila"})
+    manila: Any = FakeManilaV2()
+    assert facts["num_qubits"] == manila.num_qubits == 5
+    assert facts["basis_gates"] == list(manila.operation_names)
+    assert facts["extras"]["t1_seconds"] == [manila.qubit_properties(index).t1 for index in range(5)]
+    assert [0, 1] in facts["extras"]["coupling_map"]
+
+
+def test_a_machine_that_does_not_exist_is_answered_with_some_that_do() -> None:
+    with pytest.raises(CannotRun, match=r"no fake backend 'fake_moon'; known are fake_") as caught:
+        simulated(BELL, noise_backend="fake_moon")
+    assert caught.value.reason == "backend"
+
+
+def test_what_aer_cannot_do_is_refused_in_its_own_words() -> None:
+    """The stabilizer method knows no T gate."""
+    with pytest.raises(CannotRun, match="Aer") as caught:
+        simulated(T_GATE, method="stabilizer")
+    assert caught.value.reason == "aer"
+
+
+@pytest.fixture
+def adapter(tmp_path: Path) -> Iterator[aer.AerAdapter]:
+    made = aer.AerAdapter(aer.AerConfig(spool=tmp_path))
+    yield made
+    made.close()
+
+
+def submitted(adapter: aer.AerAdapter) -> JobHandle:
+    return adapter.submit(BELL, "aer_statevector", 100, token=IdempotencyToken("one"))
+
+
+def ended(adapter: aer.AerAdapter, handle: JobHandle) -> str | None:
+    deadline = time.monotonic() + 30
+    while not ProviderStatus.of((status := adapter.poll(handle)).status).is_terminal:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    assert status.status == ProviderStatus.FAILED
+    return status.message
+
+
+def test_a_job_no_process_can_be_started_for_fails_and_says_so(
+    adapter: aer.AerAdapter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_arguments: Any, **_options: Any) -> dict[str, Any]:
+        raise SandboxUnavailable
+
+    monkeypatch.setattr(adapter._pool, "call", fail)
+    assert ended(adapter, submitted(adapter)) == "no process could be started to simulate it"
+
+
+def test_a_device_it_does_not_have_is_not_described(adapter: aer.AerAdapter) -> None:
+    assert adapter.get_capability("aer_moon") is None
+    assert adapter.get_availability("aer_moon") is None
+    assert adapter.get_capability() == adapter.get_capability("aer_automatic")
