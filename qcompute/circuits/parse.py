@@ -19,6 +19,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 from qcompute.circuits.cost import check_cost, read_tree
+from qcompute.circuits.flat import read_flat
 from qcompute.circuits.measurement import Register
 from qcompute.circuits.own_gates import renamed_2, renamed_3
 from qcompute.circuits.program import CompiledCircuit, Language
@@ -129,6 +130,11 @@ def _load_2(source: str) -> QuantumCircuit:
 
 
 def _load_3(source: str) -> QuantumCircuit:
+    circuit = read_flat(source)
+    return _load_3_by_reference(source) if circuit is None else circuit
+
+
+def _load_3_by_reference(source: str) -> QuantumCircuit:
     import qiskit_qasm3_import  # noqa: PLC0415 - only in the sandbox
     from qiskit.exceptions import QiskitError  # noqa: PLC0415
 

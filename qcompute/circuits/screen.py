@@ -13,9 +13,9 @@ from qcompute.circuits.program import Language
 from qcompute.circuits.settings import CircuitSettings
 from qcompute.errors import CannotRun
 
-_COMMENTS: Final = re.compile(r'"[^"\n]*"|\'[^\'\n]*\'|//[^\n]*|/\*.*?(?:\*/|\Z)', re.DOTALL)
+_COMMENTS: Final = re.compile(r'"[^"\n]*"|\'[^\'\n]*\'|//[^\r\n]*|/\*.*?(?:\*/|\Z)', re.DOTALL)
 """Strings (kept) and comments. One that is never closed runs to the end in one match: trying again at each of a
-million ``/*`` would take hours."""
+million ``/*`` would take hours. A carriage return ends a ``//`` as well: for OpenQASM 3 what follows is program."""
 _NOT_NEWLINE: Final = re.compile(r"[^\n]+")
 _CONTROL: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 _HEADER: Final = re.compile(r"\s*OPENQASM\s+(\d{1,3})(?:\.(\d{1,3}))?\s*;")

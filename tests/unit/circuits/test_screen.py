@@ -127,3 +127,21 @@ def test_the_screen_holds_nothing_up(name: str) -> None:
 )
 def test_what_a_circuit_costs(source: str, language: Language, cost: int) -> None:
     assert check_cost(source, language, CircuitSettings()) == cost
+
+
+@pytest.mark.parametrize("line", ["while (true) { }", 'include "/etc/passwd";', "def f() { }"])
+def test_what_follows_a_carriage_return_is_no_comment(line: str) -> None:
+    """OpenQASM 3 ends a comment at a bare carriage return; the screen did not, and let through what came after it."""
+    with pytest.raises(CannotRun):
+        screen(f"{THREE}// nothing\r{line}\n")
+
+
+def test_a_loop_behind_a_carriage_return_is_counted() -> None:
+    """A loop of 10^12 turns was taken for a comment by the estimate, and written out until the memory was gone."""
+    with pytest.raises(CannotRun) as caught:
+        check_cost(
+            f"{THREE}qubit q;\n// nothing\rfor int i in [0:1000000000000] {{ x q; }}\n",
+            Language.OPENQASM_3,
+            CircuitSettings(),
+        )
+    assert caught.value.reason == "too_many_ops"
