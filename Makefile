@@ -30,10 +30,10 @@ help: ## list the targets
 demo: $(READY) ## run the daemon against an embedded platform and show what happens; KEEP=1 leaves it running
 	@$(BIN)/python -m qcompute.local.demo $(if $(KEEP),--keep)
 
-# The second list starts daemons and measures them, so nothing else may run beside it. What is in neither would not be run;
+# Two at a time; the second list measures, so nothing may run beside it. What is in neither would not be run:
 # tests/test_house_rules.py sees to that.
-TOGETHER := tests/unit tests/providers tests/docs tests/wire tests/ledger tests/fuzz
-ALONE := tests/bench tests/crash tests/e2e tests/hostile tests/live tests/test_house_rules.py
+TOGETHER := tests/unit tests/providers tests/docs tests/wire tests/ledger tests/fuzz tests/crash tests/e2e tests/hostile
+ALONE := tests/bench tests/live tests/test_house_rules.py
 
 .PHONY: test
 test: $(READY) $(DENDRITE_READY) $(BRAKET_READY) ## run all tests but the live ones

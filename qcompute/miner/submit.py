@@ -21,6 +21,7 @@ from qcompute.errors import (
     QuotaSpent,
     Refused,
     SandboxUnavailable,
+    StaleRow,
     StoreError,
     SubmitUnknown,
     Unavailable,
@@ -34,7 +35,7 @@ from qcompute.miner.providers.base import Absent, CannotTell, Found, Idempotency
 from qcompute.miner.result import complete_handle
 from qcompute.miner.road import Road, asked_pause_seconds
 from qcompute.miner.router import prepare_again, token_of_pack
-from qcompute.miner.stage import Stage
+from qcompute.miner.stage import STORE_PAUSE_SECONDS, Stage
 from qcompute.units import DeviceId, ExecutionId, ProviderJobId
 
 _log = logging.getLogger(__name__)
@@ -48,6 +49,9 @@ LOOKS_BEFORE_RESUBMIT: Final = {
 }
 """How often a job must be found absent before it is submitted again. Lists may lag behind creation, so where nothing
 but a list protects from a second payment it is read twice, ``miner.second_look_seconds`` apart."""
+
+KEEP_TRIES: Final = 120
+"""How often storing a vendor's answer is tried, a pause apart, before it is left to be looked for."""
 
 SECOND_LOOK_PART: Final = 0.9
 """Two clocks measure the time between two looks, and never quite agree."""
@@ -145,11 +149,34 @@ class SubmitStage(Stage):
             await self._unpaid([job for job, _ in marked], error)
         else:
             adopted = await asyncio.gather(
-                *(self._adopt(job, handle) for (job, _), handle in zip(marked, handles, strict=True)),
+                *(self._keep(job, handle) for (job, _), handle in zip(marked, handles, strict=True)),
                 return_exceptions=True,
             )
             if failure := next((one for one in adopted if one is not None), None):
                 raise failure
+
+    async def _keep(self, job: Job, handle: JobHandle) -> None:
+        """Adopt what was just paid for, through a database that fails for a while.
+
+        A handle that is lost must be found again, and not every vendor can look.
+        """
+        tries = 0
+        while True:
+            try:
+                return await self._adopt(job, handle)
+            except StaleRow:
+                raise
+            except StoreError as error:
+                tries += 1
+                if tries > KEEP_TRIES or self._stopping:
+                    raise
+                _log.warning(
+                    "the vendor's job %s cannot be stored yet: %s",
+                    handle.provider_job_id,
+                    error,
+                    extra={"action": "store_failed", "execution_id": job.execution_id},
+                )
+            await asyncio.sleep(STORE_PAUSE_SECONDS)
 
     async def _marked(self, members: list[Member]) -> list[tuple[Job, Prepared]]:
         now = self.road.clock()

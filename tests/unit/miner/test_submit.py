@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
-from qcompute.errors import AuthFailed, Refused, SubmitUnknown, Unavailable
-from qcompute.miner.job import State, Verdict
+from qcompute.errors import AuthFailed, Refused, StoreError, SubmitUnknown, Unavailable
+from qcompute.miner.job import Job, State, Verdict
 from qcompute.miner.providers.base import Absent, CannotTell, Found, Idempotency, JobHandle
 from qcompute.miner.router import token_of
 from qcompute.miner.submit import ACCOUNT_PAUSE_SECONDS, FIRST_LOOK_SECONDS, SubmitStage
@@ -106,6 +107,28 @@ async def test_a_look_that_failed_does_not_count_as_a_look(scene: Scene) -> None
         scene.clock.pass_seconds(60)
     await submitting.handle(crashed)
     assert (await scene.row()).submit_started_at is None
+
+
+async def test_a_handle_is_kept_through_a_database_that_fails_for_a_moment(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A vendor that cannot look a job up had it held when the disk was full just then, although it had answered."""
+    scene.vendor.idempotency = Idempotency.NONE  # type: ignore[misc]
+    job, save, fails = await scene.submitting(), scene.ledger.save, 2
+
+    async def save_later(before: Job, after: Job, **parts: Any) -> Job:
+        nonlocal fails
+        if after.state is State.WAITING and fails:
+            fails -= 1
+            raise StoreError("the disk is full")
+        return await save(before, after, **parts)
+
+    monkeypatch.setattr(scene.ledger, "save", save_later)
+    monkeypatch.setattr("qcompute.miner.submit.STORE_PAUSE_SECONDS", 0.0)
+    await stage(scene).handle(job)
+    row = await scene.row()
+    assert (row.state, row.provider_job_id, fails) == (State.WAITING, "vendor-1", 0)
+    assert len(scene.vendor.submits) == 1
 
 
 async def test_a_clock_moved_forward_does_not_bring_the_second_look_forward(scene: Scene) -> None:
