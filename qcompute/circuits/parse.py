@@ -92,13 +92,13 @@ def _parsed(source: str, settings_json: str) -> tuple[Language, QuantumCircuit]:
 def load_program(source: str) -> QuantumCircuit:
     """The circuit of a text that was described before; used where it is simulated.
 
-    How long it may be was decided then, by the operator's settings and not by the defaults.
+    How long and how deep it may be was decided then, by the operator's settings and not by the defaults.
 
     Raises:
         CannotRun: it does not parse.
     """
-    length = len(source.encode("utf-8", "surrogatepass"))
-    return load(source, screen(source, CircuitSettings(max_source_bytes=max(length, 1024))))
+    length = max(len(source.encode("utf-8", "surrogatepass")), 1024)
+    return load(source, screen(source, CircuitSettings(max_source_bytes=length, max_nesting=length)))
 
 
 def load(source: str, language: Language) -> QuantumCircuit:

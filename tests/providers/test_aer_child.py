@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from qcompute.circuits.parse import describe
+from qcompute.circuits.settings import CircuitSettings
 from qcompute.errors import CannotRun, SandboxUnavailable
 from qcompute.local.demo_jobs import ASYMMETRIC, BELL, GHZ
 from qcompute.miner.providers import aer
@@ -44,6 +46,24 @@ def test_counts_are_those_of_aer_used_directly(source: str, method: str) -> None
     assert answer["counts"] == directly(source, method, 7)
     assert answer["seed"] == 7
     assert set(answer["versions"]) == {"qiskit", "qiskit-aer"}
+
+
+@pytest.mark.parametrize(
+    ("limits", "added"),
+    [
+        ({"max_source_bytes": 5 << 20}, "// " + "long " * 870_000),
+        ({"max_nesting": 100}, f"x q[0]; rz({'(' * 60}1{')' * 60}) q[0]; x q[0];"),
+    ],
+    ids=["long", "deep"],
+)
+def test_what_the_operator_lets_pass_is_simulated(limits: dict[str, int], added: str) -> None:
+    """Aer's child read the text with the default limits: what larger ones let pass was refused when run."""
+    source = BELL.replace("h q[0];", f"h q[0]; {added}\n")
+    settings = CircuitSettings(**limits)
+    with pytest.raises(CannotRun):
+        describe(source, CircuitSettings())
+    assert describe(source, settings).num_qubits == 2
+    assert set(simulated(source)["counts"]) == {"00", "11"}
 
 
 def test_the_stabilizer_method_says_so() -> None:
