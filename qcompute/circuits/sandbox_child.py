@@ -30,8 +30,8 @@ _WEARS: Final = frozenset({"sandbox_memory", "sandbox_error"})
 """Refusals after which a child is not used again: memory is rarely all given back, and a panic leaves locks behind."""
 
 _LEAST_MEMORY_LEFT: Final = 0.25
-"""qiskit alone takes 1.2 GiB of the 2 GiB of address space when the first circuit makes it load: with half as the limit
-every child was worn by its first honest circuit, and each job paid for the start of a new one."""
+"""qiskit alone takes 1.2 GiB of address space when the first circuit makes it load: half of 2 GiB as the limit wore
+every child with its first honest circuit, and each job paid for the start of a new one."""
 
 Handler = Callable[[dict[str, Any]], dict[str, Any]]
 

@@ -1,4 +1,4 @@
-"""Every circuit of the corpus through the screen and the sandbox, measured and judged; then all through a daemon.
+"""Every circuit of the corpus through the screen and the sandbox, measured and judged; a fifth through a daemon too.
 
 The limits are the daemon's own. A refused circuit says why in one line that echoes nothing but what its own parser
 complains of; one that runs is also translated for a device, which must end in a text or a refusal as well.
@@ -28,10 +28,14 @@ from tests.reliability import Record, Seen
 
 SUITE: Final = "hostile circuits"
 LIMITS: Final = CircuitSettings()
-SLOWEST_SECONDS: Final = LIMITS.compile_wall_seconds + 5
-"""The longest one circuit may hold a sandbox, with the start of the next one."""
+SLOWEST_SECONDS: Final = 2 * LIMITS.compile_wall_seconds + 5
+"""The longest one circuit may hold the sandbox: two calls, one that compiles and one that translates, and the start of
+another child between them."""
 SLOWEST_SCREEN_SECONDS: Final = 4.0
-"""The longest the screen may take in the daemon; a thread of its own does it, and others run meanwhile."""
+"""The most CPU the screen may take in the daemon; a thread of its own does it, and others run meanwhile."""
+
+ON_THE_ROAD: Final = HOSTILE_CASES[::5]
+"""What goes through a daemon as well, which takes minutes: every fifth, in the corpus's order, so some of each kind."""
 
 DEVICE: Final = Target(
     dialect=Dialect.OPENQASM_3, can_reset=True, can_measure_mid_circuit=True, can_branch=True, optimization_level=1
@@ -129,10 +133,11 @@ def run(case: Case, compiler: CircuitCompiler) -> Ran:
     with Watch(compiler) as watch:
         try:
             text = payload.decode()
+            screening = time.thread_time()
             try:
                 screen(text, LIMITS)
             finally:
-                screened = time.perf_counter() - began
+                screened = time.thread_time() - screening
             circuit = compiler.compile(text)
             compiler.translate(circuit, DEVICE, None)
             outcome, message = RUNS, ""
@@ -183,7 +188,7 @@ _COMMON: Final = frozenset(
 
 
 def main() -> bool:
-    """All circuits through the sandbox, then through a daemon; whether every promise held."""
+    """All circuits through the sandbox, then some through a daemon; whether every promise held."""
     record = Record(SUITE)
     compiler = CircuitCompiler(LIMITS)
     compiler.compile(BELL)
@@ -192,7 +197,9 @@ def main() -> bool:
             _show(_recorded(record, case, run(case, compiler)))
     finally:
         compiler.close()
-    for seen in asyncio.run(the_whole_road(record, HOSTILE_CASES, unclear)):
+    sys.stdout.write(f"{len(ON_THE_ROAD)} of {len(HOSTILE_CASES)} hostile circuits now go through a daemon\n")
+    sys.stdout.flush()
+    for seen in asyncio.run(the_whole_road(record, ON_THE_ROAD, unclear)):
         _show(seen)
     sys.stdout.write(f"{len(record.seen)} cases, {len(record.wrong)} wrong\n")
     return not record.wrong
