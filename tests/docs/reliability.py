@@ -67,10 +67,12 @@ PROMISED: Final = (
 
 WORST: Final[Mapping[str, str]] = {
     "slowest_seconds": "slowest answer meanwhile, s",
+    "slowest_answer_seconds": "slowest answer meanwhile, s",
     "seconds": "longest case, s",
     "peak_mib": "most memory of a child, MiB",
     "rss_mib": "most memory of the daemon, MiB",
     "growth_mib": "growth of the daemon, MiB",
+    "memory_growth_mib": "growth of the daemon, MiB",
 }
 TOTALS: Final[Mapping[str, str]] = {
     "served_meanwhile": "honest requests served meanwhile",
@@ -125,6 +127,10 @@ def _summary(suites: Mapping[str, list[Seen]], now: datetime) -> str:
 
 def _figures(cases: Sequence[Seen]) -> str:
     found: list[str] = []
+    if refusals := [one for one in cases if one.facts.get("refusal")]:
+        ran = sum(one.outcome == "runs" for one in cases)
+        slowest = max(float(one.facts["seconds"]) for one in refusals)
+        found.append(f"refused: {len(refusals)}; run inside limits: {ran}; slowest refusal, s: {slowest:.3g}")
     for name, words in WORST.items():
         if values := [float(one.facts[name]) for one in cases if name in one.facts]:
             found.append(f"{words}: {max(values):.3g}")
