@@ -44,7 +44,7 @@ register declared last is leftmost, and registers are joined without spaces (Qis
 """
 
 
-CURRENCY_PATTERN: Final = r"^([A-Z]{3}|[a-z][a-z_]{1,31})$"
+CURRENCY_PATTERN: Final = r"^([A-Z]{3}|[a-z][a-z_]{3,31})$"
 _CURRENCY: Final = re.compile(CURRENCY_PATTERN)
 
 
@@ -53,7 +53,7 @@ class Money:
     """An amount with its currency; amounts of different currencies never compare or add.
 
     ``currency`` is an ISO 4217 code, or the unit of an account that is not kept in money, in small letters:
-    ``quantum_seconds``, ``hqc``.
+    ``quantum_seconds``, ``credits``. A unit has four letters at least, so that ``usd`` is a mistake and no unit.
 
     Raises:
         ValueError: the currency is neither, the amount is not finite, or ``+`` met two currencies.
@@ -65,7 +65,7 @@ class Money:
     def __post_init__(self) -> None:
         if not _CURRENCY.fullmatch(self.currency):
             raise ValueError(
-                f"currency must be an ISO 4217 code such as USD, or a unit such as hqc, not {self.currency!r}"
+                f"currency must be an ISO 4217 code such as USD, or a unit such as credits, not {self.currency!r}"
             )
         if not self.amount.is_finite():
             raise ValueError("an amount of money must be finite")

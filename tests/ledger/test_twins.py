@@ -61,7 +61,7 @@ saves: st.SearchStrategy[tuple[int, dict[str, Any], dict[str, Any]]] = st.tuples
             "circuit": st.sampled_from(["one", "two"]),
             "outcome": st.sampled_from([succeeded(), failed()]),
             "receipt": st.sampled_from(["{}", "[]"]),
-            "charge": st.sampled_from([charge("0.1"), charge("0.2", settled=True), charge("7", currency="hqc")]),
+            "charge": st.sampled_from([charge("0.1"), charge("0.2", settled=True), charge("7", currency="credits")]),
         },
     ),
 )

@@ -137,6 +137,7 @@ async def test_a_lost_pack_that_never_was_is_submitted_anew(scene: PackingScene)
     scene.vendor.found = [Absent(), Absent()]
     for _ in range(3):
         await stage.handle(await scene.row(job.execution_id))
+        scene.clock.pass_seconds(60)
     assert (await scene.row(job.execution_id)).state is State.WAITING
     assert {token for token, _ in scene.vendor.packs} == {token_of(job)}
 
