@@ -78,9 +78,15 @@ class PostgresWriter(Writer):
         return Done(answers, partial(self._tell, batch.effects, figures))
 
     def _connect(self) -> None:
-        if self._connection is None:
+        if self._connection is not None:
+            return
+        try:
             retake_daemon_lock(self.connection, alone=self._alone)
-            _log.info("connected to the ledger's database again", extra={"action": "ledger_reconnect"})
+        except BaseException:
+            # Nobody may write on a session without the lock.
+            self._drop()
+            raise
+        _log.info("connected to the ledger's database again", extra={"action": "ledger_reconnect"})
 
     def _announce(self, effects: Effects) -> None:
         message = self._channel.message(effects)

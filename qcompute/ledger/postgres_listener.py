@@ -139,12 +139,18 @@ class Listener:
 
     def _listen(self) -> None:
         connection = self._connection
-        while connection is not None and not self._stopping.is_set():
+        if connection is None:
+            return
+        # Not select(): a daemon with many requests has descriptors beyond those it can wait for.
+        poll = select.poll()
+        poll.register(connection.fileno(), select.POLLIN)
+        poll.register(self._wake_read, select.POLLIN)
+        while not self._stopping.is_set():
             for notice in connection.notifies(timeout=0):
                 news = self._channel.read(notice.payload)
                 if news is not None:
                     self._pass_on(news)
-            select.select([connection.fileno(), self._wake_read], [], [])
+            poll.poll()
 
     def _reconnect(self) -> None:
         """Connect again, however long that takes."""
