@@ -173,18 +173,17 @@ class PostgresServer:
             raise RuntimeError(f"initdb failed: {self.log()}")
 
     def _run(self, program: str, *arguments: str, output: Any) -> subprocess.Popen[bytes]:
-        command = [str(self._bin / program), *arguments]
-        user = self._user
-        return subprocess.Popen(  # noqa: S603 - programs of the system's package
-            command,
+        # Whatever becomes of the tests, their server ends with them.
+        become = ["setpriv", "--pdeathsig", "QUIT"]
+        if self._user is not None:
+            become += ["--reuid", str(self._user.pw_uid), "--regid", str(self._user.pw_gid), "--clear-groups"]
+        return subprocess.Popen(  # noqa: S603 - programs of the system's packages
+            [*become, "--", str(self._bin / program), *arguments],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
             cwd=self.folder,
             env={"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8"},
-            user=None if user is None else user.pw_uid,
-            group=None if user is None else user.pw_gid,
-            extra_groups=None if user is None else [],
         )
 
     def _end(self, number: signal.Signals) -> None:
