@@ -80,7 +80,7 @@ async def test_a_server_that_restarts_is_borne(tmp_path: Path) -> None:
             ids = scene.add_jobs(JOBS)
             await scene.hand_over(JOBS)
             await asyncio.to_thread(server.crash)
-            await asyncio.to_thread(server.start)
+            server.start()
             await scene.collected(2 * JOBS)
             assert {row.execution_id for row in scene.validator.delivered} >= set(ids)
             assert len(scene.vendor_submits()) == 2 * JOBS

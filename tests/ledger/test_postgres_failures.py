@@ -280,7 +280,7 @@ class TestRestart:
             before = len(acknowledged)
             await until_true(lambda: len(acknowledged) > before + 50, what="acknowledgements", seconds=WAIT_SECONDS)  # noqa: B023 - awaited here
             await asyncio.to_thread(end)
-            await asyncio.to_thread(server.start)
+            server.start()
         await until_it_works(ledger)
         stopping.set()
         await asyncio.gather(*callers)
