@@ -111,6 +111,21 @@ dendrite-env: $(DENDRITE_READY) ## set up .venv-dendrite, the old bittensor whos
 .PHONY: braket-env
 braket-env: $(BRAKET_READY) ## set up .venv-braket: Amazon's simulator and moto's S3, behind the double of Braket
 
+POSTGRES := postgresql-15
+
+.PHONY: postgres
+postgres: ## install the system's Postgres, whose server the tests of the ledger start for themselves; needs root
+	@if ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || command -v initdb >/dev/null; then exit 0; fi; \
+	if [ "$$(id -u)" != 0 ]; then \
+	  echo "make: $(POSTGRES) is not installed, and installing it needs root: sudo make postgres" >&2; exit 1; \
+	fi; \
+	mkdir -p /etc/postgresql-common; \
+	if [ ! -e /etc/postgresql-common/createcluster.conf ]; then \
+	  echo "create_main_cluster = false" > /etc/postgresql-common/createcluster.conf; \
+	fi; \
+	apt-get update -qq; \
+	DEBIAN_FRONTEND=noninteractive apt-get install -qq --yes --no-install-recommends $(POSTGRES) >/dev/null
+
 .PHONY: clean
 clean: ## remove what make and the tools made, .venv too
 	rm -rf $(VENV) $(DENDRITE_VENV) $(BRAKET_VENV) build dist .pytest_cache .coverage* .ruff_cache .hypothesis .import_linter_cache .coverage

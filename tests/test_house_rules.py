@@ -57,6 +57,7 @@ HEAVY: Final = (
     "braket",
     "azure",
     "torch",
+    "psycopg",
 )
 
 

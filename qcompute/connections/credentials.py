@@ -63,7 +63,7 @@ def _validated(given: object) -> Secret:
     if not isinstance(given, str):
         raise ValueError("a secret is given by its name")  # noqa: TRY004 - pydantic reports ValueErrors
     try:
-        return resolve(given, os.environ)
+        return named(given)
     except ConfigError as error:
         raise ValueError(error.message) from None
 
@@ -71,6 +71,15 @@ def _validated(given: object) -> Secret:
 def variable_of(name: str) -> str:
     """The variable the secret ``name`` is read from."""
     return PREFIX + name.upper()
+
+
+def named(name: str) -> Secret:
+    """The secret ``name`` of this process's environment.
+
+    Raises:
+        ConfigError: see `resolve`.
+    """
+    return resolve(name, os.environ)
 
 
 def resolve(name: str, environ: Mapping[str, str]) -> Secret:

@@ -37,6 +37,11 @@ def run(wish: Namespace, settings: Settings) -> int:
         StoreError: the database failed.
         CommandRefused: this cannot be done with this job now.
     """
+    if settings.ledger.url is not None and wish.command in ("list", "show"):
+        raise ConfigError(
+            f"qcompute jobs {wish.command} reads SQLite files only, and ledger.url is set: ask the daemon's operator "
+            "port (GET /jobs/ID), or the database itself"
+        )
     match wish.command:
         case "list":
             return _list(wish, settings)
@@ -122,7 +127,7 @@ def _command(wish: Namespace) -> Release | Fail | Adopt:
 
 async def _directly(command: Release | Fail | Adopt, settings: Settings) -> State:
     """With no daemon running, do it to the ledger."""
-    if not settings.ledger.file.exists():
+    if settings.ledger.url is None and not settings.ledger.file.exists():
         raise ConfigError(f"there is no ledger {settings.ledger.file}; name another with --ledger.path")
     from qcompute.chain.keys import load_signer  # noqa: PLC0415 - bittensor is loaded only to sign
 

@@ -33,6 +33,11 @@ def run(wish: Namespace, settings: Settings) -> int:
         ConfigError: a file or an argument will not do.
         StoreError: a database failed.
     """
+    if settings.ledger.url is not None:
+        raise ConfigError(
+            f"qcompute ledger {wish.command} works on SQLite files only, and ledger.url is set: back Postgres up with "
+            "pg_dump (docs/how-to/postgres.md), or name a file with --ledger.url= --ledger.path FILE"
+        )
     return _COMMANDS[wish.command](wish, settings)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime
 
+from qcompute.errors import ConfigError
 from qcompute.ledger.contract import Ledger
 from qcompute.ledger.settings import LedgerSettings
 from qcompute.units import utc_now
@@ -13,13 +14,21 @@ from qcompute.units import utc_now
 def open_ledger(settings: LedgerSettings, clock: Callable[[], datetime] = utc_now) -> Ledger:
     """The ledger these settings name, created or upgraded when needed; blocks while it opens, so call it at start.
 
-    ``clock`` says when a job was closed.
+    It is this process's alone until it is closed. ``clock`` says when a job was closed.
 
     Raises:
-        ConfigError: the file, its folder, key or lock cannot be used; the message says what to do.
+        ConfigError: the file or database, its folder, key or lock cannot be used; the message says what to do.
         StoreError: the database failed.
     """
     # Imported only now: whoever needs the contract, or the twin in memory, does not need SQLAlchemy.
-    from qcompute.ledger.sqlite import SqliteLedger  # noqa: PLC0415
+    if settings.url is None:
+        from qcompute.ledger.sqlite import SqliteLedger  # noqa: PLC0415
 
-    return SqliteLedger(settings, clock)
+        return SqliteLedger(settings, clock)
+    try:
+        from qcompute.ledger.postgres import PostgresLedger  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        if error.name is None or not error.name.startswith("psycopg"):
+            raise
+        raise ConfigError("ledger.url needs the driver of Postgres: pip install 'qcompute[postgres]'") from error
+    return PostgresLedger(settings, clock)

@@ -2,15 +2,16 @@
 
 The operations of one batch were all under way at the same moment, so any order among them is right: they are done kind
 by kind, with one statement for many rows where that is possible, and within a kind in the order they came. What must be
-known is read first, then decided upon, then written; that is sound because nobody else writes to this database, and
-because the transaction took the write lock at its start.
+known is read first, then decided upon, then written. SQLite's transaction has the write lock from its start, so nothing
+changes in between. On Postgres others may write; what was decided upon is then not there any more when it is written:
+a row of that key exists, or has another version. The transaction ends with `Raced` or the database's own error,
+and is done again from the start.
 """
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, assert_never
 
@@ -21,8 +22,11 @@ from qcompute.errors import Bug, StaleRow
 from qcompute.ledger import statements
 from qcompute.ledger.contract import Intake
 from qcompute.ledger.cursor import Place
+from qcompute.ledger.dialect import KEYS, Dialect
+from qcompute.ledger.figures import Effects
 from qcompute.ledger.nonce_book import forget_nonces, use_nonces
-from qcompute.ledger.operations import Accept, ForgetCharges, ForgetNonces, Operation, Purge, Save, UseNonce
+from qcompute.ledger.operations import Accept, ForgetCharges, ForgetNonces, Operation, Purge, Recount, Save, UseNonce
+from qcompute.ledger.races import Raced
 from qcompute.ledger.rows import (
     Row,
     brings_forward,
@@ -36,31 +40,18 @@ from qcompute.ledger.rows import (
 )
 from qcompute.ledger.secretbox import SecretBox
 from qcompute.miner.job import Nonce, State
-from qcompute.units import ExecutionId, Hotkey
-
-
-@dataclass(slots=True)
-class Effects:
-    """What a committed batch changes in the figures kept in memory."""
-
-    latest: Place
-    """The place of the job closed last."""
-    states: Counter[State] = field(default_factory=Counter[State])
-    """How many more jobs are in each state."""
-    open_jobs: Counter[Hotkey] = field(default_factory=Counter[Hotkey])
-    """How many more unclosed jobs each validator has."""
-    arrivals: set[State] = field(default_factory=set[State])
-    """Where something new is to be done."""
+from qcompute.units import ExecutionId
 
 
 class Batch:
     """The operations of one transaction. `run` is called once, within it; its effects hold after the commit."""
 
-    def __init__(self, connection: Connection, box: SecretBox, latest: Place, clock: Callable[[], datetime]) -> None:
+    def __init__(self, connection: Connection, dialect: Dialect, box: SecretBox, clock: Callable[[], datetime]) -> None:
         self._connection = connection
+        self._dialect = dialect
         self._box = box
         self._clock = clock
-        self.effects = Effects(latest)
+        self.effects = Effects()
 
     def run(self, operations: Sequence[Operation]) -> list[Any]:
         """The answer to each operation: what the method returns, or the error it raises; then it wrote nothing."""
@@ -80,6 +71,8 @@ class Batch:
                     answers[place] = self._connection.execute(statements.FORGET_CHARGES, parameters).rowcount
                 case Purge():
                     answers[place] = self._purge(operation)
+                case Recount():
+                    pass
                 case _:
                     assert_never(operation)
         if intakes:
@@ -97,7 +90,7 @@ class Batch:
             except Bug as error:
                 answers[place] = error
         accepted: list[tuple[int, Row]] = []
-        are_new = use_nonces(self._connection, [nonce for _, nonce, _ in sound])
+        are_new = use_nonces(self._connection, self._dialect, [nonce for _, nonce, _ in sound])
         for (place, _, row), is_new in zip(sound, are_new, strict=True):
             if row is None:
                 answers[place] = is_new
@@ -120,20 +113,23 @@ class Batch:
             row["input_data_url"] = self._box.seal(row["input_data_url"])
             new.append(row)
         if new:
-            self._connection.execute(statements.INSERT_JOB, new)
+            # In one order everywhere, so that two processes do not wait for each other's rows.
+            self._connection.execute(statements.INSERT_JOB, sorted(new, key=_id))
             self.effects.states[State.ACCEPTED] += len(new)
             self.effects.open_jobs.update(row["validator_hotkey"] for row in new)
             self.effects.arrivals.add(State.ACCEPTED)
 
     def _save(self, saves: Sequence[tuple[int, Save]], answers: list[Any]) -> None:
+        latest: Place | None = None
+        if any(operation.after.state is State.CLOSED for _, operation in saves):
+            latest = self.effects.latest = Place(*self._connection.execute(statements.LATEST).one())
         known = self._known({operation.before.execution_id for _, operation in saves})
-        latest = self.effects.latest
         writes: dict[Executable, list[Row]] = defaultdict(list)
         for place, operation in saves:
             before = operation.before
             try:
                 row = saved_row(before, operation.after, has_circuit=operation.circuit is not None)
-                parts = _part_rows(operation)
+                parts = self._part_rows(operation)
             except Bug as error:
                 answers[place] = error
                 continue
@@ -146,16 +142,19 @@ class Batch:
             writes[statements.REPLACE_JOB].append(self._replacement(operation, row))
             for statement, part in parts:
                 writes[statement].append({"execution_id": before.execution_id, **part})
-        if self.effects.latest != latest:
-            place = self.effects.latest
-            writes[statements.MOVE_LATEST].append({"seq": place.seq, "micros": place.micros})
         for statement, rows in writes.items():
-            self._connection.execute(statement, rows)
+            # Stable: two saves of one job stay in their order.
+            changed = self._connection.execute(statement, sorted(rows, key=_id)).rowcount
+            if statement is statements.REPLACE_JOB and changed != len(rows):
+                raise Raced
+        reached = self.effects.latest
+        if reached is not None and reached != latest:
+            self._connection.execute(statements.MOVE_LATEST, {"seq": reached.seq, "micros": reached.micros})
 
     def _note(self, operation: Save, row: Row) -> None:
         """Number the row when it closes, and count what its move changes."""
         before, after, effects = operation.before, operation.after, self.effects
-        if after.state is State.CLOSED:
+        if after.state is State.CLOSED and effects.latest is not None:
             effects.latest = effects.latest.next(self._clock())
             row["cursor_seq"], row["closed_at"] = effects.latest.seq, effects.latest.micros
             effects.open_jobs[before.validator_hotkey] -= 1
@@ -170,13 +169,14 @@ class Batch:
         url = parameters.pop("input_data_url")
         keeps_url = url is not None and url == operation.before.input_data_url
         parameters["key"] = parameters.pop("execution_id")
+        parameters["was"] = operation.before.version
         parameters["keeps_url"] = keeps_url
         parameters["url"] = None if keeps_url or url is None else self._box.seal(url)
         return parameters
 
     def _known(self, ids: Iterable[ExecutionId]) -> dict[ExecutionId, tuple[int, str]]:
         """Version and state of those rows that exist."""
-        rows = self._connection.execute(statements.KNOWN_JOBS, {"keys": orjson.dumps(list(ids)).decode()})
+        rows = self._connection.execute(self._dialect.known_jobs, {KEYS: orjson.dumps(sorted(ids)).decode()})
         return {execution_id: (version, state) for execution_id, version, state in rows if state is not None}
 
     def _purge(self, operation: Purge) -> int:
@@ -185,15 +185,19 @@ class Batch:
         self.effects.states[State.CLOSED] -= purged
         return purged
 
+    def _part_rows(self, operation: Save) -> list[tuple[Executable, Row]]:
+        dialect = self._dialect
+        parts: list[tuple[Executable, Row]] = []
+        if operation.circuit is not None:
+            parts.append((dialect.put_circuit, {"text": exact_text(operation.circuit)}))
+        if operation.outcome is not None:
+            parts.append((dialect.put_outcome, outcome_row(operation.outcome)))
+        if operation.charge is not None:
+            parts.append((dialect.put_charge, charge_row(operation.charge)))
+        if operation.receipt is not None:
+            parts.append((dialect.put_receipt, {"document": exact_text(operation.receipt)}))
+        return parts
 
-def _part_rows(operation: Save) -> list[tuple[Executable, Row]]:
-    parts: list[tuple[Executable, Row]] = []
-    if operation.circuit is not None:
-        parts.append((statements.PUT_CIRCUIT, {"text": exact_text(operation.circuit)}))
-    if operation.outcome is not None:
-        parts.append((statements.PUT_OUTCOME, outcome_row(operation.outcome)))
-    if operation.charge is not None:
-        parts.append((statements.PUT_CHARGE, charge_row(operation.charge)))
-    if operation.receipt is not None:
-        parts.append((statements.PUT_RECEIPT, {"document": exact_text(operation.receipt)}))
-    return parts
+
+def _id(row: Row) -> str:
+    return row["execution_id"] if "execution_id" in row else row["key"]

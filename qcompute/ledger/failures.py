@@ -6,6 +6,8 @@ No message repeats what SQLAlchemy or SQLite say: theirs name statements, ours n
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final
 
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
@@ -49,6 +51,19 @@ def translated(error: Exception) -> Exception:
         failure = Bug(f"the ledger met {type(error).__name__}")
     failure.__cause__ = error
     return failure
+
+
+@dataclass(frozen=True, slots=True)
+class Failures:
+    """How a worker understands what its database raises."""
+
+    is_general: Callable[[BaseException], bool]
+    """Whether every operation would fail now, each perhaps after a wait, so that none is tried alone."""
+    translated: Callable[[Exception], Exception]
+    """The error for a caller, a new one for each."""
+
+
+SQLITE_FAILURES: Final = Failures(is_locked, translated)
 
 
 def _has_code(error: sqlite3.Error) -> bool:

@@ -133,7 +133,7 @@ def import_reference(source: Path, settings: LedgerSettings, plan: ImportPlan, *
     opened = open_database(settings)
     try:
         with opened.engine.connect() as connection, connection.begin():
-            _store(connection, taken, opened.latest, result)
+            _store(connection, taken, opened.figures.latest, result)
     except SQLAlchemyError as error:
         raise translated(error) from error
     finally:

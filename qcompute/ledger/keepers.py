@@ -1,4 +1,4 @@
-"""The two who touch the database, each on its own thread with its own connection: one writes, one reads."""
+"""Those who touch the database, each on its own thread with its own connection: one writes, others read."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from typing import Any, TypeAlias
 from sqlalchemy import Connection, Engine
 
 from qcompute.errors import StoreError
-from qcompute.ledger.batch import Batch, Effects
-from qcompute.ledger.cursor import Place
+from qcompute.ledger.batch import Batch
+from qcompute.ledger.dialect import Dialect
+from qcompute.ledger.figures import Effects
 from qcompute.ledger.operations import Operation
 from qcompute.ledger.secretbox import SecretBox
 from qcompute.ledger.worker import Actor, Done
@@ -21,7 +22,7 @@ Read: TypeAlias = Callable[[Connection], Any]
 """A question to the database."""
 
 
-class _Keeper:
+class Keeper:
     """One connection, opened and closed on the worker's thread."""
 
     def __init__(self, engine: Engine) -> None:
@@ -32,60 +33,73 @@ class _Keeper:
 
     @property
     def connection(self) -> Connection:
+        """Made at its first use."""
         if self._connection is None:
             self._connection = self._engine.connect()
         return self._connection
 
     def open(self) -> None:
+        """Connect."""
         self.connection  # noqa: B018 - the first use connects
         self._file = _identity(self._path)
 
     def check_file(self) -> None:
         """Make sure that the file we have open is still the ledger: one removed is written to without any error.
 
+        The database of a server has no file of ours.
+
         Raises:
             StoreError: its name is gone or is another file's now; what is written would be lost with the process.
         """
-        if _identity(self._path) != self._file:
+        if self._path and _identity(self._path) != self._file:
             raise StoreError(
                 f"The ledger's file {self._path} (setting ledger.path) was removed or replaced while in use; "
                 "bring it back, with the files -wal and -shm beside it, and start again."
             )
 
     def close(self) -> None:
+        """Close the connection, if there is one."""
         if self._connection is not None:
             self._connection.close()
         self._engine.dispose()
 
+    def _drop(self) -> None:
+        """Forget a connection that broke; the next use makes a new one."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
 
-class Writer(_Keeper, Actor[Operation]):
+
+class Writer(Keeper, Actor[Operation]):
     """Commits a batch of operations at once. ``learn`` is called on the event loop after each commit."""
 
     def __init__(
         self,
         engine: Engine,
+        dialect: Dialect,
         box: SecretBox,
-        latest: Place,
         clock: Callable[[], datetime],
         learn: Callable[[Effects], None],
     ) -> None:
         super().__init__(engine)
+        self._dialect = dialect
         self._box = box
-        self._latest = latest
         self._clock = clock
         self._learn = learn
 
     def work(self, tasks: Sequence[Operation]) -> Done:
         """Do all operations in one transaction."""
+        return self._commit(tasks)
+
+    def _commit(self, tasks: Sequence[Operation]) -> Done:
         self.check_file()
-        batch = Batch(self.connection, self._box, self._latest, self._clock)
+        batch = Batch(self.connection, self._dialect, self._box, self._clock)
         with self.connection.begin():
             answers = batch.run(tasks)
-        self._latest = batch.effects.latest
         return Done(answers, partial(self._learn, batch.effects))
 
 
-class Reader(_Keeper, Actor[Read]):
+class Reader(Keeper, Actor[Read]):
     """Answers questions. Each statement sees one state of the database; two may see different ones."""
 
     def work(self, tasks: Sequence[Read]) -> Done:

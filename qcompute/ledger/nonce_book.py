@@ -13,6 +13,8 @@ import orjson
 from sqlalchemy import Connection
 
 from qcompute.ledger import statements
+from qcompute.ledger.dialect import KEYS, Dialect
+from qcompute.ledger.races import Raced
 from qcompute.miner.job import Nonce
 
 _Scope: TypeAlias = tuple[str, str]
@@ -23,12 +25,16 @@ FLOOR: Final[_Scope] = ("", "")
 with the other nonces of that age, when requests so old are refused anyway."""
 
 
-def use_nonces(connection: Connection, nonces: Sequence[Nonce]) -> list[bool]:
-    """Whether each nonce is new, seen in this order; the new ones are used up."""
+def use_nonces(connection: Connection, dialect: Dialect, nonces: Sequence[Nonce]) -> list[bool]:
+    """Whether each nonce is new, seen in this order; the new ones are used up.
+
+    Raises:
+        Raced: another process used a nonce of the same scope meanwhile.
+    """
     growing = {(nonce.hotkey, nonce.scope) for nonce in nonces if nonce.strictly_growing}
-    greatest = _greatest(connection, {*growing, FLOOR})
+    greatest = _greatest(connection, dialect, {*growing, FLOOR})
     floor = greatest.pop(FLOOR, -1)
-    used = _used(connection, nonces)
+    used = _used(connection, dialect, nonces)
     raised: dict[_Scope, int] = {}
     added: list[_Use] = []
     answers: list[bool] = []
@@ -48,9 +54,12 @@ def use_nonces(connection: Connection, nonces: Sequence[Nonce]) -> list[bool]:
                 added.append(use)
         answers.append(is_new)
     if raised:
-        connection.execute(statements.RAISE_NONCE, [_row((*scope, value)) for scope, value in raised.items()])
+        # In one order everywhere, so that two processes do not wait for each other's rows.
+        rows = [_row((*scope, value)) for scope, value in sorted(raised.items())]
+        if connection.execute(dialect.raise_nonce, rows).rowcount != len(rows):
+            raise Raced
     if added:
-        connection.execute(statements.USE_NONCE, [_row(use) for use in added])
+        connection.execute(statements.USE_NONCE, [_row(use) for use in sorted(added)])
     return answers
 
 
@@ -59,16 +68,16 @@ def forget_nonces(connection: Connection, before_ns: int) -> int:
     return sum(connection.execute(forget, {"before": before_ns}).rowcount for forget in statements.FORGET_NONCES)
 
 
-def _greatest(connection: Connection, scopes: Iterable[_Scope]) -> dict[_Scope, int]:
-    rows = connection.execute(statements.GREATEST_NONCES, {"keys": orjson.dumps(list(scopes)).decode()})
+def _greatest(connection: Connection, dialect: Dialect, scopes: Iterable[_Scope]) -> dict[_Scope, int]:
+    rows = connection.execute(dialect.greatest_nonces, {KEYS: orjson.dumps(list(scopes)).decode()})
     return {(hotkey, scope): value for hotkey, scope, value in rows if hotkey is not None}
 
 
-def _used(connection: Connection, nonces: Sequence[Nonce]) -> set[_Use]:
+def _used(connection: Connection, dialect: Dialect, nonces: Sequence[Nonce]) -> set[_Use]:
     uses = {(nonce.hotkey, nonce.scope, nonce.value_ns) for nonce in nonces if not nonce.strictly_growing}
     if not uses:
         return set()
-    rows = connection.execute(statements.USED_NONCES, {"keys": orjson.dumps(list(uses)).decode()})
+    rows = connection.execute(dialect.used_nonces, {KEYS: orjson.dumps(list(uses)).decode()})
     return {(hotkey, scope, value) for hotkey, scope, value in rows if hotkey is not None}
 
 

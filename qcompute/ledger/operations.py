@@ -1,4 +1,4 @@
-"""What can be written to the ledger, one record for each writing method of the contract."""
+"""What the writer of the ledger can be asked, one record for each writing method of the contract and one more."""
 
 from __future__ import annotations
 
@@ -57,4 +57,9 @@ class Purge:
     limit: int
 
 
-Operation: TypeAlias = Accept | UseNonce | Save | ForgetNonces | ForgetCharges | Purge
+@dataclass(frozen=True, slots=True)
+class Recount:
+    """Writes nothing: the ledger's figures are read anew after the batch, where others write too."""
+
+
+Operation: TypeAlias = Accept | UseNonce | Save | ForgetNonces | ForgetCharges | Purge | Recount

@@ -1,7 +1,8 @@
 """Records to plain columns and back; both stores keep what is made here, so they keep the same.
 
-Text that came from a vendor may hold lone surrogates, which no database takes: they become ``?`` in the columns that
-are for people, and anywhere else they are a bug. Integers beyond 64 bits inside JSON come back as floats.
+Text that came from a vendor may hold lone surrogates, which no database takes, or NULs, which Postgres does not: they
+become ``?`` in the columns that are for people, and anywhere else they are a bug. Integers beyond 64 bits inside JSON
+come back as floats.
 """
 
 from __future__ import annotations
@@ -35,6 +36,8 @@ from qcompute.units import Money
 
 Row = dict[str, Any]
 """Column name to value: str, int, bytes or None."""
+
+NUL: Final = "\0"
 
 _INT64: Final = range(-(2**63), 2**63)
 
@@ -93,7 +96,7 @@ def job_row(job: Job) -> Row:
         "verdict": None if job.verdict is None else job.verdict.value,
         "version": _int64(job.version),
         "attempts": _int64(job.attempts),
-        "input_data_url": _exact(job.input_data_url),
+        "input_data_url": None if job.input_data_url is None else _encodable(job.input_data_url),
         "circuit_sha256": job.circuit_sha256,
         "provider": job.provider,
         "device_id": _exact(job.device_id),
@@ -250,8 +253,14 @@ def exact_text(text: str) -> str:
     """A circuit or a receipt, which must come back as it is.
 
     Raises:
-        Bug: it holds lone surrogates.
+        Bug: it holds lone surrogates or NULs.
     """
+    if NUL in text:
+        raise Bug("text with a NUL cannot be stored")
+    return _encodable(text)
+
+
+def _encodable(text: str) -> str:
     try:
         text.encode()
     except UnicodeEncodeError as error:
@@ -272,11 +281,15 @@ def checked_nonce(nonce: Nonce) -> Nonce:
 
 
 def _exact(text: str | None) -> str | None:
-    return text if text is None or text.isascii() else exact_text(text)
+    return text if text is None or _is_plain(text) else exact_text(text)
 
 
 def _readable(text: str | None) -> str | None:
-    return text if text is None or text.isascii() else text.encode(errors="replace").decode()
+    return text if text is None or _is_plain(text) else text.encode(errors="replace").decode().replace(NUL, "?")
+
+
+def _is_plain(text: str) -> bool:
+    return text.isascii() and NUL not in text
 
 
 def _int64(value: int) -> int:

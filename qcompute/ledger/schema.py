@@ -26,10 +26,14 @@ from sqlalchemy import (
 
 from qcompute.miner.job import State, Verdict
 
-REVISIONS: Final = ("r0001", "r0002", "r0003")
+REVISIONS: Final = ("r0001", "r0002", "r0003", "r0004")
 """Every schema version this qcompute can open, oldest first; a file of an older one is upgraded when it is opened."""
 
 metadata: Final = MetaData()
+
+_KEY: Final = Text().with_variant(Text(collation="C"), "postgresql")
+"""A text that is looked up or sorted. Its bytes are compared, as SQLite does: the order of a language, which Postgres
+would use, is another one, and changes with the system's library under the indexes' feet."""
 
 
 def _one_of(column: str, words: type[State | Verdict]) -> CheckConstraint:
@@ -40,14 +44,14 @@ def _one_of(column: str, words: type[State | Verdict]) -> CheckConstraint:
 jobs: Final = Table(
     "jobs",
     metadata,
-    Column("execution_id", Text, primary_key=True),
-    Column("validator_hotkey", Text, nullable=False),
+    Column("execution_id", _KEY, primary_key=True),
+    Column("validator_hotkey", _KEY, nullable=False),
     Column("shots", BigInteger, nullable=False),
     Column("configuration_data", Text, nullable=False),
     Column("received_at", BigInteger, nullable=False),
     Column("deadline_at", BigInteger, nullable=False),
     Column("due_at", BigInteger, nullable=False),
-    Column("state", Text, nullable=False),
+    Column("state", _KEY, nullable=False),
     Column("verdict", Text),
     Column("version", Integer, nullable=False),
     Column("attempts", Integer, nullable=False),
@@ -86,6 +90,9 @@ _closed = jobs.c.cursor_seq.is_not(None)
 Index("jobs_closing_order", jobs.c.cursor_seq, unique=True, sqlite_where=_closed, postgresql_where=_closed)
 _timed = jobs.c.closed_at.is_not(None)
 Index("jobs_closing_time", jobs.c.closed_at, unique=True, sqlite_where=_timed, postgresql_where=_timed)
+# The daemon counts its open jobs once a second where other processes change them; SQLite's one daemon adds up instead.
+_unclosed = jobs.c.cursor_seq.is_(None)
+Index("jobs_open", jobs.c.state, jobs.c.validator_hotkey, postgresql_where=_unclosed).ddl_if(dialect="postgresql")
 
 
 def _of_job() -> Column[str]:
@@ -117,8 +124,8 @@ receipts: Final = Table("receipts", metadata, _of_job(), Column("document", Text
 nonces: Final = Table(
     "nonces",
     metadata,
-    Column("hotkey", Text, primary_key=True),
-    Column("scope", Text, primary_key=True),
+    Column("hotkey", _KEY, primary_key=True),
+    Column("scope", _KEY, primary_key=True),
     Column("value_ns", BigInteger, nullable=False),
     Index("nonces_age", "value_ns"),
     sqlite_with_rowid=False,
@@ -128,8 +135,8 @@ nonces: Final = Table(
 used_nonces: Final = Table(
     "used_nonces",
     metadata,
-    Column("hotkey", Text, primary_key=True),
-    Column("scope", Text, primary_key=True),
+    Column("hotkey", _KEY, primary_key=True),
+    Column("scope", _KEY, primary_key=True),
     Column("value_ns", BigInteger, primary_key=True, autoincrement=False),
     Index("used_nonces_age", "value_ns"),
     sqlite_with_rowid=False,
@@ -139,8 +146,8 @@ used_nonces: Final = Table(
 charges: Final = Table(
     "charges",
     metadata,
-    Column("execution_id", Text, primary_key=True),
-    Column("account", Text, nullable=False),
+    Column("execution_id", _KEY, primary_key=True),
+    Column("account", _KEY, nullable=False),
     Column("amount", Text, nullable=False),
     Column("currency", Text, nullable=False),
     Column("charged_at", BigInteger, nullable=False),
@@ -160,6 +167,8 @@ meta: Final = Table(
     Column("ledger_id", Text, nullable=False),
     Column("last_cursor_seq", BigInteger, nullable=False),
     Column("last_closed_at", BigInteger, nullable=False),
+    Column("key_check", LargeBinary),
 )
 """One row: the name of this ledger in cursors, and the place given to the job closed last. The place outlives the job,
-because its number must not be given again after a purge."""
+because its number must not be given again after a purge. ``key_check`` is a text sealed with the key of the URLs, where
+several machines must have the same key; elsewhere NULL."""

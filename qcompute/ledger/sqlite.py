@@ -1,40 +1,23 @@
-"""The ledger in one SQLite file: one thread writes, one reads, and concurrent writers share a commit."""
+"""The ledger in one SQLite file, for one daemon."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Iterator
-from collections.abc import Set as AbstractSet
+from collections.abc import Callable
 from datetime import datetime
-from itertools import islice
-from typing import Any, Final, TypeVar
 
-from sqlalchemy import Connection, CursorResult, Executable
 from typing_extensions import override
 
-from qcompute.errors import StoreError
-from qcompute.ledger import statements
-from qcompute.ledger.batch import Effects
-from qcompute.ledger.contract import Intake, Ledger, Page
-from qcompute.ledger.cursor import read_cursor, write_cursor
-from qcompute.ledger.database import Opened, open_database, prepare_folder
-from qcompute.ledger.keepers import Read, Reader, Writer
+from qcompute.ledger.database import open_database, prepare_folder
+from qcompute.ledger.dialect import SQLITE
+from qcompute.ledger.keepers import Reader, Writer
 from qcompute.ledger.lock import LedgerLock
-from qcompute.ledger.operations import Accept, ForgetCharges, ForgetNonces, Operation, Purge, Save, UseNonce
-from qcompute.ledger.rows import Row, charge_from, finished_from, job_from, outcome_from, summed_by_day
 from qcompute.ledger.settings import LedgerSettings
-from qcompute.ledger.times import from_micros, micros
+from qcompute.ledger.sql import SqlLedger
 from qcompute.ledger.worker import Worker
-from qcompute.miner.job import Charge, DayCharges, FinishedJob, Job, NewJob, Nonce, Outcome, State
-from qcompute.units import ExecutionId, Hotkey, ProviderKey, utc_now
-
-_T = TypeVar("_T")
-
-_PURGE_PIECE: Final = 500
-"""Jobs removed in one transaction, so that a large purge keeps no request waiting for long."""
+from qcompute.units import utc_now
 
 
-class SqliteLedger(Ledger):
+class SqliteLedger(SqlLedger):
     """See `Ledger`. Constructing it opens the file, which blocks for some milliseconds, longer when it is upgraded.
 
     ``clock`` says when a job was closed.
@@ -45,215 +28,24 @@ class SqliteLedger(Ledger):
     """
 
     def __init__(self, settings: LedgerSettings, clock: Callable[[], datetime] = utc_now) -> None:
-        super().__init__()
-        self._clock = clock
+        super().__init__(clock)
         prepare_folder(settings.file)
         self._lock = LedgerLock(settings.file.with_name(settings.file.name + ".lock"))
         try:
             opened = open_database(settings)
-            self._start(opened, settings)
+            most = settings.max_pending
+            writer = Writer(opened.engine, SQLITE, opened.box, clock, self._learn)
+            # Reads share nothing, so each is answered as soon as it is done.
+            reader = Reader(opened.reading_engine)
+            self._start(
+                opened,
+                Worker("ledger-writer", writer, max_pending=most, batch_limit=settings.batch_limit),
+                [Worker("ledger-reader", reader, max_pending=most, batch_limit=1)],
+            )
         except BaseException:
             self._lock.release()
             raise
-        self._id = opened.ledger_id
-        self._box = opened.box
-        # Figures of what is committed, changed on the event loop only.
-        self._latest = opened.latest
-        self._states = opened.states
-        self._open_jobs = opened.open_jobs
-        self._closing: asyncio.Task[None] | None = None
-
-    def _start(self, opened: Opened, settings: LedgerSettings) -> None:
-        writer = Writer(opened.engine, opened.box, opened.latest, self._clock, self._learn)
-        self._writer: Worker[Operation] = Worker(
-            "ledger-writer", writer, max_pending=settings.max_pending, batch_limit=settings.batch_limit
-        )
-        # Reads share nothing, so each is answered as soon as it is done.
-        reader = Reader(opened.reading_engine)
-        self._reader: Worker[Read] = Worker("ledger-reader", reader, max_pending=settings.max_pending, batch_limit=1)
-        self._writer.start()
-        try:
-            self._reader.start()
-        except BaseException:
-            self._writer.abandon()
-            raise
 
     @override
-    async def accept(self, job: NewJob, nonce: Nonce) -> Intake:
-        return await self._write(Accept(job, nonce))
-
-    @override
-    async def use_nonce(self, nonce: Nonce) -> bool:
-        return await self._write(UseNonce(nonce))
-
-    @override
-    async def forget_nonces(self, before_ns: int) -> int:
-        return await self._write(ForgetNonces(before_ns))
-
-    @override
-    async def due(
-        self, state: State, now: datetime, limit: int, *, skip: AbstractSet[ExecutionId] = frozenset()
-    ) -> list[Job]:
-        self._check_open()
-        wanted = max(limit, 0)  # SQLite takes a negative limit for none
-        parameters = {"state": state.value, "now": micros(now), "most": wanted + len(skip) if wanted else 0}
-
-        def read(connection: Connection) -> list[Job]:
-            # Rows in hand are passed over before anything of them is decoded: a busy stage has a thousand of them.
-            rows = _rows(connection.execute(statements.DUE, parameters), skip)
-            return [self._job(row) for row in islice(rows, wanted)]
-
-        return await self._reader.do(read)
-
-    @override
-    async def next_due_at(self, state: State) -> datetime | None:
-        # The least of no rows is one NULL.
-        answer = await self._ask(statements.NEXT_DUE, _only_value, state=state.value)
-        return None if answer[0] is None else from_micros(answer[0])
-
-    @override
-    async def save(
-        self,
-        before: Job,
-        after: Job,
-        *,
-        circuit: str | None = None,
-        outcome: Outcome | None = None,
-        receipt: str | None = None,
-        charge: Charge | None = None,
-    ) -> Job:
-        return await self._write(Save(before, after, circuit, outcome, receipt, charge))
-
-    @override
-    async def get(self, execution_id: ExecutionId) -> Job | None:
-        return _first(await self._ask(statements.JOB, self._job, id=execution_id))
-
-    @override
-    async def circuit(self, execution_id: ExecutionId) -> str | None:
-        return _first(await self._ask(statements.CIRCUIT, _only_value, id=execution_id))
-
-    @override
-    async def outcome(self, execution_id: ExecutionId) -> Outcome | None:
-        return _first(await self._ask(statements.OUTCOME, outcome_from, id=execution_id))
-
-    @override
-    async def receipt(self, execution_id: ExecutionId) -> str | None:
-        return _first(await self._ask(statements.RECEIPT, _only_value, id=execution_id))
-
-    @override
-    async def charged_by_day(self, account: ProviderKey, since: datetime) -> list[DayCharges]:
-        self._check_open()
-        parameters = {"account": account, "since": micros(since)}
-
-        def read(connection: Connection) -> list[DayCharges]:
-            rows = connection.execute(statements.CHARGES_BY_DAY, parameters)
-            return summed_by_day((day, currency, amount, count) for day, currency, amount, count in rows)
-
-        return await self._reader.do(read)
-
-    @override
-    async def open_charges(self, account: ProviderKey) -> dict[ExecutionId, Charge]:
-        found = await self._ask(
-            statements.OPEN_CHARGES, lambda row: (row["execution_id"], charge_from(row)), account=account
-        )
-        return dict(found)
-
-    @override
-    async def forget_charges(self, before: datetime) -> int:
-        return await self._write(ForgetCharges(micros(before)))
-
-    @override
-    async def finished_after(self, cursor: str, limit: int) -> Page:
-        """See `Ledger.finished_after`; a cursor that is up to date costs no look into the database."""
-        self._check_open()
-        place = read_cursor(cursor, self._id, max(micros(self._clock()), self._latest.micros))
-        if not place.is_before(self._latest):
-            return Page([], cursor)
-
-        def read(connection: Connection) -> list[FinishedJob]:
-            seq_by_time = connection.execute(statements.SEQ_AT, {"micros": place.micros}).scalar() or 0
-            parameters = {"seq": min(place.seq, seq_by_time), "most": max(limit, 0)}
-            return [finished_from(row) for row in _rows(connection.execute(statements.FINISHED, parameters))]
-
-        jobs = await self._reader.do(read)
-        return Page(jobs, write_cursor(jobs[-1].cursor_seq, jobs[-1].closed_at, self._id) if jobs else cursor)
-
-    @override
-    async def count_by_state(self) -> dict[State, int]:
-        self._check_open()
-        return {state: self._states[state] for state in State}
-
-    @override
-    async def open_by_validator(self) -> dict[Hotkey, int]:
-        self._check_open()
-        return dict(self._open_jobs)
-
-    @override
-    async def purge(self, closed_before: datetime) -> int:
-        """See `Ledger.purge`. Other writers get their turn in between, so a large purge is not one transaction."""
-        total = 0
-        while True:
-            purged: int = await self._write(Purge(micros(closed_before), _PURGE_PIECE))
-            total += purged
-            if purged < _PURGE_PIECE:
-                return total
-
-    @override
-    async def close(self) -> None:
-        """See `Ledger.close`. A second call waits for the same end; every other call raises `StoreError`."""
-        if self._closing is None:
-            self._closing = asyncio.create_task(self._close())
-        # Whoever waits may be cancelled; the writes under way are finished all the same.
-        await asyncio.shield(self._closing)
-
-    async def _close(self) -> None:
-        await self._reader.stop()
-        # The last connection to go folds the log into the file, which takes the writing one.
-        await self._writer.stop()
+    def _release(self) -> None:
         self._lock.release()
-
-    def _check_open(self) -> None:
-        if self._closing is not None:
-            raise StoreError("the ledger is closed")
-
-    async def _write(self, operation: Operation) -> Any:  # noqa: ANN401 - operations.py says what answers each
-        self._check_open()
-        return await self._writer.do(operation)
-
-    async def _ask(self, statement: Executable, read_row: Callable[[Row], _T], **parameters: str | int) -> list[_T]:
-        """The rows of a statement, each turned into what is wanted on the reader's thread."""
-        self._check_open()
-
-        def read(connection: Connection) -> list[_T]:
-            return [read_row(row) for row in _rows(connection.execute(statement, parameters))]
-
-        return await self._reader.do(read)
-
-    def _job(self, row: Row) -> Job:
-        if row["input_data_url"] is not None:
-            row["input_data_url"] = self._box.open(row["input_data_url"])
-        return job_from(row)
-
-    def _learn(self, effects: Effects) -> None:
-        self._latest = effects.latest
-        self._states.update(effects.states)
-        for hotkey, more in effects.open_jobs.items():
-            self._open_jobs[hotkey] += more
-            if not self._open_jobs[hotkey]:
-                del self._open_jobs[hotkey]
-        for state in effects.arrivals:
-            self._arrived(state)
-
-
-def _rows(result: CursorResult[Any], skip: AbstractSet[str] = frozenset()) -> Iterator[Row]:
-    """Rows as mappings; those whose first column is in ``skip`` are left out."""
-    names = tuple(result.keys())
-    return (dict(zip(names, row, strict=True)) for row in result if not skip or row[0] not in skip)
-
-
-def _only_value(row: Row) -> Any:  # noqa: ANN401 - as the column has it
-    return next(iter(row.values()))
-
-
-def _first(answers: list[_T]) -> _T | None:
-    return answers[0] if answers else None

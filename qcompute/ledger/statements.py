@@ -1,37 +1,17 @@
-"""Every SQL statement of the ledger. Each is built once, so SQLAlchemy compiles each once."""
+"""The SQL statements of the ledger that every database understands; `qcompute.ledger.dialect` has the others.
+
+Each is built once, so SQLAlchemy compiles each once.
+"""
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
-from sqlalchemy import (
-    ColumnElement,
-    LargeBinary,
-    Table,
-    Text,
-    bindparam,
-    case,
-    column,
-    delete,
-    func,
-    insert,
-    select,
-    update,
-)
-from sqlalchemy.dialects.sqlite import Insert
-from sqlalchemy.dialects.sqlite import insert as sqlite_insert
+from sqlalchemy import Boolean, LargeBinary, bindparam, case, delete, func, insert, literal_column, select, update
 
 from qcompute.ledger.rows import FINISHED_COLUMNS
 from qcompute.ledger.schema import charges, circuits, jobs, meta, nonces, outcomes, receipts, used_nonces
 from qcompute.ledger.times import DAY_MICROS
-
-
-def _put(table: Table, *key: str) -> Insert:
-    """Insert rows, replacing those of the same key."""
-    statement = sqlite_insert(table)
-    replaced = {column.name: statement.excluded[column.name] for column in table.c if column.name not in key}
-    return statement.on_conflict_do_update(index_elements=list(key), set_=replaced)
-
 
 # Reading. Parameters: see each bindparam; times are microseconds.
 
@@ -48,6 +28,15 @@ DUE: Final = (
 )
 NEXT_DUE: Final = select(func.min(jobs.c.due_at)).where(jobs.c.state == bindparam("state"))
 
+OPEN_JOBS: Final = (
+    select(jobs.c.state, jobs.c.validator_hotkey, func.count())
+    .where(jobs.c.cursor_seq.is_(None))
+    .group_by(jobs.c.state, jobs.c.validator_hotkey)
+)
+"""How many jobs that are not closed each validator has in each state."""
+CLOSED_RANGE: Final = select(func.min(jobs.c.cursor_seq), func.max(jobs.c.cursor_seq))
+"""The numbers of the first and the last closed job; NULL when there is none."""
+
 SEQ_AT: Final = (
     select(jobs.c.cursor_seq).where(jobs.c.closed_at <= bindparam("micros")).order_by(jobs.c.closed_at.desc()).limit(1)
 )
@@ -59,7 +48,8 @@ FINISHED: Final = (
     .limit(bindparam("most"))
 )
 
-_DAY = charges.c.charged_at // DAY_MICROS
+# Not a parameter: Postgres would take the one in SELECT and the one in GROUP BY for two different numbers.
+_DAY = charges.c.charged_at.op("/")(literal_column(str(DAY_MICROS)))
 CHARGES_BY_DAY: Final = (
     select(_DAY, charges.c.currency, charges.c.amount, func.count())
     .where(charges.c.account == bindparam("account"), charges.c.charged_at >= bindparam("since"))
@@ -70,51 +60,26 @@ OPEN_CHARGES: Final = select(charges).where(charges.c.account == bindparam("acco
 
 # Writing: what a batch must know first, then the changes.
 
-# The keys of a batch are one parameter, a JSON list, so a statement is the same text for any number of them. An outer
-# join, because SQLite then goes through the keys and looks each up; for row values in a list it reads the whole table.
-
-_KEYS = func.json_each(bindparam("keys", type_=Text)).table_valued(column("value", Text))
-
-
-def _key(place: int) -> ColumnElement[Any]:
-    return func.json_extract(_KEYS.c.value, f"$[{place}]")
-
-
-GREATEST_NONCES: Final = select(nonces).select_from(
-    _KEYS.outerjoin(nonces, (nonces.c.hotkey == _key(0)) & (nonces.c.scope == _key(1)))
-)
-"""For each pair of hotkey and scope in ``keys`` its row, or NULLs."""
-USED_NONCES: Final = select(used_nonces).select_from(
-    _KEYS.outerjoin(
-        used_nonces,
-        (used_nonces.c.hotkey == _key(0)) & (used_nonces.c.scope == _key(1)) & (used_nonces.c.value_ns == _key(2)),
-    )
-)
-"""For each triple of hotkey, scope and value in ``keys`` its row, or NULLs."""
-RAISE_NONCE: Final = _put(nonces, "hotkey", "scope")
 USE_NONCE: Final = insert(used_nonces)
 FORGET_NONCES: Final = tuple(
     delete(table).where(table.c.value_ns < bindparam("before")) for table in (nonces, used_nonces)
 )
 
-KNOWN_JOBS: Final = select(jobs.c.execution_id, jobs.c.version, jobs.c.state).select_from(
-    _KEYS.outerjoin(jobs, jobs.c.execution_id == _KEYS.c.value)
-)
-"""For each id in ``keys`` what is needed of its row, or NULLs."""
+LATEST: Final = select(meta.c.last_cursor_seq, meta.c.last_closed_at).with_for_update()
+"""The place of the job closed last. Where several write, nobody else gets it before the transaction ends, so places are
+given in the order of the commits. (SQLite has one writer, and no such words.)"""
 INSERT_JOB: Final = insert(jobs)
 REPLACE_JOB: Final = (
     update(jobs)
-    .where(jobs.c.execution_id == bindparam("key"))
+    .where(jobs.c.execution_id == bindparam("key"), jobs.c.version == bindparam("was"))
     # Encrypting an unchanged URL again at every save would be work for nothing.
     .values(
-        input_data_url=case((bindparam("keeps_url"), jobs.c.input_data_url), else_=bindparam("url", type_=LargeBinary))
+        input_data_url=case(
+            (bindparam("keeps_url", type_=Boolean), jobs.c.input_data_url), else_=bindparam("url", type_=LargeBinary)
+        )
     )
 )
-"""Further columns are set by parameters of their names."""
-PUT_CIRCUIT: Final = _put(circuits, "execution_id")
-PUT_OUTCOME: Final = _put(outcomes, "execution_id")
-PUT_RECEIPT: Final = _put(receipts, "execution_id")
-PUT_CHARGE: Final = _put(charges, "execution_id")
+"""Further columns are set by parameters of their names. A row that is not of the version ``was`` stays as it is."""
 FORGET_CHARGES: Final = delete(charges).where(
     charges.c.charged_at < bindparam("before"), charges.c.settled_at.is_not(None)
 )

@@ -17,7 +17,7 @@ from queue import Empty, SimpleQueue
 from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
 from qcompute.errors import StoreError
-from qcompute.ledger.failures import is_locked, translated
+from qcompute.ledger.failures import SQLITE_FAILURES, Failures
 
 _log = logging.getLogger(__name__)
 
@@ -60,18 +60,33 @@ class Actor(Protocol[TaskT_contra]):
 class Worker(Generic[TaskT]):
     """Runs an actor on a thread of its own. At most ``max_pending`` tasks are under way; further callers wait."""
 
-    def __init__(self, name: str, actor: Actor[TaskT], *, max_pending: int, batch_limit: int) -> None:
+    def __init__(
+        self,
+        name: str,
+        actor: Actor[TaskT],
+        *,
+        max_pending: int,
+        batch_limit: int,
+        failures: Failures = SQLITE_FAILURES,
+    ) -> None:
         self._actor = actor
+        self._failures = failures
         self._batch_limit = batch_limit
         self._max_pending = max_pending
         self._slots = asyncio.Semaphore(max_pending)
         self._gathered: _Batch[TaskT] = []
         self._inbox: SimpleQueue[_Batch[TaskT] | None] = SimpleQueue()
         self._stopping = False
+        self._load = 0
         # A daemon thread, so that a program that forgets to close its ledger can still end: nothing that was not
         # committed was acknowledged.
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._ready: ThreadFuture[None] = ThreadFuture()
+
+    @property
+    def load(self) -> int:
+        """Tasks under way."""
+        return self._load
 
     def start(self) -> None:
         """Start the thread and wait until its actor is open; raises what opening raised."""
@@ -91,6 +106,7 @@ class Worker(Generic[TaskT]):
         if self._stopping:
             raise StoreError("the ledger is closed")
         await self._slots.acquire()
+        self._load += 1
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[Any] = loop.create_future()
         if not self._gathered:
@@ -120,7 +136,7 @@ class Worker(Generic[TaskT]):
             self._actor.open()
         except BaseException as error:  # noqa: BLE001 - raised again by start, on the caller's thread
             self._actor.close()
-            self._ready.set_exception(translated(error) if isinstance(error, Exception) else error)
+            self._ready.set_exception(self._failures.translated(error) if isinstance(error, Exception) else error)
             return
         self._ready.set_result(None)
         waiting: deque[_Entry[TaskT]] = deque()
@@ -155,8 +171,8 @@ class Worker(Generic[TaskT]):
         tried = self._attempt(batch)
         if isinstance(tried, Done):
             yield tried, batch
-        elif len(batch) == 1 or is_locked(tried):
-            yield Done([translated(tried) for _ in batch]), batch
+        elif len(batch) == 1 or self._failures.is_general(tried):
+            yield Done([self._failures.translated(tried) for _ in batch]), batch
         else:
             yield from self._singly(batch)
 
@@ -167,9 +183,9 @@ class Worker(Generic[TaskT]):
             if isinstance(tried, Done):
                 yield tried, [entry]
                 continue
-            rest = batch[place:] if is_locked(tried) else [entry]
-            yield Done([translated(tried) for _ in rest]), rest
-            if is_locked(tried):
+            rest = batch[place:] if self._failures.is_general(tried) else [entry]
+            yield Done([self._failures.translated(tried) for _ in rest]), rest
+            if self._failures.is_general(tried):
                 return
 
     def _attempt(self, batch: _Batch[TaskT]) -> Done | Exception:
@@ -182,6 +198,7 @@ class Worker(Generic[TaskT]):
         done.tell()
         for (_, future), answer in zip(entries, done.answers, strict=True):
             self._slots.release()
+            self._load -= 1
             if future.done():
                 continue
             if isinstance(answer, BaseException):

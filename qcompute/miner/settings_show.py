@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, cast
 from urllib.parse import urlsplit, urlunsplit
 
+from pydantic import SecretStr
+
 MASK: Final = "***"
 
 _SECRET = re.compile(r"key|token|secret|password|passwd|credential", re.IGNORECASE)
@@ -24,13 +26,18 @@ def may_be_secret(path: Sequence[str]) -> bool:
 
 
 def without_url_secrets(text: str) -> str:
-    """A URL without user, password, query and fragment; other text as it is."""
+    """A URL without user, password, query and fragment; other text as it is.
+
+    One with an @ behind its host is masked whole: somebody may have written a password without encoding it.
+    """
     if "://" not in text:
         return text
     try:
         parts = urlsplit(text)
     except ValueError:
         return MASK
+    if "@" in parts.path + parts.query + parts.fragment:
+        return f"{parts.scheme}://{MASK}"
     _, at, host = parts.netloc.rpartition("@")
     hidden = parts._replace(
         netloc=f"{MASK}@{host}" if at else parts.netloc,
@@ -47,6 +54,9 @@ def _shown(value: object, *, secret: bool) -> str:
         return "{" + ", ".join(inside) + "}"
     if isinstance(value, (list, tuple, set, frozenset)):
         return "[" + ", ".join(_shown(item, secret=secret) for item in cast("Sequence[object]", value)) + "]"
+    if isinstance(value, SecretStr):
+        text = value.get_secret_value()
+        return f'"{without_url_secrets(text)}"' if "://" in text and not secret else MASK
     # Numbers of our own models are limits and times, such as a token's lifetime; a secret is text.
     if value is None or isinstance(value, (bool, float)):
         return str(value).lower()

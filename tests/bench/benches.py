@@ -23,6 +23,7 @@ from qcompute.miner.job import State
 from qcompute.testing.ledger_records import brought_to
 from tests.bench.report import Figure
 from tests.bench.vendors import OPEN_WIDE, inflight
+from tests.ledger.postgres_server import PostgresServer
 from tests.scene import VALIDATOR_URI, Scene, running_scene
 
 REFERENCE: Final = "reference miner"
@@ -48,6 +49,26 @@ async def accept() -> list[Figure]:
         url = hanging_host(running)
         ours = await load(running.miner.axon_port, running.miner.signer.hotkey, requests=150, url=url)
     return [Figure("jobs accepted, durable", ours["per_second"], "jobs/s", REFERENCE, 20.0)]
+
+
+async def postgres() -> list[Figure]:
+    """As `accept`, with the ledger on a Postgres of this machine that syncs every commit, beside the one in a file."""
+    server = PostgresServer()
+    server.start()
+    try:
+        rates: list[float] = []
+        for environment in ({}, {"QCOMPUTE_LEDGER__URL": server.url(server.create())}):
+            async with scene(environment) as running:
+                url = hanging_host(running)
+                ours = await load(running.miner.axon_port, running.miner.signer.hotkey, requests=150, url=url)
+            rates.append(ours["per_second"])
+    finally:
+        server.remove()
+    in_file, on_postgres = rates
+    return [
+        Figure("jobs accepted on Postgres", on_postgres, "jobs/s", "SQLite, this run", in_file),
+        Figure("jobs accepted on Postgres", on_postgres, "jobs/s", REFERENCE, 20.0),
+    ]
 
 
 async def latency() -> list[Figure]:
@@ -100,6 +121,7 @@ BENCHES: Final[dict[str, Callable[[], Coroutine[Any, Any, list[Figure]]]]] = {
     "history": history,
     "finish": finish,
     "inflight": inflight,
+    "postgres": postgres,
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,9 +10,20 @@ import pytest
 from qcompute.local.service import Fault, FaultKind
 from qcompute.miner.job import State
 from qcompute.protocol import ExecutionStatus
+from tests.ledger.postgres_server import ledger_database, shared_server
 from tests.scene import Scene, running_scene
 
 JOBS = 20
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def store(request: pytest.FixtureRequest) -> Iterator[dict[str, str]]:
+    """What the daemon is told of its ledger. Three tests run on both stores; what else there is does not know them."""
+    if request.param == "sqlite":
+        yield {}
+        return
+    with ledger_database() as name:
+        yield {"QCOMPUTE_LEDGER__URL": shared_server().url(name)}
 
 
 async def all_end_once(scene: Scene, ids: list[str]) -> None:
@@ -31,9 +43,9 @@ async def all_end_once(scene: Scene, ids: list[str]) -> None:
     assert counted <= set(scene.platform.store.objects)
 
 
-async def test_accepted(tmp_path: Path) -> None:
+async def test_accepted(tmp_path: Path, store: dict[str, str]) -> None:
     """The host of the circuits does not answer: the jobs are on disk and nothing else."""
-    async with running_scene(tmp_path) as scene:
+    async with running_scene(tmp_path, environment=store) as scene:
         hanging = Fault("GET /circuits", FaultKind.DELAY, seconds=3600, times=None)
         scene.platform.circuits.faults.append(hanging)
         ids = scene.add_jobs(JOBS)
@@ -70,9 +82,10 @@ async def test_submitting(tmp_path: Path, idempotency: str) -> None:
         await all_end_once(scene, list(ids))
 
 
-async def test_submitting_when_every_answer_is_lost(tmp_path: Path) -> None:
+async def test_submitting_when_every_answer_is_lost(tmp_path: Path, store: dict[str, str]) -> None:
     """Created at the vendor, the answer lost, and the process dead before it could look."""
-    async with running_scene(tmp_path, environment={"QCOMPUTE_PROVIDERS__MOCK__LOSE_SUBMIT_ANSWERS": "1000"}) as scene:
+    environment = store | {"QCOMPUTE_PROVIDERS__MOCK__LOSE_SUBMIT_ANSWERS": "1000"}
+    async with running_scene(tmp_path, environment=environment) as scene:
         ids = scene.add_jobs(JOBS)
         await scene.hand_over(JOBS)
         await scene.until_in(State.SUBMITTING, JOBS)
@@ -92,9 +105,9 @@ async def test_waiting(tmp_path: Path) -> None:
         await all_end_once(scene, list(ids))
 
 
-async def test_settled(tmp_path: Path) -> None:
+async def test_settled(tmp_path: Path, store: dict[str, str]) -> None:
     """Results are on disk, and the store of the uploads is down."""
-    async with running_scene(tmp_path) as scene:
+    async with running_scene(tmp_path, environment=store) as scene:
         await scene.platform.store.stop()
         ids = scene.add_jobs(JOBS)
         await scene.hand_over(JOBS)

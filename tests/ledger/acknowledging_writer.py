@@ -1,4 +1,7 @@
-"""A program that stores jobs as fast as it can and says which are stored. Run by ``test_sqlite_kill.py``."""
+"""A program that stores jobs as fast as it can and says which are stored.
+
+Its arguments are a SQLite file, or the URL of a Postgres database and its key file.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +9,16 @@ import asyncio
 import sys
 from pathlib import Path
 
+from pydantic import SecretStr
+
 from qcompute.ledger import open_ledger
 from qcompute.ledger.contract import Intake
 from qcompute.ledger.settings import LedgerSettings
 from qcompute.testing.ledger_records import new_job, own_nonce
 
 
-async def main(path: Path) -> None:
-    ledger = open_ledger(LedgerSettings(path=path))
+async def main(settings: LedgerSettings) -> None:
+    ledger = open_ledger(settings)
 
     async def keep_storing(caller: int) -> None:
         number = 0
@@ -28,4 +33,7 @@ async def main(path: Path) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(Path(sys.argv[1])))
+    if len(sys.argv) == 2:
+        asyncio.run(main(LedgerSettings(path=Path(sys.argv[1]))))
+    else:
+        asyncio.run(main(LedgerSettings(url=SecretStr(sys.argv[1]), key_file=Path(sys.argv[2]))))

@@ -416,8 +416,9 @@ class TestRestore:
     def test_an_old_copy_is_upgraded(self, settings: LedgerSettings, tmp_path: Path) -> None:
         copy = tmp_path / "copy"
         make_backup(settings.file, copy)
-        for statement in ("DROP TABLE IF EXISTS charges", "ALTER TABLE jobs DROP COLUMN prepared"):
-            change(copy, statement)
+        change(copy, "DROP TABLE IF EXISTS charges")
+        for later in ("jobs DROP COLUMN prepared", "meta DROP COLUMN key_check"):
+            change(copy, f"ALTER TABLE {later}")
         change(copy, "UPDATE alembic_version SET version_num = 'r0001'")
         assert check_ledger(copy).problems == []
         target = LedgerSettings(path=tmp_path / "back" / "ledger.sqlite3")

@@ -76,7 +76,7 @@ async def test_the_reader_cannot_write(sqlite: SqliteLedger) -> None:
         connection.exec_driver_sql("DELETE FROM jobs")
 
     with pytest.raises(StoreError, match="read-only"):
-        await sqlite._reader.do(write)
+        await sqlite._readers[0].do(write)
 
 
 async def test_an_error_keeps_its_cause_and_shows_nothing_of_what_was_written(

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection
 
+from qcompute.ledger.contract import Ledger
 from qcompute.ledger.settings import LedgerSettings
 from qcompute.ledger.sqlite import SqliteLedger
 from qcompute.miner.job import State
@@ -20,7 +21,7 @@ from qcompute.units import ExecutionId
 from tests.ledger.database_side import SqlLog
 
 
-async def use_every_method(ledger: SqliteLedger, clock: SetClock) -> None:
+async def use_every_method(ledger: Ledger, clock: SetClock) -> None:
     job = await accepted(ledger, "a")
     await ledger.save(
         job, replace(job, state=State.READY), circuit="c", outcome=failed(), receipt="r", charge=charge("1")
@@ -82,6 +83,6 @@ async def test_a_page_costs_the_same_however_many_jobs_are_closed(sqlite: Sqlite
         driver: Any = connection.connection.driver_connection
         driver.set_progress_handler(step, 1)
 
-    await sqlite._reader.do(count_steps)
+    await sqlite._readers[0].do(count_steps)
     assert len((await sqlite.finished_after(middle, 20)).jobs) == 20
     assert 0 < steps < 600

@@ -1,4 +1,4 @@
-"""Whatever is done to both ledgers, they answer alike."""
+"""Whatever is done to all three ledgers, they answer alike."""
 
 from __future__ import annotations
 
@@ -13,10 +13,12 @@ from typing import Any, TypeAlias
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from pydantic import SecretStr
 from typing_extensions import override
 
 from qcompute.ledger.contract import Ledger, Page
 from qcompute.ledger.memory import MemoryLedger
+from qcompute.ledger.postgres import PostgresLedger
 from qcompute.ledger.settings import LedgerSettings
 from qcompute.ledger.sqlite import SqliteLedger
 from qcompute.miner.job import MOVES, Job, Nonce, State, Verdict
@@ -24,6 +26,7 @@ from qcompute.protocol import FIRST_CURSOR
 from qcompute.testing.ledger_charges import MOCK, charge
 from qcompute.testing.ledger_records import ALICE, BOB, START_OF_TIME, SetClock, failed, new_job, own_nonce, succeeded
 from qcompute.units import ExecutionId
+from tests.ledger.postgres_server import ledger_database, shared_server
 
 NAMES = [ExecutionId(f"j{number}") for number in range(5)]
 
@@ -102,45 +105,56 @@ class Twins(RuleBasedStateMachine):
         self._clock = SetClock()
         self._memory: Ledger = MemoryLedger(self._clock)
         self._sqlite: Ledger = SqliteLedger(self._settings, self._clock)
+        self._database = ledger_database()
+        url = SecretStr(shared_server().url(self._database.__enter__()))
+        self._with_url = self._settings.model_copy(update={"url": url, "key_file": Path(self._folder.name) / "key"})
+        self._postgres: Ledger = PostgresLedger(self._with_url, self._clock)
         self._seen: list[Job] = []
-        self._cursors: list[tuple[str, str]] = [(FIRST_CURSOR, FIRST_CURSOR)]
+        self._cursors: list[tuple[str, ...]] = [(FIRST_CURSOR,) * 3]
 
     @override
     def teardown(self) -> None:
         self._runner.run(self._sqlite.close())
+        self._runner.run(self._postgres.close())
+        self._database.__exit__(None, None, None)
         self._runner.close()
         self._folder.cleanup()
 
-    def both(self, call: Callable[[Ledger], Coroutine[Any, Any, Any]]) -> Any:
-        """The answer to a call, which must be the same on both."""
-        (one,) = self.both_all(lambda ledger: [call(ledger)])
+    def all(self, call: Callable[[Ledger], Coroutine[Any, Any, Any]]) -> Any:
+        """The answer to a call, which must be the same on each."""
+        (one,) = self.all_of(lambda ledger: [call(ledger)])
         return one
 
-    def both_all(self, calls: Callable[[Ledger], Calls]) -> list[Any]:
+    def all_of(self, calls: Callable[[Ledger], Calls]) -> list[Any]:
         """The answers to concurrent calls."""
 
-        async def ask() -> tuple[list[Any], list[Any]]:
-            return await answers(calls(self._memory)), await answers(calls(self._sqlite))
+        async def ask() -> tuple[list[Any], list[Any], list[Any]]:
+            return (
+                await answers(calls(self._memory)),
+                await answers(calls(self._sqlite)),
+                await answers(calls(self._postgres)),
+            )
 
-        memory, sqlite = self._runner.run(ask())
+        memory, sqlite, postgres = self._runner.run(ask())
         assert memory == sqlite
+        assert memory == postgres
         return memory
 
     @initialize()
     def accept_some(self) -> None:
-        self.both_all(lambda ledger: [ledger.accept(new_job(name), own_nonce(name)) for name in NAMES[:3]])
+        self.all_of(lambda ledger: [ledger.accept(new_job(name), own_nonce(name)) for name in NAMES[:3]])
 
     @rule(jobs=st.lists(st.tuples(requests, nonces), min_size=1, max_size=4))
     def accept(self, jobs: list[Any]) -> None:
-        self.both_all(lambda ledger: [ledger.accept(request, nonce) for request, nonce in jobs])
+        self.all_of(lambda ledger: [ledger.accept(request, nonce) for request, nonce in jobs])
 
     @rule(used=st.lists(nonces, min_size=1, max_size=4))
     def use_nonces(self, used: list[Nonce]) -> None:
-        self.both_all(lambda ledger: [ledger.use_nonce(nonce) for nonce in used])
+        self.all_of(lambda ledger: [ledger.use_nonce(nonce) for nonce in used])
 
     @rule(before_ns=st.integers(0, 31))
     def forget_nonces(self, before_ns: int) -> None:
-        self.both(lambda ledger: ledger.forget_nonces(before_ns))
+        self.all(lambda ledger: ledger.forget_nonces(before_ns))
 
     @rule(chosen=st.lists(saves, min_size=1, max_size=4))
     def save(self, chosen: list[tuple[int, dict[str, Any], dict[str, Any]]]) -> None:
@@ -148,7 +162,7 @@ class Twins(RuleBasedStateMachine):
             return
         # Counted from the end, because the newest version is the one that can be saved.
         befores = [self._seen[-1 - place % len(self._seen)] for place, _, _ in chosen]
-        stored = self.both_all(
+        stored = self.all_of(
             lambda ledger: [
                 ledger.save(before, replace(before, **changes), **parts)
                 for before, (_, changes, parts) in zip(befores, chosen, strict=True)
@@ -166,30 +180,29 @@ class Twins(RuleBasedStateMachine):
             (before, replace(before, state=states[-1 if last else choice % len(states)], verdict=Verdict.FAILED))
             for before, states in zip(befores, afters, strict=True)
         ]
-        stored = self.both_all(lambda ledger: [ledger.save(before, after) for before, after in moves])
+        stored = self.all_of(lambda ledger: [ledger.save(before, after) for before, after in moves])
         self._seen += [job for job in stored if isinstance(job, Job)]
 
     @rule(place=st.integers(0, 1000), limit=limits)
     def collect(self, place: int, limit: int) -> None:
-        memory_cursor, sqlite_cursor = self._cursors[place % len(self._cursors)]
-        self._collect(memory_cursor, sqlite_cursor, limit)
+        self._collect(self._cursors[place % len(self._cursors)], limit)
 
     @rule(cursor=foreign_cursors, limit=limits)
     def collect_with_a_foreign_cursor(self, cursor: str, limit: int) -> None:
-        self._collect(cursor, cursor, limit)
+        self._collect((cursor,) * 3, limit)
 
-    def _collect(self, memory_cursor: str, sqlite_cursor: str, limit: int) -> None:
-        async def ask() -> tuple[Page, Page]:
-            return (
-                await self._memory.finished_after(memory_cursor, limit),
-                await self._sqlite.finished_after(sqlite_cursor, limit),
-            )
+    def _collect(self, cursors: tuple[str, ...], limit: int) -> None:
+        ledgers = (self._memory, self._sqlite, self._postgres)
 
-        memory, sqlite = self._runner.run(ask())
-        assert memory.jobs == sqlite.jobs
-        # The two ledgers have different names; all else in their cursors is the same.
-        assert memory.cursor.split("|")[::2] == sqlite.cursor.split("|")[::2]
-        self._cursors.append((memory.cursor, sqlite.cursor))
+        async def ask() -> list[Page]:
+            return [await ledger.finished_after(cursor, limit) for ledger, cursor in zip(ledgers, cursors, strict=True)]
+
+        memory, *others = self._runner.run(ask())
+        for page in others:
+            assert page.jobs == memory.jobs
+            # The ledgers have different names; all else in their cursors is the same.
+            assert page.cursor.split("|")[::2] == memory.cursor.split("|")[::2]
+        self._cursors.append((memory.cursor, *(page.cursor for page in others)))
 
     @rule(seconds=st.sampled_from([-2, -0.000_001, 0, 0.5, 3]))
     def move_the_clock(self, seconds: float) -> None:
@@ -197,33 +210,38 @@ class Twins(RuleBasedStateMachine):
 
     @rule(seconds=st.integers(-3, 3))
     def purge(self, seconds: int) -> None:
-        self.both(lambda ledger: ledger.purge(self._clock.now + timedelta(seconds=seconds)))
+        self.all(lambda ledger: ledger.purge(self._clock.now + timedelta(seconds=seconds)))
 
     @rule()
     def reopen(self) -> None:
         self._runner.run(self._sqlite.close())
         self._sqlite = SqliteLedger(self._settings, self._clock)
 
+    @rule()
+    def reopen_postgres(self) -> None:
+        self._runner.run(self._postgres.close())
+        self._postgres = PostgresLedger(self._with_url, self._clock)
+
     @rule(state=st.sampled_from(State), seconds=st.integers(-5, 5), limit=limits)
     def ask_what_is_due(self, state: State, seconds: int, limit: int) -> None:
         now = START_OF_TIME + timedelta(seconds=seconds)
-        self.both_all(lambda ledger: [ledger.next_due_at(state), ledger.due(state, now, limit)])
+        self.all_of(lambda ledger: [ledger.next_due_at(state), ledger.due(state, now, limit)])
 
     @rule(name=st.sampled_from(NAMES))
     def ask_for_parts(self, name: ExecutionId) -> None:
-        self.both_all(lambda ledger: [ledger.circuit(name), ledger.outcome(name), ledger.receipt(name)])
+        self.all_of(lambda ledger: [ledger.circuit(name), ledger.outcome(name), ledger.receipt(name)])
 
     @rule(seconds=st.integers(-1, 1))
     def forget_charges(self, seconds: int) -> None:
-        self.both(lambda ledger: ledger.forget_charges(START_OF_TIME + timedelta(seconds=seconds)))
+        self.all(lambda ledger: ledger.forget_charges(START_OF_TIME + timedelta(seconds=seconds)))
 
     @invariant()
     def charge_the_same(self) -> None:
-        self.both_all(lambda ledger: [ledger.charged_by_day(MOCK, START_OF_TIME), ledger.open_charges(MOCK)])
+        self.all_of(lambda ledger: [ledger.charged_by_day(MOCK, START_OF_TIME), ledger.open_charges(MOCK)])
 
     @invariant()
     def hold_the_same(self) -> None:
-        rows = self.both_all(
+        rows = self.all_of(
             lambda ledger: [*(ledger.get(name) for name in NAMES), ledger.count_by_state(), ledger.open_by_validator()]
         )
         self._seen += [row for row in rows if isinstance(row, Job) and row not in self._seen]

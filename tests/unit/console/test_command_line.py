@@ -135,3 +135,17 @@ def test_wrong_settings_are_told_in_one_line() -> None:
     assert "axon.port" in raised.value.message
     assert "--axon.prt" in raised.value.message
     assert "\n" not in raised.value.message
+
+
+@pytest.mark.parametrize(
+    "line", ["ledger backup copy", "ledger check", "ledger restore copy", "jobs list", "jobs show a"]
+)
+def test_what_works_on_files_only_refuses_a_ledger_on_postgres_without_showing_its_password(
+    line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    url = "postgresql://u:hidden@127.0.0.1:1/d"
+    assert main([*line.split(), "--ledger.url", url]) == 2
+    said = capsys.readouterr().err
+    assert "SQLite files only" in said
+    assert "ledger.url" in said
+    assert "hidden" not in said

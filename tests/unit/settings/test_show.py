@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import SecretStr
 
 from qcompute.miner.settings_show import shown
 
@@ -36,10 +37,20 @@ def test_an_empty_secret_is_seen_to_be_empty() -> None:
         ("https://u:p@h.example:8/path", '"https://***@h.example:8/path"'),
         ("https://h.example/?X-Sig=abc#f", '"https://h.example/?***#***"'),
         ("http://[bad", '"***"'),
+        ("postgresql://u:p/w@h.example/db", '"postgresql://***"'),
+        ("postgresql://u:p#w@h.example/db", '"postgresql://***"'),
+        ("postgresql://u:p?w@h.example/db", '"postgresql://***"'),
+        ("postgresql://u:p@w@h.example/db", '"postgresql://***@h.example/db"'),
+        ("postgresql://u:p@a/w@h.example/db", '"postgresql://***"'),
     ],
 )
 def test_urls_lose_user_query_and_fragment(url: str, visible: str) -> None:
     assert shown(("jobserver", "url"), url) == visible
+    assert shown(("ledger", "url"), SecretStr(url)) == visible
+
+
+def test_a_secret_that_is_no_url_is_masked() -> None:
+    assert shown(("ledger", "url"), SecretStr("host=h password=p")) == "***"
 
 
 @given(st.text("abcdef0123456789", min_size=8))

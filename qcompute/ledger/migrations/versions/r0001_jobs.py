@@ -8,6 +8,8 @@ from alembic import op
 revision = "r0001"
 down_revision = None
 
+_KEY = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
+
 
 def upgrade() -> None:
     """Create every table."""
@@ -26,14 +28,14 @@ def upgrade() -> None:
 def _create_jobs() -> None:
     op.create_table(
         "jobs",
-        sa.Column("execution_id", sa.Text(), primary_key=True),
-        sa.Column("validator_hotkey", sa.Text(), nullable=False),
+        sa.Column("execution_id", _KEY, primary_key=True),
+        sa.Column("validator_hotkey", _KEY, nullable=False),
         sa.Column("shots", sa.BigInteger(), nullable=False),
         sa.Column("configuration_data", sa.Text(), nullable=False),
         sa.Column("received_at", sa.BigInteger(), nullable=False),
         sa.Column("deadline_at", sa.BigInteger(), nullable=False),
         sa.Column("due_at", sa.BigInteger(), nullable=False),
-        sa.Column("state", sa.Text(), nullable=False),
+        sa.Column("state", _KEY, nullable=False),
         sa.Column("verdict", sa.Text()),
         sa.Column("version", sa.Integer(), nullable=False),
         sa.Column("attempts", sa.Integer(), nullable=False),
@@ -91,21 +93,21 @@ def _create_parts() -> None:
 
 def _of_job() -> sa.Column[str]:
     job = sa.ForeignKey("jobs.execution_id", ondelete="CASCADE")
-    return sa.Column("execution_id", sa.Text(), job, primary_key=True)
+    return sa.Column("execution_id", _KEY, job, primary_key=True)
 
 
 def _create_nonces() -> None:
     op.create_table(
         "nonces",
-        sa.Column("hotkey", sa.Text(), primary_key=True),
-        sa.Column("scope", sa.Text(), primary_key=True),
+        sa.Column("hotkey", _KEY, primary_key=True),
+        sa.Column("scope", _KEY, primary_key=True),
         sa.Column("value_ns", sa.BigInteger(), nullable=False),
         sqlite_with_rowid=False,
     )
     op.create_table(
         "used_nonces",
-        sa.Column("hotkey", sa.Text(), primary_key=True),
-        sa.Column("scope", sa.Text(), primary_key=True),
+        sa.Column("hotkey", _KEY, primary_key=True),
+        sa.Column("scope", _KEY, primary_key=True),
         sa.Column("value_ns", sa.BigInteger(), primary_key=True),
         sqlite_with_rowid=False,
     )

@@ -8,13 +8,15 @@ from alembic import op
 revision = "r0003"
 down_revision = "r0002"
 
+_KEY = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
+
 
 def upgrade() -> None:
     """Add ``charges``; jobs under way have none and are charged when they end."""
     op.create_table(
         "charges",
-        sa.Column("execution_id", sa.Text(), primary_key=True),
-        sa.Column("account", sa.Text(), nullable=False),
+        sa.Column("execution_id", _KEY, primary_key=True),
+        sa.Column("account", _KEY, nullable=False),
         sa.Column("amount", sa.Text(), nullable=False),
         sa.Column("currency", sa.Text(), nullable=False),
         sa.Column("charged_at", sa.BigInteger(), nullable=False),

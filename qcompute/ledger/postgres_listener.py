@@ -1,0 +1,173 @@
+"""How processes on one Postgres ledger wake one another: LISTEN and NOTIFY.
+
+A message is a hint, sent within the transaction it tells of. What is lost, while a connection is down say, is found by
+looking: the stages look at the table from time to time anyway.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import secrets
+import select
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import psycopg
+from psycopg import sql
+
+from qcompute.ledger.cursor import START, Place
+from qcompute.ledger.figures import Effects
+from qcompute.ledger.postgres_connect import tell_session
+from qcompute.miner.job import State
+
+_log = logging.getLogger(__name__)
+
+_RECONNECT_SECONDS: Final = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """What another process committed."""
+
+    states: frozenset[State]
+    """Where something new is to be done."""
+    latest: Place
+    """The place of the job closed last, as far as the message says."""
+
+
+EVERYTHING: Final = News(frozenset(State), START)
+"""What may have come while nobody listened."""
+
+
+@dataclass(frozen=True, slots=True)
+class Channel:
+    """The channel of one ledger, and the words on it: ``SENDER STATES SEQ MICROS``."""
+
+    ledger_id: str
+    sender: str = field(default_factory=lambda: secrets.token_hex(6))
+
+    @property
+    def name(self) -> str:
+        """As LISTEN takes it; ledgers in two schemas of one database have two names."""
+        return f"qcompute_{self.ledger_id}"
+
+    def message(self, effects: Effects) -> str | None:
+        """What to tell of a batch; None when it brought nothing to anybody."""
+        if not effects.arrivals and effects.latest is None:
+            return None
+        place = effects.latest or START
+        states = ",".join(sorted(effects.arrivals)) or "-"
+        return f"{self.sender} {states} {place.seq} {place.micros}"
+
+    def read(self, message: str) -> News | None:
+        """What a message says; None for our own and for what no qcompute wrote."""
+        match message.split(" "):
+            case [sender, states, seq, micros] if sender != self.sender and seq.isdecimal() and micros.isdecimal():
+                words = frozenset(states.split(","))
+                return News(frozenset(state for state in State if state in words), Place(int(seq), int(micros)))
+            case _:
+                return None
+
+
+class Listener:
+    """Hears of other processes' commits on a thread and a connection of its own.
+
+    The constructor connects, so that nothing committed after it is missed; a connection that breaks is made again,
+    and whoever waits is woken then, because something may have come meanwhile.
+
+    Raises:
+        psycopg.Error: the first connection cannot be made.
+    """
+
+    def __init__(self, parameters: dict[str, Any], channel: Channel, hear: Callable[[News], None]) -> None:
+        self._parameters = parameters
+        self._channel = channel
+        self._hear = hear
+        self._guard = threading.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._unheard: list[News] = []
+        self._stopping = threading.Event()
+        self._connection: psycopg.Connection[Any] | None = self._connect()
+        self._wake_read, self._wake_write = os.pipe2(os.O_CLOEXEC)
+        self._thread = threading.Thread(target=self._run, name="ledger-listener", daemon=True)
+        self._thread.start()
+
+    def attach(self) -> None:
+        """Tell the running event loop what is heard from now on, and what was heard before."""
+        loop = asyncio.get_running_loop()
+        if loop is self._loop:
+            return
+        with self._guard:
+            self._loop = loop
+            unheard, self._unheard = self._unheard, []
+        for news in unheard:
+            self._hear(news)
+
+    def stop(self) -> None:
+        """End the thread; blocks until it has."""
+        self._stopping.set()
+        os.write(self._wake_write, b"x")
+        self._thread.join()
+        os.close(self._wake_read)
+        os.close(self._wake_write)
+
+    def _connect(self) -> psycopg.Connection[Any]:
+        connection = psycopg.connect(**self._parameters)
+        try:
+            tell_session(connection, {})
+            connection.autocommit = True
+            connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(self._channel.name)))
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                self._listen()
+            except psycopg.Error:
+                _log.warning("the ledger's listening connection broke", extra={"action": "ledger_deaf"})
+                self._reconnect()
+        if self._connection is not None:
+            self._connection.close()
+
+    def _listen(self) -> None:
+        connection = self._connection
+        if connection is None:
+            return
+        # Not select(): a daemon with many requests has descriptors beyond those it can wait for.
+        poll = select.poll()
+        poll.register(connection.fileno(), select.POLLIN)
+        poll.register(self._wake_read, select.POLLIN)
+        while not self._stopping.is_set():
+            for notice in connection.notifies(timeout=0):
+                news = self._channel.read(notice.payload)
+                if news is not None:
+                    self._pass_on(news)
+            poll.poll()
+
+    def _reconnect(self) -> None:
+        """Connect again, however long that takes."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+        while not self._stopping.wait(_RECONNECT_SECONDS):
+            with suppress(psycopg.Error):
+                self._connection = self._connect()
+                self._pass_on(EVERYTHING)
+                return
+
+    def _pass_on(self, news: News) -> None:
+        with self._guard:
+            if self._loop is None:
+                self._unheard.append(news)
+                return
+            # The loop has ended: nobody waits any more.
+            with suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(self._hear, news)

@@ -1,0 +1,107 @@
+"""The whole daemon on a Postgres ledger, from the validator's request to the upload."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from qcompute.local.miner_process import MinerDied
+from qcompute.miner.job import State
+from qcompute.protocol import ExecutionStatus
+from tests.ledger.postgres_server import PASSWORD, PostgresServer, empty_database, shared_server
+from tests.scene import Scene, running_scene
+
+JOBS = 10
+
+
+def on(server: PostgresServer, database: str) -> dict[str, str]:
+    """What the daemon is told of its ledger; the password, full of what a URL gives a meaning to, by name."""
+    return {
+        "QCOMPUTE_LEDGER__URL": server.url_without_password(database),
+        "QCOMPUTE_LEDGER__PASSWORD_SECRET": "ledger",
+        "QCOMPUTE_SECRET_LEDGER": PASSWORD,
+    }
+
+
+async def run_jobs(scene: Scene, count: int, *, before: int = 0) -> None:
+    ids = scene.add_jobs(count)
+    await scene.hand_over(count)
+    await scene.collected(before + count)
+    rows = {row.execution_id: row for row in scene.validator.delivered}
+    assert set(ids) <= set(rows)
+    assert {rows[name].status for name in ids} == {ExecutionStatus.COMPLETED}
+    assert {rows[name].upload_data_id for name in ids} <= set(scene.platform.store.objects)
+    assert len(scene.vendor_submits()) == before + count
+
+
+async def test_jobs_run_from_the_request_to_the_upload_and_survive_a_restart(tmp_path: Path) -> None:
+    server = shared_server()
+    with empty_database() as database:
+        async with running_scene(tmp_path, environment=on(server, database)) as scene:
+            await run_jobs(scene, JOBS)
+            assert await scene.miner.stop() == 0
+            await scene.restart()
+            await run_jobs(scene, JOBS, before=JOBS)
+            assert await scene.jobs_in() == dict.fromkeys(State, 0) | {State.CLOSED: 2 * JOBS}
+            assert not scene.miner.ledger_path.exists(), "no SQLite file is made beside it"
+            log = scene.miner.log.read_text()
+            assert PASSWORD not in log
+        assert server.run_sql(database, "SELECT count(*) FROM receipts") == [(2 * JOBS,)]
+
+
+async def test_a_second_daemon_on_the_same_database_does_not_start(tmp_path: Path) -> None:
+    server = shared_server()
+    with empty_database() as database:
+        first, second = tmp_path / "first", tmp_path / "second"
+        first.mkdir()
+        second.mkdir()
+        async with running_scene(first, environment=on(server, database)) as scene:
+            await run_jobs(scene, 1)
+            environment = on(server, database) | {"QCOMPUTE_LEDGER__KEY_FILE": f"{scene.miner.ledger_path}.key"}
+            with pytest.raises(MinerDied, match="already works on the ledger"):
+                async with running_scene(second, environment=environment):
+                    pass
+            await run_jobs(scene, 1, before=1)
+
+
+async def test_a_server_that_restarts_is_borne(tmp_path: Path) -> None:
+    """Requests are refused meanwhile and brought again; what was accepted goes on by itself."""
+    server = PostgresServer()
+    server.start()
+    try:
+        database = server.create()
+        async with running_scene(tmp_path, environment=on(server, database)) as scene:
+            await run_jobs(scene, JOBS)
+            ids = scene.add_jobs(JOBS)
+            await scene.hand_over(JOBS)
+            await asyncio.to_thread(server.crash)
+            server.start()
+            await scene.collected(2 * JOBS)
+            assert {row.execution_id for row in scene.validator.delivered} >= set(ids)
+            assert len(scene.vendor_submits()) == 2 * JOBS
+            async with aiohttp.ClientSession() as session, session.get(f"{scene.miner.operator_url}/health") as answer:
+                assert answer.status == 200
+    finally:
+        server.remove()
+
+
+def test_check_config_shows_the_host_and_not_the_password(tmp_path: Path) -> None:
+    server = shared_server()
+    root = Path(__file__).parents[2]
+    job_server = ["--jobserver.url", "https://jobs.example", "--jobserver.tensorauth_url", "https://tokens.example"]
+    arguments = ["--check-config", "--ledger.url", server.url("db"), *job_server]
+    said = subprocess.run(  # noqa: S603 - our own program
+        [sys.executable, str(root / "neurons" / "miner.py"), *arguments],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert f'"postgresql://***@127.0.0.1:{server.port}/db"' in said.stdout + said.stderr
+    assert "%40" not in said.stdout + said.stderr
