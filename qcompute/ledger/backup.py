@@ -25,7 +25,7 @@ from urllib.parse import quote
 from qcompute.errors import ConfigError, StoreError
 from qcompute.ledger.failures import translated
 from qcompute.ledger.schema import REVISIONS
-from qcompute.ledger.secretbox import load_box
+from qcompute.ledger.secretbox import load_box, sync_folder
 
 _PAGES_AT_ONCE: Final = 512
 """Copied before SQLite lets others have the disk: 2 MiB."""
@@ -139,15 +139,6 @@ def copy_database(source: Path, target: Path) -> None:
             # The copy would have a log of its own beside it, and be two files where people expect one.
             copy.execute("PRAGMA journal_mode = DELETE")
     _sync_file(target)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make what was renamed in a folder outlast a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def put_file(content: bytes, target: Path) -> None:

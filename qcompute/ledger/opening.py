@@ -11,7 +11,7 @@ from typing import Final
 
 from sqlalchemy import Connection, Engine, func, inspect, select, update
 
-from qcompute.errors import ConfigError, StoreError
+from qcompute.errors import ConfigError
 from qcompute.ledger.cursor import START, Place
 from qcompute.ledger.figures import Figures
 from qcompute.ledger.schema import REVISIONS, jobs, meta
@@ -89,7 +89,7 @@ def own_box(connection: Connection, key_file: Path, *, forget_unreadable_urls: b
     """
     sample = connection.execute(select(jobs.c.input_data_url).where(_SEALED).limit(1)).scalar()
     box = load_box(key_file)
-    if sample is None or (box is not None and _opens(box, sample)):
+    if sample is None or (box is not None and box.fits(sample)):
         return box or create_box(key_file)
     if not forget_unreadable_urls:
         fault = "is missing" if box is None else "is not the one of this ledger"
@@ -112,7 +112,7 @@ def shared_box(connection: Connection, key_file: Path, *, forget_unreadable_urls
     """
     check = connection.execute(select(meta.c.key_check)).scalar()
     box = load_box(key_file)
-    if box is not None and check is not None and _opens(box, check):
+    if box is not None and check is not None and box.fits(check):
         return box
     if check is not None:
         if not forget_unreadable_urls:
@@ -133,14 +133,6 @@ _KEY_CHECK: Final = "the key of this ledger"
 _OPEN: Final = [state.value for state in State if state not in {State.SETTLED, State.CLOSED}]
 # A URL is wiped when its job settles, so only open rows are looked at.
 _SEALED: Final = jobs.c.state.in_(_OPEN) & jobs.c.input_data_url.is_not(None)
-
-
-def _opens(box: SecretBox, sealed: bytes) -> bool:
-    try:
-        box.open(sealed)
-    except StoreError:
-        return False
-    return True
 
 
 def _forget_urls(connection: Connection) -> None:

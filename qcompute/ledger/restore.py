@@ -26,13 +26,13 @@ from sqlalchemy import create_engine
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import SQLAlchemyError
 
-from qcompute.errors import ConfigError, StoreError
-from qcompute.ledger.backup import copy_database, key_file, put_file, reading, revision_of, sync_folder
+from qcompute.errors import ConfigError
+from qcompute.ledger.backup import copy_database, key_file, put_file, reading, revision_of
 from qcompute.ledger.failures import translated
 from qcompute.ledger.nonce_book import FLOOR
 from qcompute.ledger.rows import job_from
 from qcompute.ledger.schema import REVISIONS
-from qcompute.ledger.secretbox import SecretBox, load_box
+from qcompute.ledger.secretbox import load_box, sync_folder
 from qcompute.ledger.times import from_micros
 from qcompute.miner.job import Job
 
@@ -114,7 +114,7 @@ def _key(copy: Path, ledger: Path, draft: Path, *, forget_urls: bool) -> bytes |
         sample = connection.execute(f"SELECT input_data_url FROM jobs WHERE {open_urls}").fetchone()  # noqa: S608
         for file in (key_file(copy), key_file(ledger)):
             box = load_box(file)
-            if box is not None and (sample is None or _opens(box, sample[0])):
+            if box is not None and (sample is None or box.fits(sample[0])):
                 return file.read_bytes()
         if sample is not None and not forget_urls:
             raise ConfigError(
@@ -123,14 +123,6 @@ def _key(copy: Path, ledger: Path, draft: Path, *, forget_urls: bool) -> bytes |
             )
         connection.execute("UPDATE jobs SET input_data_url = NULL")
     return None
-
-
-def _opens(box: SecretBox, sealed: bytes) -> bool:
-    try:
-        box.open(sealed)
-    except StoreError:
-        return False
-    return True
 
 
 def _upgrade(draft: Path) -> None:

@@ -42,6 +42,14 @@ class SecretBox:
         except InvalidToken as error:
             raise StoreError("a stored URL cannot be decrypted: it was changed, or sealed with another key") from error
 
+    def fits(self, sealed: bytes) -> bool:
+        """Whether ``sealed`` opens with this key."""
+        try:
+            self.open(sealed)
+        except StoreError:
+            return False
+        return True
+
 
 def load_box(path: Path) -> SecretBox | None:
     """The box whose key is in this file; None when there is no such file.
@@ -85,13 +93,14 @@ def create_box(path: Path) -> SecretBox:
             os.link(draft, path)
         finally:
             draft.unlink()
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
     except OSError as error:
         raise ConfigError(f"The ledger's key file {path} cannot be created ({error.strerror}).") from error
     return SecretBox(key)
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Make what was linked or renamed in a folder outlast a power cut."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
