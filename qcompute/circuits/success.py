@@ -67,7 +67,7 @@ class Work:
 class Calibration:
     """What a device's calibration says of all its qubits; None for what is not known. Errors from 0 to 1, medians.
 
-    ``coherence_seconds`` is the median over the qubits of the shorter of T1 and T2.
+    ``coherence_seconds`` is the shorter of the qubits' median T1 and median T2.
     """
 
     one_qubit_error: float | None = None
@@ -156,9 +156,16 @@ def _duration(value: object) -> float | None:
 
 
 def _coherence(t1: object, t2: object) -> float | None:
-    """Of qubits with both times; a vendor that gives one of them for a qubit says nothing of the other."""
-    if not isinstance(t1, list | tuple) or not isinstance(t2, list | tuple):
-        return None
-    pairs = [(_duration(a), _duration(b)) for a, b in zip(t1, t2, strict=False)]  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType] - any JSON
-    shorter = [min(a, b) for a, b in pairs if a is not None and b is not None]
-    return statistics.median(shorter) if shorter else None
+    one, two = _median_duration(t1), _median_duration(t2)
+    return None if one is None or two is None else min(one, two)
+
+
+def _median_duration(times: object) -> float | None:
+    """Of a list, of a mapping from qubits, or the one number that stands for all: vendors differ."""
+    values: list[object] = [times]
+    if isinstance(times, Mapping):
+        values = [*times.values()]
+    elif isinstance(times, list | tuple):
+        values = [*times]
+    known = [time for value in values if (time := _duration(value)) is not None]
+    return statistics.median(known) if known else None

@@ -95,6 +95,23 @@ def test_what_the_circuit_does_not_use_need_not_be_known() -> None:
     assert estimated_success(work, Calibration(one_qubit_error=0.5)) == Success(0.25)
 
 
+@pytest.mark.parametrize(
+    ("t1", "t2"),
+    [
+        ([2.0, 4.0, 6.0], [1.0, 1.0, None]),
+        ({0: 2.0, 7: 6.0}, {0: 1.0, 7: None}),
+        (4.0, 1),
+        ({}, [1.0]),
+        ([None], [1.0]),
+        ("not_applicable", 1.0),
+    ],
+)
+def test_coherence_times_come_as_lists_by_qubit_or_as_one_number(t1: object, t2: object) -> None:
+    """Braket gives a mapping for some vendors and a single number for IonQ's; a list was all that was read once."""
+    expected = 1.0 if t1 and t1 not in ([None], "not_applicable") else None
+    assert Calibration.of({"t1_seconds": t1, "t2_seconds": t2}).coherence_seconds == expected
+
+
 @pytest.mark.parametrize("lost", ["t1_seconds", "t2_seconds", "one_qubit_seconds", "two_qubit_seconds"])
 def test_idling_is_left_out_where_a_time_is_not_known(lost: str) -> None:
     estimate = estimated_success(BELL, Calibration.of(EXTRAS | TIMES | {lost: None}))
