@@ -29,7 +29,7 @@ from qcompute.circuits.program import JobOptions
 from qcompute.circuits.success import Success
 from qcompute.errors import CannotRun
 from qcompute.miner.placement import MAX_CANDIDATES, MAX_REFUSALS, Candidate, Placement, Policy, Price, Rejection
-from qcompute.units import ExecutionId, Money
+from qcompute.units import CURRENCY_PATTERN, ExecutionId, Money
 
 TYPICAL_JOB_SECONDS: Final = 10.0
 """What a job ahead in a queue takes where nobody says it: about a thousand shots with their overhead on hardware."""
@@ -66,6 +66,9 @@ class RoutingSettings(BaseModel):
     """Stand-ins of another type, in this order, for when no device of the asked type can be used: accounts, devices
     (``account/device``) or tags (``tag:NAME``). Empty: such jobs wait. The receipt tells that a stand-in answered."""
 
+    currency: str = Field(default="USD", pattern=CURRENCY_PATTERN)
+    """What ``cheapest`` compares in. Prices in another currency or unit go last: they are never converted."""
+
     max_unavailable_seconds: float = Field(default=600, ge=0)
     """A job waits so long for a device that is offline or an account that cannot be asked, before the next
     candidate's turn. Without another it waits on."""
@@ -73,11 +76,15 @@ class RoutingSettings(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why a device cannot run a job. ``is_for_now``: asking again later may give another answer."""
+    """Why a device cannot run a job.
+
+    ``is_for_now``: asking again later may give another answer, after ``until`` at the latest where that is known.
+    """
 
     code: str
     message: str
     is_for_now: bool = False
+    until: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +94,8 @@ class Option:
     ``place`` is its place in the operator's order, over all accounts. An account that cannot be asked for its devices
     is one option with ``device_id`` and ``device_type`` None and a refusal. ``queue_seconds`` is the vendor's own
     estimate; without one it is made of ``pending_jobs``, the ``unseen_jobs`` of ours that are not among them yet, and
-    ``job_seconds`` for each. ``success`` is an estimate or why there is none.
+    ``job_seconds`` for each. ``success`` is an estimate or why there is none. ``is_prepared``: the circuit was made
+    ready for it, so ``estimate`` and ``refusal`` are the last word.
     """
 
     account: str
@@ -104,6 +112,7 @@ class Option:
     estimate: Money | None = None
     success: Success | str = "nobody has looked at its calibration"
     refusal: Refusal | None = None
+    is_prepared: bool = False
 
     @property
     def name(self) -> str:
@@ -188,12 +197,11 @@ class Unplaced:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What `ranked` needs beside the options. ``waited_seconds`` is the job's age, ``currency`` the operator's."""
+    """What `ranked` needs beside the options. ``waited_seconds`` is the job's age."""
 
     execution_id: ExecutionId
     now: datetime
     waited_seconds: float = 0.0
-    currency: str = "USD"
     wish: Wish = Wish()
 
 
@@ -212,10 +220,10 @@ def ranked(options: Sequence[Option], question: Question, settings: RoutingSetti
     asked = [option for option in left if _is_of(option, kind)]
     what = wish.text or ("any device" if kind == DeviceType.ANY else f"a {kind}")
     policy = wish.policy or settings.policy
-    chosen = _candidates(asked, policy, question, None)
+    chosen = _candidates(asked, policy, question, settings.currency)
     if _may_fall_back(asked, question, settings):
         for tier in _tiers([option for option in left if not _is_of(option, kind)], settings):
-            chosen += _candidates(tier, policy, question, what)
+            chosen += _candidates(tier, policy, question, settings.currency, fallback_from=what)
     chosen = chosen[:MAX_CANDIDATES]
     rejections = _rejected(ordered, asked, chosen, what)
     if not chosen:
@@ -291,11 +299,11 @@ def _is_meant(option: Option, entry: str) -> bool:
 
 
 def _candidates(
-    options: Sequence[Option], policy: Policy, question: Question, fallback_from: str | None
+    options: Sequence[Option], policy: Policy, question: Question, currency: str, fallback_from: str | None = None
 ) -> list[Candidate]:
     """Those that can run it, best first, each with the reason for its place."""
     fit = [option for option in options if option.refusal is None and option.device_id is not None]
-    judged = _judge(policy, fit, question)
+    judged = _judge(policy, fit, question, currency)
     order = sorted(((judged(option), option) for option in fit), key=lambda pair: _key(*pair))
     made: list[Candidate] = []
     for number, (rank, option) in enumerate(order):
@@ -329,14 +337,14 @@ def _key(rank: _Rank, option: Option) -> tuple[bool, int, float | Decimal, int, 
     return (option.is_down, rank.group, rank.value, option.place, option.name)
 
 
-def _judge(policy: Policy, options: Sequence[Option], question: Question) -> Callable[[Option], _Rank]:
+def _judge(policy: Policy, options: Sequence[Option], question: Question, currency: str) -> Callable[[Option], _Rank]:
     match policy:
         case Policy.ORDER:
             return lambda option: _Rank(0, option.place, f"place {option.place + 1} in the operator's order")
         case Policy.FASTEST:
             return lambda option: _by_start(option, question.now)
         case Policy.CHEAPEST:
-            return lambda option: _by_price(option, question.currency)
+            return lambda option: _by_price(option, currency)
         case Policy.BEST_FIDELITY:
             found = [option.success for option in options if isinstance(option.success, Success)]
             with_idling = all(success.idling is not None for success in found)
