@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Final, TypeVar
 
 from pydantic import BaseModel, Field
 from typing_extensions import override
 
+from qcompute.cluster.account_setup import AccountSetup
+from qcompute.cluster.builtin.late import LateAdapter
 from qcompute.cluster.builtin.vendor import NodeArguments, VendorProvider
 from qcompute.cluster.spec import DEVICE, LOW_ENTANGLEMENT, NOTE, NodeType, QPUNodeSpec
-from qcompute.errors import Unavailable
 from qcompute.miner.providers.base import ProviderAdapter
 from qcompute.units import ProviderKey
 
@@ -97,7 +98,10 @@ G = TypeVar("G", GpuAerArguments, GpuMpsArguments, CuQuantumArguments)
 
 
 class _LocalGpu(VendorProvider[G]):
-    """GPU nodes: one account, one device, ``n_nodes`` processes. Offline unless a probe has run the ``engine``."""
+    """GPU nodes: one account, one device, ``n_nodes`` processes. Offline unless a child has run ``engine`` on the GPU.
+
+    ``engine`` is Aer's method. How much memory the GPU has, ``settings.gpu_memory_bytes`` says.
+    """
 
     vendor: ClassVar[ProviderKey] = ProviderKey("aer")
     node_type: ClassVar[NodeType]
@@ -123,12 +127,18 @@ class _LocalGpu(VendorProvider[G]):
 
     @override
     def config(self, arguments: G) -> dict[str, Any]:
-        return {"processes": arguments.n_nodes, "device": "GPU"}
+        return {"processes": arguments.n_nodes, "device": "GPU", "methods": [self.engine]}
+
+    @override
+    def open_adapter(self, nodes: Sequence[QPUNodeSpec], setup: AccountSetup) -> ProviderAdapter:
+        """Never raises for a GPU that is not there: the account then has no device, until a health check finds one."""
+        self._adapter = LateAdapter(partial(super().open_adapter, nodes, setup))
+        return self._adapter
 
     @override
     def check_health(self, adapter: ProviderAdapter) -> None:
-        if (reason := gpu_problem(self.engine)) is not None:
-            raise Unavailable(f"{self.display_name()}: {reason}")
+        if isinstance(adapter, LateAdapter):
+            adapter.open_now()
         super().check_health(adapter)
 
     @classmethod
@@ -145,18 +155,18 @@ class LocalGpuAer(_LocalGpu[GpuAerArguments]):
     node_type: ClassVar[NodeType] = NodeType.GPU_AER
     engine: ClassVar[str] = "statevector"
     kind: ClassVar[str] = "GPU SV"
-    device: ClassVar[str] = "aer_statevector"
+    device: ClassVar[str] = "aer_gpu_statevector"
 
 
 class LocalGpuMps(_LocalGpu[GpuMpsArguments]):
-    """Tensor networks on a GPU, by Aer: wide circuits of low entanglement."""
+    """Tensor networks on a GPU, by Aer, whose own method of MPS has no GPU: wide circuits of low entanglement."""
 
     DISPLAY_NAME: ClassVar[str] = "Local GPU (Aer tensor network)"
     Arguments: ClassVar[type[BaseModel] | None] = GpuMpsArguments
     node_type: ClassVar[NodeType] = NodeType.GPU_TENSOR
-    engine: ClassVar[str] = "matrix_product_state"
+    engine: ClassVar[str] = "tensor_network"
     kind: ClassVar[str] = "GPU MPS"
-    device: ClassVar[str] = "aer_mps"
+    device: ClassVar[str] = "aer_gpu_tensor_network"
 
 
 class LocalGpuCuQuantum(_LocalGpu[CuQuantumArguments]):
@@ -165,18 +175,13 @@ class LocalGpuCuQuantum(_LocalGpu[CuQuantumArguments]):
     DISPLAY_NAME: ClassVar[str] = "Local GPU (cuQuantum)"
     Arguments: ClassVar[type[BaseModel] | None] = CuQuantumArguments
     node_type: ClassVar[NodeType] = NodeType.GPU_AER
-    engine: ClassVar[str] = "custatevec"
+    engine: ClassVar[str] = "statevector"
     kind: ClassVar[str] = "GPU cuQuantum"
-    device: ClassVar[str] = "aer_statevector"
+    device: ClassVar[str] = "aer_gpu_custatevec"
 
-
-def gpu_problem(engine: str) -> str | None:
-    """Why ``engine`` cannot run on a GPU of this machine; None when a child process has just run it."""
-    try:
-        probing = importlib.import_module("qcompute.vendor.aer_gpu")
-    except ModuleNotFoundError:
-        return "this version of qcompute cannot use GPUs"
-    return probing.probe_gpu(engine)
+    @override
+    def config(self, arguments: CuQuantumArguments) -> dict[str, Any]:
+        return super().config(arguments) | {"custatevec": True}
 
 
 def memory_bytes() -> int:

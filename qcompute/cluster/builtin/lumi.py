@@ -19,6 +19,13 @@ from qcompute.units import ProviderKey
 MAX_GCDS: Final = 8
 """GPU dies of one LUMI-G node: four MI250X of two."""
 
+DIE_CORES: Final = 7
+DIE_MEMORY_BYTES: Final = 56 << 30
+"""What goes with one die: an eighth of the node's cores and of the memory jobs may use (LUMI's users' guide)."""
+
+OVERHEAD_BYTES: Final = 700 << 20
+LEAST_BYTES: Final = 2 << 30
+
 DIE_QUBITS: Final = 31
 """Widest state vector in the 64 GiB of a die, at 16 bytes an amplitude: 2**31 of them leave half of it to Aer."""
 
@@ -38,9 +45,9 @@ class LumiArguments(NodeArguments):
     """The host's alias in ``~/.ssh/config``."""
     lumi_project: str = Field(default="", pattern=r"^(project_[0-9]+)?$")
     """The project that pays, such as ``project_465002463``."""
-    partition: str = "standard-g"
-    """SLURM partition."""
-    walltime: str = Field(default="08:00:00", pattern=r"^([0-9]+-)?[0-9]{1,2}:[0-9]{2}:[0-9]{2}$")
+    partition: str = ""
+    """SLURM partition; by default ``standard-g`` for whole nodes, ``small-g`` for parts of one."""
+    walltime: str = Field(default="04:00:00", pattern=r"^([0-9]+-)?[0-9]{1,2}:[0-9]{2}:[0-9]{2}$")
     """How long an allocation lives."""
     container: str = ""
     """Singularity image with Aer for ROCm, as a path on LUMI; empty uses what is installed there."""
@@ -64,7 +71,7 @@ class LumiAmdGpu(VendorProvider[LumiArguments]):
                 NodeType.GPU_AER,
                 width,
                 tags=["lumi", "rocm"],
-                metadata={DEVICE: "dask_statevector", "partition": arguments.partition} | about,
+                metadata={DEVICE: "dask_statevector", "partition": _partition(arguments)} | about,
             )
             for node in range(arguments.n_nodes)
             for die in range(arguments.gpus_per_node)
@@ -75,7 +82,7 @@ class LumiAmdGpu(VendorProvider[LumiArguments]):
                 NodeType.GPU_TENSOR,
                 arguments.max_qubits_mps,
                 tags=["lumi", "rocm", "mps"],
-                metadata={DEVICE: "dask_mps", "partition": arguments.partition, NOTE: LOW_ENTANGLEMENT},
+                metadata={DEVICE: "dask_mps", "partition": _partition(arguments), NOTE: LOW_ENTANGLEMENT},
             )
             for node in range(arguments.n_nodes)
         ]
@@ -83,17 +90,20 @@ class LumiAmdGpu(VendorProvider[LumiArguments]):
 
     @override
     def config(self, arguments: LumiArguments) -> dict[str, Any]:
+        width = min(arguments.max_qubits_sv, DIE_QUBITS)
+        optional = {"account": arguments.lumi_project, "container": arguments.container}
         return {
+            "profile": "lumi",
             "mode": "slurm",
-            "slurm": {
-                "host": arguments.lumi_host,
-                "account": arguments.lumi_project,
-                "partition": arguments.partition,
-                "nodes": arguments.n_nodes,
-                "gpus_per_node": arguments.gpus_per_node,
-                "walltime": arguments.walltime,
-                "container": arguments.container,
-            },
+            "submit_host": arguments.lumi_host,
+            "partition": _partition(arguments),
+            "gpus_per_node": arguments.gpus_per_node,
+            "cores": DIE_CORES * arguments.gpus_per_node,
+            "worker_memory_bytes": DIE_MEMORY_BYTES * arguments.gpus_per_node,
+            "memory_bytes": max((16 << width) + OVERHEAD_BYTES, LEAST_BYTES),
+            "walltime": arguments.walltime,
+            "jobs_max": arguments.n_nodes,
+            **{name: value for name, value in optional.items() if value},
         }
 
     @classmethod
@@ -101,3 +111,7 @@ class LumiAmdGpu(VendorProvider[LumiArguments]):
     def node_kinds(cls, arguments: Mapping[str, Any]) -> Counter[str]:
         given = cls.arguments(arguments)
         return Counter(SV=given.n_nodes * given.gpus_per_node, MPS=given.n_nodes)
+
+
+def _partition(arguments: LumiArguments) -> str:
+    return arguments.partition or ("standard-g" if arguments.gpus_per_node == MAX_GCDS else "small-g")

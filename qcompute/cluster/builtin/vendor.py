@@ -95,8 +95,16 @@ class VendorProvider(NodeProvider, Generic[A]):
 
     @override
     def check_health(self, adapter: ProviderAdapter) -> None:
-        if not adapter.list_devices():
+        devices = adapter.list_devices()
+        if not devices:
             raise Unavailable(f"{self.display_name()}: the account has no device")
+        said = ""
+        for device in devices:
+            availability = adapter.get_availability(device.device_id)
+            if availability is None or availability.is_available is not False:
+                return
+            said = said or availability.status_msg or ""
+        raise Unavailable(f"{self.display_name()}: no device is available" + (f": {said}" if said else ""))
 
     @override
     def health_check(self) -> bool:
