@@ -101,7 +101,7 @@ def _from_path(path: str) -> ClusterBuilder:
         made = found() if callable(found) else found
     except ImportError as error:
         raise ConfigError(f"cluster.builder: {module} cannot be imported: {error}") from error
-    except (AttributeError, KeyError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ConfigError(f"cluster.builder: {path}: {error.args[0]}") from error
     if isinstance(made, QPURegistry):
         made.close()

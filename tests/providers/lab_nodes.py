@@ -19,7 +19,8 @@ def simulated(circuit: Any, shots: int) -> Counts:
     """Qiskit's own simulator: slow, and right."""
     from qiskit.providers.basic_provider import BasicSimulator  # noqa: PLC0415 - only in the child
 
-    return BasicSimulator().run(circuit, shots=shots).result().get_counts()
+    simulator: Any = BasicSimulator()
+    return simulator.run(circuit, shots=shots).result().get_counts()
 
 
 class LabSimulator(NodeProvider):

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,8 @@ def opened(
 
 
 def submitted(adapter: ProviderAdapter, token: str, device_id: str = "lab-0") -> JobHandle:
-    return adapter.submit(SOURCE, device_id, 10, token=IdempotencyToken(token))  # pyright: ignore[reportCallIssue]
+    submit: Callable[..., JobHandle] = adapter.submit
+    return submit(SOURCE, device_id, 10, token=IdempotencyToken(token))
 
 
 def wait_for(adapter: ProviderAdapter, handle: JobHandle, *words: ProviderStatus) -> None:
@@ -105,7 +106,7 @@ def test_what_gives_no_counts_fails_by_name_and_nothing_runs_in_its_place(
 
 def test_a_process_that_dies_may_have_run_and_is_never_started_again(tmp_path: Path) -> None:
     log = tmp_path / "log"
-    arguments = {"answer": "dies", "log": str(log)}
+    arguments: dict[str, Any] = {"answer": "dies", "log": str(log)}
     adapter = opened(tmp_path, **arguments)
     receipt = ended(adapter, "job")
     assert receipt.status == ProviderStatus.UNKNOWN

@@ -124,6 +124,13 @@ class VendorProvider(NodeProvider, Generic[A]):
         """
         return run_circuit(self._opened(), node_spec.device_id, circuit, shots)
 
+    def close(self) -> None:
+        """End what was opened for a provider used outside a cluster; a cluster closes its own adapters."""
+        if self._folder is not None and self._adapter is not None:
+            self._adapter.close()
+            self._folder.cleanup()
+            self._folder = self._adapter = None
+
     @classmethod
     def arguments(cls, given: Mapping[str, Any]) -> A:
         """``given``, checked.
@@ -136,7 +143,12 @@ class VendorProvider(NodeProvider, Generic[A]):
     def _opened(self) -> ProviderAdapter:
         """The account's adapter; one used outside a cluster gets its own, with files that end with this process."""
         if self._adapter is None:
-            self._folder = tempfile.TemporaryDirectory(prefix="qcompute-account-")
-            setup = AccountSetup(self.vendor, Path(self._folder.name), arguments=self._given)
-            self._adapter = self.open_adapter([], setup)
+            folder = tempfile.TemporaryDirectory(prefix="qcompute-account-")
+            setup = AccountSetup(self.vendor, Path(folder.name), arguments=self._given)
+            try:
+                self._adapter = self.open_adapter([], setup)
+            except BaseException:
+                folder.cleanup()
+                raise
+            self._folder = folder
         return self._adapter

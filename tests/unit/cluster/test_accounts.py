@@ -190,7 +190,13 @@ def test_a_module_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 def test_what_was_opened_is_closed_when_a_later_one_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ended: list[str] = []
-    monkeypatch.setattr(AerAdapter, "close", lambda _: ended.append("aer"))
+    real = AerAdapter.close
+
+    def close(adapter: AerAdapter) -> None:
+        ended.append("aer")
+        real(adapter)
+
+    monkeypatch.setattr(AerAdapter, "close", close)
     with pytest.raises(ConfigError, match="lumi"):
         open_cluster(
             read('[[cluster.nodes]]\nprovider="local_cpu"\n[[cluster.nodes]]\nprovider="lumi_amd_gpu"\nn_nodes=1'),

@@ -31,9 +31,8 @@ def built(key: str, **arguments: Any) -> list[QPUNodeSpec]:
 
 
 def config(key: str, **arguments: Any) -> dict[str, Any]:
-    provider, _ = NodeProviderRegistry.instantiate(key, **arguments)
-    assert isinstance(provider, VendorProvider)
-    return provider.config(provider.arguments(arguments))
+    cls: Any = NodeProviderRegistry.get(key)
+    return cls().config(cls.arguments(arguments))
 
 
 def opened(key: str, folder: Path, settings: dict[str, Any] | None = None, **arguments: Any) -> ProviderAdapter:
@@ -159,7 +158,7 @@ def test_azure_targets_are_nodes_and_the_estimator_runs_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("QCOMPUTE_SECRET_AZURE_QUANTUM", "key")
-    arguments = {"azure_resource_id": RESOURCE, "subscription_id": SUBSCRIPTION}
+    arguments: dict[str, Any] = {"azure_resource_id": RESOURCE, "subscription_id": SUBSCRIPTION}
     rigetti, quantinuum, ionq, estimator = built("azure_quantum", **arguments)
     assert (quantinuum.max_qubits, ionq.max_qubits) == (56, 35)
     assert rigetti.credentials == {"access_key": "azure_quantum"}
@@ -205,7 +204,7 @@ def test_ibm_needs_the_instance_that_pays(tmp_path: Path, monkeypatch: pytest.Mo
 def test_braket_looks_in_the_regions_of_its_devices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("QCOMPUTE_SECRET_AWS_ACCESS_KEY_ID", "id")
     monkeypatch.setenv("QCOMPUTE_SECRET_AWS_SECRET_ACCESS_KEY", "key")
-    arguments = {"s3_bucket": "my-bucket", "devices": [ARN, SV1]}
+    arguments: dict[str, Any] = {"s3_bucket": "my-bucket", "devices": [ARN, SV1]}
     garnet, sv1 = built("aws_braket", **arguments)
     assert (garnet.device_type, sv1.device_type) == ("QPU", "SIMULATOR")
     assert garnet.tags == ["braket", "iqm"]
@@ -219,7 +218,8 @@ def test_braket_looks_in_the_regions_of_its_devices(tmp_path: Path, monkeypatch:
 
 def test_endpoints_are_nodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("QCOMPUTE_SECRET_LAB_API", "key")
-    arguments = {"endpoints": ["http://127.0.0.1:1", "http://127.0.0.1:2"], "api_key": "lab_api", "timeout_s": 90}
+    urls = ["http://127.0.0.1:1", "http://127.0.0.1:2"]
+    arguments: dict[str, Any] = {"endpoints": urls, "api_key": "lab_api", "timeout_s": 90}
     first, second = built("custom_rest", **arguments)
     assert (first.node_id, second.node_id, first.max_qubits) == ("rest_1", "rest_2", 30)
     assert (first.metadata["url"], first.credentials) == ("http://127.0.0.1:1", {"api_key": "lab_api"})
@@ -233,14 +233,26 @@ def test_endpoints_are_nodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_a_secret_that_is_not_set_is_named_with_its_account(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="cluster account 'mine': .*QCOMPUTE_SECRET_NOWHERE"):
+    with pytest.raises(ConfigError, match=r"cluster account 'mine': .*QCOMPUTE_SECRET_NOWHERE"):
         opened("custom_rest", tmp_path, endpoints=["http://127.0.0.1:1"], api_key="nowhere")
 
 
 def test_health_of_a_provider_by_itself() -> None:
-    provider, _ = NodeProviderRegistry.instantiate("local_cpu", max_qubits=3)
-    assert provider.health_check()
-    nobody, _ = NodeProviderRegistry.instantiate("custom_rest", endpoints=["http://127.0.0.1:1"])
-    assert not nobody.health_check()
-    lumi, _ = NodeProviderRegistry.instantiate("lumi_amd_gpu", n_nodes=1)
-    assert not lumi.health_check()
+    for key, arguments, healthy in (
+        ("local_cpu", {"max_qubits": 3}, True),
+        ("custom_rest", {"endpoints": ["http://127.0.0.1:1"]}, False),
+        ("lumi_amd_gpu", {"n_nodes": 1}, False),
+    ):
+        provider, _ = NodeProviderRegistry.instantiate(key, **arguments)
+        assert isinstance(provider, VendorProvider)
+        assert provider.health_check() is healthy
+        provider.close()
+        provider.close()
+
+
+def test_a_provider_by_itself_runs_a_circuit_on_its_adapter() -> None:
+    provider, (node,) = NodeProviderRegistry.instantiate("local_cpu", max_qubits=3)
+    assert isinstance(provider, VendorProvider)
+    source = 'OPENQASM 2.0;\ninclude "qelib1.inc";\nqreg q[2];\ncreg c[2];\nx q[1];\nmeasure q -> c;\n'
+    assert provider.execute(source, 20, node) == {"10": 20}
+    provider.close()
