@@ -1,8 +1,7 @@
 """The load generator, a process of its own: sends pre-signed requests on kept-alive connections and times each.
 
 ``python -m tests.bench.load`` reads one JSON object: ports (connections take turns), miner, connections, requests (per
-connection), urls, last_circuit, validator (a key URI). Prints one JSON line: requests, ok, began_at, seconds, per_second, p50_ms, p99_ms, worst_ms, wrong (first
-answer that was not 200).
+connection), urls, last_circuit, validator (a key URI). Prints one JSON line: the fields of `Result`.
 """
 
 from __future__ import annotations
@@ -34,6 +33,7 @@ class Result:
     p99_ms: float
     worst_ms: float
     wrong: str
+    """The first answer that was not a good one."""
 
 
 async def _connection(
@@ -54,9 +54,7 @@ async def _connection(
     await writer.wait_closed()
 
 
-async def load(
-    ports: list[int], miner: str, validator: str, work: Work, *, connections: int, requests: int
-) -> Result:
+async def load(ports: list[int], miner: str, validator: str, work: Work, *, connections: int, requests: int) -> Result:
     """Run all connections at once, from one common start."""
     signer = signer_from_uri(validator)
     start, times, bad = asyncio.Event(), list[float](), list[str]()

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from qcompute.chain.keys import signer_from_uri
 from qcompute.local.service import Fault, FaultKind
+from qcompute.protocol import FIRST_CURSOR
 from tests.scene import VALIDATOR_URI, Scene, running_scene
 
 CONNECTIONS: Final = 64
@@ -50,7 +51,7 @@ async def load(
     connections: int = CONNECTIONS,
     requests: int,
     urls: Sequence[str] = (),
-    **more: str,
+    last_circuit: str = FIRST_CURSOR,
 ) -> dict[str, Any]:
     """What the load generator saw; fails when an answer was wrong. ``urls``: each request brings the next one's job."""
     wish = {
@@ -60,11 +61,12 @@ async def load(
         "connections": connections,
         "requests": requests,
         "urls": list(urls),
+        "last_circuit": last_circuit,
     }
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "tests.bench.load", stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
     )
-    output, _ = await process.communicate(json.dumps(wish | more).encode())
+    output, _ = await process.communicate(json.dumps(wish).encode())
     seen = json.loads(output)
     if seen["ok"] != seen["requests"]:
         raise RuntimeError(f"{seen['requests'] - seen['ok']} wrong answers, such as {seen['wrong']}")

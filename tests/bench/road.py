@@ -15,7 +15,7 @@ from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from qcompute.chain.keys import signer_from_uri
 from qcompute.circuits.download import GuardedDownloader
@@ -116,13 +116,9 @@ class Collector:
         """Visit until so many are collected."""
         deadline = time.monotonic() + LONGEST_SECONDS
         while len(self.collected) < count:
-            fields = {"execution_id": COLLECT_ONLY, "input_data_url": "", "shots": 0, "configuration_data": {}}
-            answer = await self._dendrite.query(
-                "127.0.0.1",
-                self._miner.axon_port,
-                self._miner.signer.hotkey,
-                fields | {"last_circuit": self._cursor},
-            )
+            fields: dict[str, Any] = {"execution_id": COLLECT_ONLY, "input_data_url": "", "shots": 0}
+            fields |= {"configuration_data": {}, "last_circuit": self._cursor}
+            answer = await self._dendrite.query("127.0.0.1", self._miner.axon_port, self._miner.signer.hotkey, fields)
             if not answer.success or time.monotonic() > deadline:
                 raise RuntimeError(f"{len(self.collected)} collected, then {answer}\n{self._miner.last_lines(10)}")
             self._cursor = answer.last_circuit or self._cursor
@@ -133,7 +129,9 @@ class Collector:
     @property
     def ahead(self) -> str:
         """A cursor of the same ledger behind which nothing will ever lie: visits with it bring jobs and take none."""
-        return f"9999-12-31 23:59:59.000000|{self._cursor.split('|')[1]}|{10**17}" if "|" in self._cursor else ""
+        return (
+            f"9999-12-31 23:59:59.000000|{self._cursor.split('|')[1]}|{10**17}" if "|" in self._cursor else FIRST_CURSOR
+        )
 
 
 async def brought(miner: MinerProcess, collector: Collector, urls: list[str]) -> float:
@@ -141,8 +139,7 @@ async def brought(miner: MinerProcess, collector: Collector, urls: list[str]) ->
     wanted = len(collector.collected) + len(urls)
     collecting = asyncio.create_task(collector.until(wanted))
     requests = len(urls) // CONNECTIONS
-    cursor = {"last_circuit": collector.ahead} if collector.ahead else {}
-    seen = await load(miner.axon_port, miner.signer.hotkey, requests=requests, urls=urls, **cursor)
+    seen = await load(miner.axon_port, miner.signer.hotkey, requests=requests, urls=urls, last_circuit=collector.ahead)
     await collecting
     return time.monotonic() - seen["began_at"]
 

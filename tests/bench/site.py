@@ -87,13 +87,13 @@ class Site:
         """What it has seen so far."""
         return Seen(**await self._ask(Order()))
 
-    async def _ask(self, order: Order) -> Any:  # noqa: ANN401 - the process's own JSON
+    async def _ask(self, order: Order) -> Any:
         if self._process.stdin is None:
             raise RuntimeError("the platform has no input")
         self._process.stdin.write(json.dumps(asdict(order)).encode() + b"\n")
         return await self._answer()
 
-    async def _answer(self) -> Any:  # noqa: ANN401 - as above
+    async def _answer(self) -> Any:
         if self._process.stdout is None:
             raise RuntimeError("the platform has no output")
         return json.loads(await self._process.stdout.readline())
