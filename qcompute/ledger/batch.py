@@ -45,6 +45,7 @@ from qcompute.ledger.rows import (
     charge_row,
     checked_nonce,
     exact_text,
+    job_from,
     new_job_row,
     outcome_row,
     saved_row,
@@ -132,6 +133,7 @@ class Batch:
                 continue
             answers[place] = Intake.ACCEPTED
             known[row["execution_id"]] = (row["version"], row["state"])
+            self.effects.arrivals[State.ACCEPTED, NOBODYS_LANE].append(job_from(row))
             row["input_data_url"] = self._box.seal(row["input_data_url"])
             new.append(row)
         if new:
@@ -139,7 +141,6 @@ class Batch:
             self._dialect.insert_job(self._connection, sorted(new, key=_id))
             self.effects.states[State.ACCEPTED] += len(new)
             self.effects.open_jobs.update(row["validator_hotkey"] for row in new)
-            self.effects.arrivals.add((State.ACCEPTED, NOBODYS_LANE))
 
     def _save(self, saves: Sequence[tuple[int, Save]], answers: list[Any]) -> None:
         fences = self._fences({operation.tenure.lane for _, operation in saves if operation.tenure is not None})
@@ -164,7 +165,9 @@ class Batch:
                 continue
             known[before.execution_id] = (row["version"], row["state"])
             self._note(operation, row)
-            answers[place] = stored_job(before, operation.after, row)
+            stored = answers[place] = stored_job(before, operation.after, row)
+            if brings_forward(before, stored):
+                self.effects.arrivals[stored.state, stored.lane].append(stored)
             writes[self._dialect.replace_job].append(self._replacement(operation, row))
             for put, part in parts:
                 writes[put].append({"execution_id": before.execution_id, **part})
@@ -186,8 +189,6 @@ class Batch:
             effects.open_jobs[before.validator_hotkey] -= 1
         effects.states[before.state] -= 1
         effects.states[after.state] += 1
-        if brings_forward(before, after):
-            effects.arrivals.add((after.state, after.lane))
 
     def _replacement(self, operation: Save, row: Row) -> Row:
         """The row as the parameters of `statements.REPLACE_JOB`."""
