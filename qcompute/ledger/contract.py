@@ -31,7 +31,6 @@ from qcompute.miner.job import (
 )
 from qcompute.units import ExecutionId, Hotkey, ProviderKey
 
-
 Hear: TypeAlias = Callable[[Sequence[Job] | None], None]
 """See `Ledger.hearing`; must not block or raise."""
 

@@ -22,31 +22,40 @@ async def made_ready(
         VendorError, SandboxUnavailable: that cannot be told now.
     """
     options = JobOptions.of(job.configuration_data)
-    target = await account.call(Verb.DESCRIBE, _target, account.adapter, circuit, device, job.shots, options)
-    if target is not None:
-        circuit = await circuits.translated(circuit, target, options.optimization_level)
-    return await account.call("prepare", _prepared, account.adapter, circuit, device, job.shots, options)
+    answer = await account.call(Verb.DESCRIBE, _ready, account.adapter, circuit, device, job.shots, options)
+    if isinstance(answer, Target):
+        circuit = await circuits.translated(circuit, answer, options.optimization_level)
+        answer = await account.call("prepare", _prepared, account.adapter, circuit, device, job.shots, options)
+    circuits.keep_ready(job, account.key, device.device_id, answer, account.monotonic())
+    return answer
 
 
 async def prepare_again(account: Account, circuits: CircuitCache, job: Job) -> tuple[Prepared, Money | None]:
     """What `submit` is given: the same text for the same job, computed anew instead of stored.
 
+    Most jobs are submitted as soon as they are routed; what the router had made ready is then used as it is.
+
     Raises:
         CannotRun: the device is gone or cannot run it any more.
         VendorError, SandboxUnavailable: that cannot be told now.
     """
+    device_id = job.device_id or ""
+    if (ready := circuits.ready(job, account.key, device_id, account.monotonic())) is not None:
+        return ready
     circuit = await circuits.compiled(job)
     for device in await account.ask(Verb.DESCRIBE, account.devices):
-        if device.device_id == job.device_id:
+        if device.device_id == device_id:
             return await made_ready(account, circuits, job, circuit, device)
     raise CannotRun("the chosen device is not there any more", reason="no_device")
 
 
-def _target(
+def _ready(
     adapter: ProviderAdapter, circuit: CompiledCircuit, device: Device, shots: int, options: JobOptions
-) -> Target | None:
+) -> Target | tuple[Prepared, Money | None]:
+    """What the circuit must be compiled to first; where it is taken as it is, all that is to be known."""
     adapter.check(circuit, device, shots)
-    return adapter.target(device, options)
+    target = adapter.target(device, options)
+    return _prepared(adapter, circuit, device, shots, options) if target is None else target
 
 
 def _prepared(

@@ -39,8 +39,8 @@ from qcompute.testing.ledger_records import (
     nonce,
     own_nonce,
 )
-from qcompute.units import ProviderKey
 from qcompute.testing.ledger_saving import SaveContract
+from qcompute.units import ProviderKey
 
 
 class ArrivalContract(LedgerFixtures):
