@@ -40,13 +40,18 @@ class SandboxCancelled(QComputeError):
 
 @dataclass(frozen=True, slots=True)
 class SandboxLimits:
-    """What one child may use. ``cpu_seconds`` and ``wall_seconds`` are per call, the others for its life."""
+    """What one child may use. ``cpu_seconds`` and ``wall_seconds`` are per call, the others for its life.
+
+    ``counts_address_space``: memory is all that is mapped; otherwise what is mapped for writing alone, for libraries
+    that reserve far more than they use, as CUDA does.
+    """
 
     memory_bytes: int = 2 << 30
     cpu_seconds: float = 20.0
     wall_seconds: float = 30.0
     max_reply_bytes: int = 8 << 20
     open_files: int = 64
+    counts_address_space: bool = True
 
 
 class _Died(Exception):
@@ -61,7 +66,13 @@ class _Child:
     """One process and its two pipes."""
 
     def __init__(self, entry: str, limits: SandboxLimits, folder: str) -> None:
-        facts = json.dumps({"memory_bytes": limits.memory_bytes, "open_files": limits.open_files})
+        facts = json.dumps(
+            {
+                "memory_bytes": limits.memory_bytes,
+                "open_files": limits.open_files,
+                "counts_address_space": limits.counts_address_space,
+            }
+        )
         self._limits = limits
         self.idle_since = time.monotonic()
         self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and our own words
@@ -329,6 +340,7 @@ class SandboxPool:
 def _environment(folder: str) -> dict[str, str]:
     """All that a child finds in its environment: nothing of ours."""
     return {
+        "CUDA_CACHE_DISABLE": "1",  # it would be written to a file
         "HOME": folder,
         "LANG": "C.UTF-8",
         "OMP_NUM_THREADS": "1",
