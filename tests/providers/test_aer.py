@@ -206,10 +206,10 @@ def test_a_full_disk_refuses_jobs_and_loses_no_result(tmp_path: Path, monkeypatc
     adapter = open_adapter("aer", {"spool": tmp_path})
     write = spool.write_atomically
 
-    def full(file: Path, document: dict[str, Any], *, synced: bool = True) -> None:
+    def full(file: Path, document: dict[str, Any]) -> None:
         if file.name.endswith(tuple(refused)):
             raise OSError(errno.ENOSPC, "No space left on device")
-        write(file, document, synced=synced)
+        write(file, document)
 
     monkeypatch.setattr(spool, "write_atomically", full)
     refused = [".job.json"]

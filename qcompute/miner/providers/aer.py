@@ -27,7 +27,7 @@ from typing_extensions import override
 
 from qcompute.circuits.program import CompiledCircuit, JobOptions
 from qcompute.circuits.sandbox import SandboxCancelled, SandboxLimits, SandboxPool
-from qcompute.errors import CannotRun, ConfigError, Refused, SandboxUnavailable, Unavailable
+from qcompute.errors import CannotRun, ConfigError, Refused, SandboxUnavailable, SubmitUnknown, Unavailable
 from qcompute.miner.providers.base import (
     Absent,
     AvailabilityStatus,
@@ -78,6 +78,7 @@ class AerAdapter(ProviderAdapter):
         self._refused: dict[str, str] = {}
         self._methods = self._usable_methods()
         self._total_bytes = self._config.memory_total_bytes or safe_bytes()
+        self._state_bytes, self._limiting_setting = self._bytes_for_one()
         self._spool = Spool(self._config.spool.expanduser())
         self._pool = self._new_pool()
         self._lock = threading.Lock()
@@ -121,7 +122,13 @@ class AerAdapter(ProviderAdapter):
 
     @override
     def check(self, circuit: CompiledCircuit, device: Device, shots: int) -> None:
-        check_width(circuit, device, self.get_capability(device.device_id))
+        try:
+            check_width(circuit, device, self.get_capability(device.device_id))
+        except CannotRun as refusal:
+            if self._methods.get(device.device_id) not in (Method.STATEVECTOR, Method.AUTOMATIC, Method.DENSITY_MATRIX):
+                raise
+            has = f"in {_gib(self._state_bytes)} of memory ({self._limiting_setting})"
+            raise CannotRun(f"{refusal.message} {has}", reason=refusal.reason) from None
         if self._methods.get(device.device_id) is Method.STABILIZER and (
             foreign := sorted(circuit.gate_counts.keys() - CLIFFORD)
         ):
@@ -168,6 +175,10 @@ class AerAdapter(ProviderAdapter):
                 except OSError as error:
                     raise Unavailable(f"aer's spool cannot be written: {error.strerror}") from None
                 self._enqueue(job_id)
+        try:
+            self._spool.sync(job_id)  # while it is simulated: nobody is told of the job or its result before
+        except OSError as error:
+            raise SubmitUnknown(f"aer's spool may not have been written: {error.strerror}") from None
         return JobHandle(provider_job_id=job_id, device_id=device)
 
     @override
@@ -270,9 +281,17 @@ class AerAdapter(ProviderAdapter):
             raise ConfigError(f"providers.aer.device = GPU: {next(iter(self._refused.values()))}")
         return usable
 
+    def _bytes_for_one(self) -> tuple[int, str]:
+        """What one simulation has for its state and its shots, and the setting that says so."""
+        on_gpu = self._config.device is Processor.GPU
+        one = self._config.amplitude_bytes, f"providers.aer.{'gpu_memory_bytes' if on_gpu else 'memory_bytes'}"
+        machine = self._total_bytes - BASE_BYTES, "providers.aer.memory_total_bytes"
+        return one if on_gpu else min(one, machine)
+
     def _new_pool(self) -> SandboxPool:
         limits = SandboxLimits(
-            memory_bytes=self._config.memory_bytes,
+            # Not more than it can be let in with, whatever an estimate said.
+            memory_bytes=min(self._config.memory_bytes, self._total_bytes - BASE_BYTES + OVERHEAD_BYTES),
             cpu_seconds=self._config.cpu_seconds,
             wall_seconds=self._config.wall_seconds,
             max_reply_bytes=64 << 20,
@@ -304,26 +323,22 @@ class AerAdapter(ProviderAdapter):
             method or Method.AUTOMATIC,
             shots,
             noisy=method is None,
-            at_most=self._config.amplitude_bytes,
+            at_most=self._state_bytes,
         )
 
     def _needed_bytes(self, circuit: CompiledCircuit, device_id: str, shots: int) -> int:
         """Memory of this machine that the simulation is let in with; on a GPU the amplitudes lie elsewhere."""
         if self._config.device is Processor.GPU:
             return self._config.memory_bytes
-        return BASE_BYTES + min(self._simulation_bytes(circuit, device_id, shots), self._config.memory_bytes)
+        return BASE_BYTES + min(self._simulation_bytes(circuit, device_id, shots), self._state_bytes)
 
     def _check_memory(self, circuit: CompiledCircuit, device_id: str, shots: int) -> None:
         """Raises `CannotRun` for what can never fit."""
-        needed, most = self._simulation_bytes(circuit, device_id, shots), self._config.amplitude_bytes
-        setting = "memory_bytes" if self._config.device is Processor.CPU else "gpu_memory_bytes"
-        whole = self._needed_bytes(circuit, device_id, shots)
-        if needed <= most and whole > self._total_bytes:
-            needed, most, setting = whole, self._total_bytes, "memory_total_bytes"
-        if needed > most:
+        needed = self._simulation_bytes(circuit, device_id, shots)
+        if needed > self._state_bytes:
             raise CannotRun(
                 f"{circuit.num_qubits} qubits and {shots} shots need {_gib(needed)} of memory on {device_id}, which has"
-                f" {_gib(most)} (providers.aer.{setting})",
+                f" {_gib(self._state_bytes)} ({self._limiting_setting})",
                 reason="memory",
             )
 
@@ -376,7 +391,7 @@ class AerAdapter(ProviderAdapter):
 
     def _simulate(self, job: dict[str, Any], cancel: threading.Event) -> dict[str, Any]:
         began = time.time()
-        request = job | {"task": "simulate", "max_memory_mb": (self._config.memory_bytes - OVERHEAD_BYTES) >> 20}
+        request = job | {"task": "simulate", "max_memory_mb": self._state_bytes >> 20}
         try:
             answer = self._pool.call(request, cancel=cancel)
         except SandboxCancelled:
@@ -419,7 +434,7 @@ class AerAdapter(ProviderAdapter):
     def _max_qubits(self, method: Method) -> int:
         if method in WIDE_METHOD_QUBITS:
             return WIDE_METHOD_QUBITS[method]
-        bits = (self._config.amplitude_bytes // BYTES_PER_AMPLITUDE).bit_length() - 1
+        bits = (self._state_bytes // BYTES_PER_AMPLITUDE).bit_length() - 1
         return bits // 2 if method is Method.DENSITY_MATRIX else bits
 
     def _describe(self, backend: str) -> dict[str, Any]:

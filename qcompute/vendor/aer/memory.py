@@ -39,7 +39,10 @@ def simulation_bytes(circuit: CompiledCircuit, method: Method, shots: int, *, no
     ``at_most`` is what its process has for amplitudes: Aer chooses a density matrix only where one fits, and a matrix
     product state, for which only an upper bound is known beforehand, is stopped there.
     """
-    return _state_bytes(circuit, method, shots, noisy=noisy, at_most=at_most) + _sample_bytes(circuit, shots)
+    samples = _sample_bytes(circuit, shots)
+    if method in (Method.MATRIX_PRODUCT_STATE, Method.TENSOR_NETWORK):
+        return max(min(_chain_bytes(circuit) + samples, at_most), samples)
+    return _state_bytes(circuit, method, shots, noisy=noisy, at_most=at_most) + samples
 
 
 def _state_bytes(circuit: CompiledCircuit, method: Method, shots: int, *, noisy: bool, at_most: int) -> int:
@@ -52,7 +55,7 @@ def _state_bytes(circuit: CompiledCircuit, method: Method, shots: int, *, noisy:
         case Method.STABILIZER:
             return _tableau_bytes(circuit)
         case Method.MATRIX_PRODUCT_STATE | Method.TENSOR_NETWORK:
-            return min(_chain_bytes(circuit), at_most)
+            return _chain_bytes(circuit)
         case Method.AUTOMATIC:
             if not noisy:
                 return _tableau_bytes(circuit) if circuit.gate_counts.keys() <= CLIFFORD else vector

@@ -27,8 +27,8 @@ def is_job_id(text: str) -> bool:
 class Spool:
     """Jobs and results by id, in a folder of their own; thread-safe.
 
-    A job is on disk, synced, before `add` returns. A result is not synced: one that a power cut takes with it is
-    simulated again, because its job is still there.
+    A job outlasts the process after `add` and a power cut after `sync`. A result is not synced: one that a power cut
+    takes with it is simulated again, because its job is still there.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -43,9 +43,13 @@ class Spool:
         return is_job_id(job_id) and self._job_file(job_id).exists()
 
     def add(self, job_id: str, job: dict[str, Any]) -> None:
-        """Keep a job. Raises OSError when it could not be written."""
+        """Keep a job. Raises OSError when it could not be written, and then it is not there."""
         write_atomically(self._job_file(job_id), job)
-        sync_folder(self._folder)
+
+    def sync(self, job_id: str) -> None:
+        """Wait until an added job is on the disk. Raises OSError when it may not be."""
+        _sync(self._job_file(job_id), os.O_RDONLY)
+        _sync(self._folder, os.O_RDONLY | os.O_DIRECTORY)
 
     def job(self, job_id: str) -> dict[str, Any] | None:
         """The job as it was added; None when there is none."""
@@ -54,7 +58,7 @@ class Spool:
     def end(self, job_id: str, result: dict[str, Any]) -> None:
         """Keep how a job ended; when it cannot be written, in memory, and the next process simulates again."""
         try:
-            write_atomically(self._result_file(job_id), result, synced=False)
+            write_atomically(self._result_file(job_id), result)
         except OSError as error:
             _log.error("a result cannot be written: %s", error.strerror, extra={"action": "aer_result"})
             self._unsaved[job_id] = result
@@ -93,20 +97,19 @@ class Spool:
         return self._folder / f"{job_id}.result.json"
 
 
-def write_atomically(file: Path, document: dict[str, Any], *, synced: bool = True) -> None:
-    """Write the file whole or not at all; ``synced``: so that its bytes outlast a power cut once its name does."""
+def write_atomically(file: Path, document: dict[str, Any]) -> None:
+    """Write the file whole or not at all, as far as the death of this process goes."""
     partial = file.with_suffix(".partial")
-    with partial.open("w", encoding="utf-8") as stream:
-        stream.write(json.dumps(document))  # `json.dump` writes it in thousands of pieces
-        if synced:
-            stream.flush()
-            os.fsync(stream.fileno())
-    partial.replace(file)
+    try:
+        partial.write_text(json.dumps(document), encoding="utf-8")  # `json.dump` writes it in thousands of pieces
+        partial.replace(file)
+    except OSError:
+        partial.unlink(missing_ok=True)
+        raise
 
 
-def sync_folder(folder: Path) -> None:
-    """Make what was renamed in a folder outlast a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+def _sync(path: Path, flags: int) -> None:
+    descriptor = os.open(path, flags | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
     finally:

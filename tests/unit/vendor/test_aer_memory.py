@@ -1,5 +1,8 @@
 """What a simulation is let in with, what the machine has, and who waits for whom."""
 
+# qiskit ships no types
+# pyright: reportUnknownMemberType=false
+
 from __future__ import annotations
 
 import threading
