@@ -91,10 +91,10 @@ class _Child:
         os.set_blocking(self._to, False)
         os.set_blocking(self._from, False)
 
-    def wait_until_ready(self) -> None:
-        """Raises `SandboxUnavailable` when the child does not come up."""
+    def wait_until_ready(self, cancel: threading.Event | None) -> None:
+        """Raises `SandboxUnavailable` when the child does not come up, `SandboxCancelled` when nobody needs it."""
         try:
-            self._exchange(b"", time.monotonic() + START_SECONDS, None)
+            self._exchange(b"", time.monotonic() + START_SECONDS, cancel)
         except (_Died, TimeoutError, CannotRun):
             self.kill()
             raise SandboxUnavailable("a sandboxed process did not start; is qiskit installed?") from None
@@ -207,7 +207,7 @@ class SandboxPool:
         wall = self._limits.wall_seconds if wall_seconds is None else wall_seconds
         cpu = self._limits.cpu_seconds if cpu_seconds is None else cpu_seconds
         with self._free:
-            child = self._take()
+            child = self._take(cancel)
             try:
                 answer = child.ask(request, cpu, wall, cancel)
             except _Died as death:
@@ -243,7 +243,7 @@ class SandboxPool:
         with self._lock:
             return len(self._idle) + len(self._busy)
 
-    def _take(self) -> _Child:
+    def _take(self, cancel: threading.Event | None) -> _Child:
         with self._lock:
             if self._closed:
                 raise SandboxUnavailable("the sandbox is closed")
@@ -264,8 +264,8 @@ class SandboxPool:
             self._drop(started)
             raise SandboxUnavailable("the sandbox is closed")
         try:
-            started.wait_until_ready()
-        except SandboxUnavailable:
+            started.wait_until_ready(cancel)
+        except (SandboxUnavailable, SandboxCancelled):
             self._drop(started)
             raise
         return started
@@ -340,7 +340,6 @@ class SandboxPool:
 def _environment(folder: str) -> dict[str, str]:
     """All that a child finds in its environment: nothing of ours."""
     return {
-        "CUDA_CACHE_DISABLE": "1",  # it would be written to a file
         "HOME": folder,
         "LANG": "C.UTF-8",
         "OMP_NUM_THREADS": "1",

@@ -412,9 +412,6 @@ class AerAdapter(ProviderAdapter):
         self._waiting.put(job_id)
 
     def _status(self, job_id: str) -> BaseExecutionStatus:
-        result = self._spool.result(job_id)
-        if result is not None:
-            return BaseExecutionStatus(status=result["status"], message=result.get("message"))
         with self._lock:
             if job_id in self._running:
                 return BaseExecutionStatus(status=ProviderStatus.RUNNING)
@@ -422,7 +419,7 @@ class AerAdapter(ProviderAdapter):
                 short_of = self._short_of.get(job_id)
                 message = None if short_of is None else f"waits for {_gib(short_of)} of memory"
                 return BaseExecutionStatus(status=ProviderStatus.QUEUED, message=message)
-        # It may have ended between the two looks.
+        # A result is kept before its job leaves both.
         result = self._spool.result(job_id)
         if result is not None:
             return BaseExecutionStatus(status=result["status"], message=result.get("message"))

@@ -1,6 +1,7 @@
 """The child's side of the Aer adapter: what runs in the sandbox. qiskit is imported here and nowhere in the daemon.
 
-What a second job can use is kept: simulators with their noise, pass managers, and the circuits of the last few texts.
+A child is ready once it has imported Aer. What a second job can use is kept: simulators with their noise, pass
+managers, and the circuits of the last few texts.
 ``qiskit.transpile`` takes about 0.1 s for any circuit, most of it spent on making a pass manager, and refuses circuits
 wider than 63 qubits for the method ``matrix_product_state`` (its own estimate of a memory it does not need); so it is
 not used. Checked against qiskit 2.6 and qiskit-aer 0.18.
@@ -13,6 +14,10 @@ from __future__ import annotations
 
 from functools import cache, lru_cache
 from typing import Any, Final
+
+import qiskit
+import qiskit_aer
+from qiskit_aer import AerError, AerSimulator
 
 from qcompute.circuits.parse import load, load_program
 from qcompute.circuits.program import Language
@@ -40,9 +45,6 @@ def work(request: dict[str, Any]) -> dict[str, Any]:
 
 
 def _simulate(request: dict[str, Any]) -> dict[str, Any]:
-    import qiskit  # noqa: PLC0415 - only in the sandbox
-    import qiskit_aer  # noqa: PLC0415
-
     facts: Facts = (
         request["method"],
         request["noise_backend"],
@@ -67,10 +69,14 @@ def _simulate(request: dict[str, Any]) -> dict[str, Any]:
 
 
 def _failure(result: Any) -> str:  # noqa: ANN401 - qiskit ships no types
-    """Aer's own words: the experiment's where there is one, which name the reason."""
+    """Aer's own words: the experiment's where there is one, which name the reason.
+
+    Raises:
+        MemoryError: it ran out of memory, or was about to.
+    """
     words = [str(experiment.status) for experiment in result.results if str(experiment.status) != "DONE"]
     text = " ".join([str(result.status), *words])
-    if "bad_alloc" in text:
+    if "bad_alloc" in text or "Insufficient memory" in text:
         raise MemoryError
     return text
 
@@ -108,8 +114,6 @@ def _names(circuit: Any) -> set[str]:  # noqa: ANN401 - qiskit ships no types
 
 @cache
 def _basis(method: str) -> frozenset[str]:
-    from qiskit_aer import AerSimulator  # noqa: PLC0415
-
     return frozenset(AerSimulator(method=method).configuration().basis_gates) | {"measure", "barrier"}
 
 
@@ -149,8 +153,6 @@ def _new_pass_manager(facts: Facts, level: int, seed: int | None) -> Any:  # noq
 @lru_cache(maxsize=8)
 def _simulator(facts: Facts) -> Any:  # noqa: ANN401 - qiskit ships no types
     """Making one with noise takes seconds, without it a fraction of a millisecond."""
-    from qiskit_aer import AerSimulator  # noqa: PLC0415
-
     method, noise, device, custatevec, max_memory_mb = facts
     limits: dict[str, Any] = {"max_memory_mb": max_memory_mb, "max_parallel_threads": 1}
     if noise is not None:
@@ -162,8 +164,6 @@ def _simulator(facts: Facts) -> Any:  # noqa: ANN401 - qiskit ships no types
 
 def _probe(method: str, *, custatevec: bool) -> dict[str, Any]:
     """Two qubits on the GPU: ``reason`` is None when it ran there, else what Aer said."""
-    from qiskit_aer import AerError  # noqa: PLC0415
-
     request = {
         "source": _PROBE,
         "language": Language.OPENQASM_2,
