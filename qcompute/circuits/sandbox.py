@@ -17,6 +17,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -42,6 +43,7 @@ class SandboxCancelled(QComputeError):
 class SandboxLimits:
     """What one child may use. ``cpu_seconds`` and ``wall_seconds`` are per call, the others for its life.
 
+    ``trusted`` is for an entry that runs the operator's own code: it may use the network and write files.
     ``counts_address_space``: memory is all that is mapped; otherwise what is mapped for writing alone, for libraries
     that reserve far more than they use, as CUDA does.
     """
@@ -51,6 +53,7 @@ class SandboxLimits:
     wall_seconds: float = 30.0
     max_reply_bytes: int = 8 << 20
     open_files: int = 64
+    trusted: bool = False
     counts_address_space: bool = True
 
 
@@ -65,14 +68,9 @@ class _Died(Exception):
 class _Child:
     """One process and its two pipes."""
 
-    def __init__(self, entry: str, limits: SandboxLimits, folder: str) -> None:
-        facts = json.dumps(
-            {
-                "memory_bytes": limits.memory_bytes,
-                "open_files": limits.open_files,
-                "counts_address_space": limits.counts_address_space,
-            }
-        )
+    def __init__(self, entry: str, limits: SandboxLimits, folder: str, environment: Mapping[str, str]) -> None:
+        names = ("memory_bytes", "open_files", "trusted", "counts_address_space")
+        facts = json.dumps({name: getattr(limits, name) for name in names})
         self._limits = limits
         self.idle_since = time.monotonic()
         self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and our own words
@@ -80,7 +78,7 @@ class _Child:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            env=_environment(folder),
+            env={**_environment(folder), **environment},
             cwd=folder,
             close_fds=True,
             start_new_session=True,  # a Ctrl-C in the operator's terminal is for the daemon alone
@@ -167,13 +165,22 @@ class _Child:
 class SandboxPool:
     """Up to ``size`` children that run ``entry`` (``"package.module:function"``, a dict in, a dict out).
 
-    Thread-safe; `call` blocks. ``name`` stands in error texts ("compile", "simulate").
+    Thread-safe; `call` blocks. ``name`` stands in error texts ("compile", "simulate"). ``environment`` is added to the
+    children's, which holds nothing of ours.
     """
 
     def __init__(
-        self, entry: str, *, limits: SandboxLimits, size: int, idle_seconds: float = 120.0, name: str = "compile"
+        self,
+        entry: str,
+        *,
+        limits: SandboxLimits,
+        size: int,
+        idle_seconds: float = 120.0,
+        name: str = "compile",
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         self._entry = entry
+        self._environment = dict(environment or {})
         self._limits = limits
         self._idle_seconds = idle_seconds
         self._name = name
@@ -273,7 +280,7 @@ class SandboxPool:
     def _start_children(self) -> None:
         while (answer := self._orders.get()) is not None:
             try:
-                answer.put(_Child(self._entry, self._limits, self._folder.name))
+                answer.put(_Child(self._entry, self._limits, self._folder.name, self._environment))
             except OSError as error:
                 answer.put(error)
 

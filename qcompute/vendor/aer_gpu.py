@@ -21,6 +21,9 @@ CUSTATEVEC: Final = "custatevec"
 REFUSAL_SECONDS: Final = 300.0
 """So long a refusal stands before the GPU is asked again: a driver may have come back. Success stands for ever."""
 
+CUDA_ENVIRONMENT: Final = {"CUDA_CACHE_DISABLE": "1"}
+"""Of a child that uses a GPU: the cache would be a file, and a sandbox writes none."""
+
 _WALL_SECONDS: Final = 120.0
 _MEMORY_BYTES: Final = 4 << 30
 
@@ -59,7 +62,9 @@ def _asked(method: str) -> str | None:
         open_files=256,
         counts_address_space=False,
     )
-    pool = SandboxPool("qcompute.vendor.aer.child:work", limits=limits, size=1, name="probe the GPU")
+    pool = SandboxPool(
+        "qcompute.vendor.aer.child:work", limits=limits, size=1, name="probe the GPU", environment=CUDA_ENVIRONMENT
+    )
     try:
         return pool.call(request)["reason"]
     except (CannotRun, SandboxUnavailable) as error:

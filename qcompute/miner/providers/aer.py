@@ -56,7 +56,7 @@ from qcompute.vendor.aer.settings import (
     Processor,
 )
 from qcompute.vendor.aer.spool import Spool, is_job_id
-from qcompute.vendor.aer_gpu import CUSTATEVEC, probe_gpu
+from qcompute.vendor.aer_gpu import CUDA_ENVIRONMENT, CUSTATEVEC, probe_gpu
 
 _log = logging.getLogger(__name__)
 
@@ -303,6 +303,7 @@ class AerAdapter(ProviderAdapter):
             size=self._config.simulations_at_once,
             idle_seconds=self._config.idle_seconds,
             name="simulate",
+            environment=CUDA_ENVIRONMENT if self._config.device is Processor.GPU else {},
         )
 
     def _describe_all(self) -> None:
