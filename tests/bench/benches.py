@@ -20,6 +20,7 @@ from qcompute.testing.ledger_records import brought_to
 from tests.bench.loading import OPEN_WIDE, bare_endpoint, hanging_host, load, scene
 from tests.bench.report import Figure
 from tests.bench.road import road
+from tests.bench.simulate import simulate
 from tests.bench.vendors import inflight
 from tests.ledger.postgres_server import PostgresServer
 from tests.scene import running_scene
@@ -120,6 +121,7 @@ BENCHES: Final[dict[str, Callable[[], Coroutine[Any, Any, list[Figure]]]]] = {
     "inflight": inflight,
     "postgres": postgres,
     "road": road,
+    "simulate": simulate,
 }
 
 
