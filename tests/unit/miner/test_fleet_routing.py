@@ -482,7 +482,7 @@ ANSWERS = st.sampled_from(
 async def test_whatever_the_accounts_answer_a_job_is_created_once_at_most(
     first: list[Exception | None],
     second: list[Exception | None],
-    falls_back: bool,
+    falls_back: bool,  # noqa: FBT001
     was_created: bool,  # noqa: FBT001
 ) -> None:
     """A submit whose answer is lost may have created a job: then it is looked for, and nobody else gets it."""
