@@ -78,7 +78,8 @@ def dialect(keys: KeyList, put: Upsert) -> Dialect:
         ),
         fences=select(owners.c.lane, owners.c.fence)
         .select_from(keys.rows.join(owners, owners.c.lane == keys.text))
-        .with_for_update(read=True, of=owners),
+        # A beat, which changes no key, goes on beside this lock; who takes a lane locks the row against it.
+        .with_for_update(read=True, key_share=True, of=owners),
         # How many rows it changed says whether somebody else raised it meanwhile.
         raise_nonce=raise_nonce.execution_options(preserve_rowcount=True),
         put_circuit=put(circuits, "execution_id"),

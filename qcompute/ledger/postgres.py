@@ -13,6 +13,7 @@ from typing_extensions import override
 
 from qcompute.ledger.figures import Figures
 from qcompute.ledger.operations import Recount
+from qcompute.ledger.postgres_claims import PostgresClaims
 from qcompute.ledger.postgres_failures import POSTGRES_FAILURES, translated
 from qcompute.ledger.postgres_keepers import PostgresReader, PostgresWriter
 from qcompute.ledger.postgres_listener import Channel, Listener, News
@@ -32,7 +33,8 @@ class PostgresLedger(SqlLedger):
 
     Any number of processes may open one database: nonces, duplicates, versions and the closing order are then decided
     by the database, so it does not matter which process a request reaches. ``alone`` refuses to share: at most one
-    daemon then works on the ledger, as on a SQLite file.
+    daemon then works on the ledger, as on a SQLite file. Processes that share it take turns at its lanes; see
+    `PostgresClaims`, also for ``enforce``.
 
     A connection that breaks is made again by itself. Operations in flight fail with `StoreError`; of one whose commit
     was in flight it is not known whether it was done, so it must be asked for again, which changes nothing twice.
@@ -43,7 +45,12 @@ class PostgresLedger(SqlLedger):
     """
 
     def __init__(
-        self, settings: LedgerSettings, clock: Callable[[], datetime] = utc_now, *, alone: bool = True
+        self,
+        settings: LedgerSettings,
+        clock: Callable[[], datetime] = utc_now,
+        *,
+        alone: bool = True,
+        enforce: bool = False,
     ) -> None:
         super().__init__(clock)
         opened = open_postgres(settings, alone=alone)
@@ -81,6 +88,9 @@ class PostgresLedger(SqlLedger):
             opened.connection.close()
             self._listener.stop()
             raise
+        self._shared_claims = None if alone else PostgresClaims(opened.parameters, enforce=enforce)
+        if self._shared_claims is not None:
+            self._claims = self._shared_claims
 
     @override
     async def wait_for_arrival(self, state: State, timeout_seconds: float, *, lane: str = NOBODYS_LANE) -> None:
@@ -97,6 +107,8 @@ class PostgresLedger(SqlLedger):
 
     @override
     async def _close(self) -> None:
+        if self._shared_claims is not None:
+            await self._shared_claims.close()
         await super()._close()
         await asyncio.to_thread(self._listener.stop)
 

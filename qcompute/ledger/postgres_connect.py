@@ -29,6 +29,10 @@ SILENT_PEER_MS: Final = 4000
 """Either side gives a peer up that has been silent for so long, a machine cut off, say: a lock must not outlive its
 holder by more than the five seconds in which a standby takes over."""
 
+STILL_WRITER_MS: Final = 2000
+"""A writer that stops in mid-transaction (SIGSTOP, a machine cut off) keeps its rows from the others for so long, less
+than its lease: see `qcompute.ledger.lease`."""
+
 _KEEPALIVES: Final = {"keepalives_idle": "2", "keepalives_interval": "1", "keepalives_count": "2"}
 
 _LIBPQ_DEFAULTS: Final = {
@@ -117,8 +121,7 @@ def _session(settings: LedgerSettings) -> dict[str, str]:
         # A commit is on the server's disk when it returns, whatever the server's default is.
         "synchronous_commit": "on",
         "lock_timeout": str(round(settings.busy_timeout_seconds * 1000)),
-        # A writer that stops in mid-transaction (SIGSTOP, a machine cut off) must not keep its rows from the others.
-        "idle_in_transaction_session_timeout": str(SILENT_PEER_MS),
+        "idle_in_transaction_session_timeout": str(STILL_WRITER_MS),
         "statement_timeout": "60s",
         # Plans are made once for all parameters, and some of them while a table is still empty: that must not make
         # them read it as a whole for ever.
