@@ -9,11 +9,13 @@ from __future__ import annotations
 import asyncio
 from abc import ABC, abstractmethod
 from collections import defaultdict
+from collections.abc import Callable
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import Final
 
 from qcompute.ledger.claims import Claims, Tenure
 from qcompute.miner.job import (
@@ -28,6 +30,9 @@ from qcompute.miner.job import (
     State,
 )
 from qcompute.units import ExecutionId, Hotkey, ProviderKey
+
+LONGEST_WORDS: Final = 7000
+"""What Postgres carries in one notice, and some less."""
 
 
 class Intake(StrEnum):
@@ -187,6 +192,18 @@ class Ledger(ABC):
             async with asyncio.timeout(max(timeout_seconds, 0)):
                 await event.wait()
         event.clear()
+
+    async def tell_others(self, words: str) -> None:  # noqa: B027 - a store of one process has nobody to tell
+        """Send words, of `LONGEST_WORDS` bytes at most, to the other processes that work on this ledger.
+
+        They may get lost, and are not kept.
+
+        Raises:
+            StoreError: the database failed.
+        """
+
+    def hear_others(self, hear: Callable[[str], None]) -> None:  # noqa: B027 - as above
+        """Have the words of others brought to ``hear``, on the event loop; replaces whoever heard them before."""
 
     def _arrived(self, state: State, lane: str) -> None:
         """Called by stores on the event loop after a commit that put a row into a lane of ``state``."""

@@ -54,7 +54,8 @@ class PostgresLedger(SqlLedger):
     ) -> None:
         super().__init__(clock)
         opened = open_postgres(settings, alone=alone)
-        channel = Channel(opened.ledger_id)
+        self._channel = channel = Channel(opened.ledger_id)
+        self._hear_words: Callable[[str], None] = _ignore
         try:
             self._listener = Listener(opened.parameters, channel, self._hear)
         except psycopg.Error as error:
@@ -98,6 +99,16 @@ class PostgresLedger(SqlLedger):
         await super().wait_for_arrival(state, timeout_seconds, lane=lane)
 
     @override
+    async def tell_others(self, words: str) -> None:
+        if self._shared_claims is not None:
+            await self._shared_claims.tell(self._channel.name, self._channel.words(words))
+
+    @override
+    def hear_others(self, hear: Callable[[str], None]) -> None:
+        self._hear_words = hear
+        self._listener.attach()
+
+    @override
     async def _current(self) -> Figures:
         self._listener.attach()
         if time.monotonic() - self._read_at > FIGURES_SECONDS:
@@ -117,9 +128,16 @@ class PostgresLedger(SqlLedger):
         self._figures = figures
         self._read_at = time.monotonic()
 
-    def _hear(self, news: News) -> None:
-        """Called on the event loop for what another process committed."""
+    def _hear(self, news: News | str) -> None:
+        """Called on the event loop for what another process committed, or says."""
+        if isinstance(news, str):
+            self._hear_words(news)
+            return
         self._figures.move_latest(news.latest)
         arrivals = self._arrivals if news.arrivals is None else news.arrivals
         for state, lane in list(arrivals):
             self._arrived(state, lane)
+
+
+def _ignore(words: str) -> None:
+    """What nobody wants to hear."""

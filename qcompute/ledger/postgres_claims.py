@@ -115,6 +115,10 @@ class PostgresClaims(Claims):
     def paid_call(self, tenure: Tenure) -> AbstractContextManager[None]:
         return self._paid_call(tenure)
 
+    async def tell(self, channel: str, message: str) -> None:
+        """Send a notice to every process that listens, without waiting behind the ledger's writes."""
+        await asyncio.wrap_future(self._order(partial(self._table.tell, channel, message)))
+
     async def close(self) -> None:
         """Let every lane go, but those in whose name a paid call runs, and end the thread. A second call waits too."""
         if not self._closed:
