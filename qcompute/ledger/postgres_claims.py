@@ -196,7 +196,7 @@ class PostgresClaims(Claims):
             return None
         looked_at = now()
         sight = self._table.look([lane]).get(lane, FREE)
-        is_mine = mine is not None and sight.is_owned and sight.fence == mine.tenure.fence
+        is_mine = mine is not None and sight.holder is not None and sight.fence == mine.tenure.fence
         if not is_mine and not self._watch.may_be_taken(lane, sight, looked_at):
             self._watch.note(lane, sight, now())
             self._wanted.add(lane)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import secrets
 import socket
 from typing import Any, Final
 
@@ -35,6 +36,9 @@ than its lease: see `qcompute.ledger.lease`."""
 
 _KEEPALIVES: Final = {"keepalives_idle": "2", "keepalives_interval": "1", "keepalives_count": "2"}
 
+_LONGEST_NAME: Final = 50
+"""Postgres cuts the whole off after 63 bytes."""
+
 _LIBPQ_DEFAULTS: Final = {
     "connect_timeout": "5",
     "tcp_user_timeout": str(SILENT_PEER_MS),
@@ -56,8 +60,13 @@ def connection_parameters(settings: LedgerSettings) -> dict[str, Any]:
         if "password" in given:
             raise ConfigError("the password is in ledger.url and in ledger.password_secret: leave one out")
         given["password"] = credentials.named(settings.password_secret).reveal()
-    name = {"application_name": f"qcompute {socket.gethostname()} {os.getpid()}"}
-    return {**_LIBPQ_DEFAULTS, **name, **given}
+    name = given.get("application_name") or f"qcompute {socket.gethostname()} {os.getpid()}"
+    return {**_LIBPQ_DEFAULTS, **given, "application_name": _distinct(name)}
+
+
+def _distinct(name: str) -> str:
+    """A name no other ledger that is open anywhere has: by it all sessions of one are found, and ended."""
+    return f"{name.encode('ascii', 'replace').decode()[:_LONGEST_NAME]} {secrets.token_hex(4)}"
 
 
 def _parsed(url: str) -> dict[str, Any]:

@@ -6,8 +6,6 @@ process may be the owner; the row says which of its holders still lives.
 
 from __future__ import annotations
 
-import os
-import socket
 from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -37,7 +35,7 @@ _KEY: Final = "hashtextextended(coalesce(current_schema(), '') || E'\\n' || %(la
 _FIRST: Final = (
     "INSERT INTO owners (lane, fence, holder, beat, taken_at) VALUES (%(lane)s, 0, NULL, 0, 0) ON CONFLICT DO NOTHING"
 )
-_LOCK_ROW: Final = "SELECT fence, beat, holder IS NOT NULL FROM owners WHERE lane = %(lane)s FOR UPDATE"
+_LOCK_ROW: Final = "SELECT fence, beat, holder FROM owners WHERE lane = %(lane)s FOR UPDATE"
 _LOCK: Final = f"SELECT pg_try_advisory_lock({_KEY})"
 _END_HOLDER: Final = (
     f"SELECT pg_terminate_backend(pid, {_END_MS}) FROM pg_locks, (SELECT {_KEY} AS key) AS wanted "  # noqa: S608 - ours
@@ -45,17 +43,21 @@ _END_HOLDER: Final = (
     "AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) "
     "AND classid::bigint = ((key >> 32) & 4294967295) AND objid::bigint = (key & 4294967295)"
 )
+_END_SESSIONS: Final = (
+    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = %(holder)s "
+    "AND datname = current_database() AND pid <> pg_backend_pid()"
+)
 _TAKE: Final = (
     "UPDATE owners SET fence = fence + 1, beat = 0, holder = %(holder)s, "
     "taken_at = (extract(epoch FROM clock_timestamp()) * 1000000)::bigint WHERE lane = %(lane)s RETURNING fence"
 )
 _LET_GO: Final = "UPDATE owners SET holder = NULL WHERE lane = %(lane)s AND fence = %(fence)s"
 _UNLOCK: Final = f"SELECT pg_advisory_unlock({_KEY})"
-_LOOK: Final = "SELECT lane, fence, beat, holder IS NOT NULL FROM owners WHERE lane = ANY(%(lanes)s::text[])"
+_LOOK: Final = "SELECT lane, fence, beat, holder FROM owners WHERE lane = ANY(%(lanes)s::text[])"
 _BEAT: Final = (
     "UPDATE owners SET beat = owners.beat + 1 "
     "FROM unnest(%(lanes)s::text[], %(fences)s::bigint[]) AS ours (lane, fence) "
-    "WHERE owners.lane = ours.lane AND owners.fence = ours.fence AND owners.holder IS NOT NULL RETURNING owners.lane"
+    "WHERE owners.lane = ours.lane AND owners.fence = ours.fence AND owners.holder = %(name)s RETURNING owners.lane"
 )
 
 
@@ -65,10 +67,11 @@ class Sight:
 
     fence: int
     beat: int
-    is_owned: bool
+    holder: str | None
+    """The name of the owner's sessions."""
 
 
-FREE: Final = Sight(0, 0, is_owned=False)
+FREE: Final = Sight(0, 0, None)
 """A lane that nobody ever took."""
 
 
@@ -80,6 +83,7 @@ class OwnerTable:
 
     def __init__(self, parameters: Mapping[str, Any]) -> None:
         self._parameters: dict[str, Any] = {**parameters, **_QUICK}
+        self._name: str = self._parameters["application_name"]
         self._connection: psycopg.Connection[Any] | None = None
         self._locked: set[str] = set()
 
@@ -111,12 +115,13 @@ class OwnerTable:
         """The rows of those lanes that were ever taken."""
         with self._session() as session:
             rows = session.execute(_LOOK, {"lanes": list(lanes)}).fetchall()
-        return {lane: Sight(fence, beat, is_owned) for lane, fence, beat, is_owned in rows}
+        return {lane: Sight(*sight) for lane, *sight in rows}
 
     def beat(self, fences: Mapping[str, int]) -> set[str]:
         """Say that we live; the lanes that are still ours."""
         with self._session() as session:
-            rows = session.execute(_BEAT, {"lanes": list(fences), "fences": list(fences.values())}).fetchall()
+            ours = {"lanes": list(fences), "fences": list(fences.values()), "name": self._name}
+            rows = session.execute(_BEAT, ours).fetchall()
         return {lane for (lane,) in rows}
 
     def take(self, lane: str, seen: Sight) -> int | None:
@@ -124,19 +129,20 @@ class OwnerTable:
 
         The caller knows that whoever owns it as ``seen`` does nothing in its name any more.
         """
+        if seen.holder not in (None, self._name):
+            self._end_sessions(seen.holder)
         with self._session() as session, session.transaction():
             session.execute(_FIRST, {"lane": lane})
             if _locked_row(session, lane) != seen or not self._lock(session, lane):
                 return None
-            holder = f"{socket.gethostname()} {os.getpid()} {session.info.backend_pid}"
-            row = session.execute(_TAKE, {"lane": lane, "holder": holder}).fetchone()
+            row = session.execute(_TAKE, {"lane": lane, "holder": self._name}).fetchone()
             return None if row is None else int(row[0])
 
     def resume(self, lane: str, fence: int) -> bool:
         """After a lost session: have the lock of a lane again. False when another has taken the lane."""
         with self._session() as session, session.transaction():
             row = _locked_row(session, lane)
-            if row is None or (row.fence, row.is_owned) != (fence, True):
+            if row is None or (row.fence, row.holder) != (fence, self._name):
                 return False
             # Whoever has the lock is our own old session, of whose end the server does not know yet.
             return self._lock(session, lane)
@@ -154,6 +160,14 @@ class OwnerTable:
         """Send a notice to every process that listens."""
         with self._session() as session:
             session.execute("SELECT pg_notify(%(channel)s, %(message)s)", {"channel": channel, "message": message})
+
+    def _end_sessions(self, holder: str) -> None:
+        """End what is left of a dead owner. One that was stopped in mid-transaction keeps rows locked, this one too.
+
+        Where it stood between two messages of a pipeline, no time limit of the server ends it.
+        """
+        with self._session() as session:
+            session.execute(_END_SESSIONS, {"holder": holder})
 
     def _lock(self, session: psycopg.Connection[Any], lane: str) -> bool:
         """Have the advisory lock in this session, ending whoever has it. The row must be locked."""
@@ -206,7 +220,7 @@ class Watch:
 
     def may_be_taken(self, lane: str, sight: Sight, looked_at: float) -> bool:
         """Whether nobody does anything in its name; ``looked_at`` is a moment before the look that saw ``sight``."""
-        if not sight.is_owned:
+        if sight.holder is None:
             return True
         known = self._seen.get(lane)
         return known is not None and known[0] == sight and looked_at - known[1] >= LEASE_SECONDS
