@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
+import sqlite3
 import time
 from collections.abc import AsyncIterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -100,7 +102,11 @@ async def test_both_keep_the_rate_of_a_validator_together(tmp_path: Path) -> Non
 def _signal(number: signal.Signals, machines: Machines) -> None:
     process = machines.miners["owner"].process
     assert process is not None
-    process.send_signal(number)
+    with closing(sqlite3.connect(machines.vendor_file, isolation_level=None, timeout=30)) as vendor:
+        # The vendor is a file, and one who is stopped while he writes to it would keep everybody from it.
+        vendor.execute("BEGIN IMMEDIATE")
+        process.send_signal(number)
+        vendor.execute("ROLLBACK")
 
 
 async def _half_way(machines: Machines) -> list[ExecutionId]:
