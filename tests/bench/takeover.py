@@ -1,4 +1,4 @@
-"""How long nobody works after the owner of the accounts was killed, and what that costs: 50 kills, or ``KILLS`` of them.
+"""How long nobody works after the owner of the accounts was killed, and what that costs: 50 kills, or ``KILLS``.
 
 Two real miners on one Postgres. Jobs are brought to both all the time; again and again the one that works is killed in
 the middle of its paid calls, and started again once the other has taken over.
