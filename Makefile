@@ -49,8 +49,8 @@ bench-faults: $(READY) $(BRAKET_READY) ## every vendor's double failing in every
 	@$(BIN)/python -W ignore -m tests.bench.faults $(NAME)
 
 .PHONY: crash
-crash: $(READY) ## kill -9 at every side effect, at pairs of them, and broken surroundings: the whole table (an hour); PAIRS=100, NAME=submit
-	@$(BIN)/python -m tests.crash $(if $(PAIRS),--pairs $(PAIRS)) $(NAME)
+crash: $(READY) ## kill -9 at every side effect, at pairs of them, and broken surroundings: the whole table (an hour); PAIRS=100, NAME=submit, STORE=postgres
+	@$(BIN)/python -m tests.crash $(if $(PAIRS),--pairs $(PAIRS)) $(if $(STORE),--store $(STORE)) $(NAME)
 	@$(BIN)/python -m tests.crash.surroundings
 
 .PHONY: hostile
