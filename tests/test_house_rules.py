@@ -58,6 +58,8 @@ HEAVY: Final = (
     "azure",
     "torch",
     "psycopg",
+    "dask",
+    "distributed",
 )
 
 
