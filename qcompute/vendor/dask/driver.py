@@ -15,7 +15,6 @@ import json
 import logging
 import os
 import sys
-from concurrent.futures import CancelledError
 from typing import Any, Final
 
 import dask.config
@@ -48,6 +47,7 @@ class Driver:
         self._futures: dict[str, Future[Any]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._cancelled: set[str] = set()
+        self._broken = False
         self._said: ClusterReport | None = None
         self._said_at = 0.0
 
@@ -77,7 +77,7 @@ class Driver:
             self._client.subscribe_topic(simulation.TOPIC, self._hear_started)
             for job_id in list(self._orders):
                 self._begin(job_id)
-            while self._client.status == "running":
+            while self._client.status == "running" and not self._broken:
                 workers = await workers_of(self._client)
                 self._tell(await self._cluster.look(len(self._orders), workers))
                 await asyncio.sleep(LOOK_SECONDS)
@@ -102,7 +102,13 @@ class Driver:
     def _spawn(self, work: Any) -> None:  # noqa: ANN401 - a coroutine
         task = asyncio.ensure_future(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            _log.error("a task of the driver failed", exc_info=task.exception())
+            self._broken = True  # another driver does better than one that has lost a job
 
     def _begin(self, job_id: str) -> None:
         if self._client is not None:
@@ -134,12 +140,10 @@ class Driver:
     async def _answer(self, job_id: str, future: Future[Any]) -> Message | None:
         """How it ended; None when Dask forgot it without our having cancelled it."""
         error: Any = await future.exception()
+        if future.status in ("cancelled", "lost"):  # which `exception` calls no error
+            return {"cancelled": True} if job_id in self._cancelled else None
         if error is None:
             return await future.result()
-        if job_id in self._cancelled:
-            return {"cancelled": True}
-        if isinstance(error, CancelledError | asyncio.CancelledError):
-            return None
         if isinstance(error, KilledWorker):
             return {"refusal": "every worker that simulated it died; providers.dask.worker_losses bounds how many"}
         return {"refusal": f"the worker could not run it: {error!r:.200}"}
