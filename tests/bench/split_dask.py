@@ -15,7 +15,7 @@ from qcompute.miner.providers.registry import open_adapter
 from tests.bench.report import Figure
 
 PROCESSES: Final = 2
-CIRCUITS: Final = 24
+CIRCUITS: Final = 12
 ROUNDS: Final = 3
 _QUBITS, _DEPTH = 18, 20
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -22,7 +23,7 @@ from qcompute.miner.providers.dask import DaskAdapter
 from qcompute.miner.providers.registry import open_adapter
 from qcompute.testing.provider_contract import ASYMMETRIC, ProviderContract
 from qcompute.vendor.dask.programs import DEVICES, max_qubits, needed_bytes
-from tests.providers.dask_scene import SLOW, end_of, in_time, submitted, wait_for
+from tests.providers.dask_scene import SLOW, certificates, end_of, in_time, submitted, wait_for
 
 SMALL = {"memory_bytes": 2 << 30, "worker_memory_bytes": 2 << 30}
 
@@ -218,6 +219,47 @@ def test_allocations_that_cannot_work_are_refused(tmp_path: Path, settings: dict
     tls = {"tls_ca_file": file, "tls_cert_file": file, "tls_key_file": file}
     with pytest.raises(ConfigError, match=named.replace(".", r"\.")):
         open_adapter("dask", {"spool": tmp_path, "mode": "slurm", **tls, **settings})
+
+
+def test_the_profile_of_lumi_asks_for_an_eighth_of_a_node(tmp_path: Path) -> None:
+    """And what the operator sets goes before it."""
+    script = (
+        "import json, sys\nfrom qcompute.vendor.dask.settings import DaskConfig, settled\n"
+        "from qcompute.vendor.dask.clusters import security_of\nfrom qcompute.vendor.dask.slurm import script_of\n"
+        "config = settled(DaskConfig(**json.loads(sys.argv[1])))\n"
+        "print(config.submit_host, script_of(config, 'pilot', 'tls://miner:8786', security_of(config)))\n"
+    )
+    settings = {
+        "profile": "lumi",
+        "account": "project_465000000",
+        "container": "/project/image one.sif",
+        "walltime": "1-00:00:00",
+        "prologue": ["module load LUMI"],
+        "job_extra": ["--constraint=x"],
+        **{name: str(file) for name, file in certificates(tmp_path).items()},
+    }
+    done = subprocess.run(  # noqa: S603 - our own words
+        [sys.executable, "-c", script, json.dumps(settings)], capture_output=True, text=True, check=True, timeout=100
+    )
+    host, *lines = done.stdout.splitlines()
+    assert host.startswith("lumi ")
+    for line in (
+        "#SBATCH -p small-g",
+        "#SBATCH -A project_465000000",
+        "#SBATCH --cpus-per-task=7",
+        "#SBATCH --mem=57G",
+        "#SBATCH -t 1-00:00:00",
+        "#SBATCH --gpus-per-node=1",
+        "#SBATCH --no-requeue",
+        "#SBATCH --constraint=x",
+        "module load LUMI",
+    ):
+        assert line in lines
+    command = next(line for line in lines if "dask_worker" in line)
+    assert command.startswith("singularity exec --rocm '/project/image one.sif' python3 -m distributed.cli.dask_worker")
+    for option in ("tls://miner:8786", "--name pilot", "--nthreads 7", f"MEMORY={56 << 30}", "--lifetime 86340s"):
+        assert option in command
+    assert str(tmp_path / "tls_key_file.pem") in command
 
 
 def test_a_wide_circuit_reserves_its_state_and_another_method_all_it_may_take() -> None:

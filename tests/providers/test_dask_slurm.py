@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Generator, Iterator
@@ -20,6 +23,7 @@ from qcompute.miner.providers.dask import DaskAdapter
 from qcompute.miner.providers.registry import open_adapter
 from tests.providers.dask_scene import SLOW, busy, certificates, end_of, in_time, submitted, wait_for
 from tests.providers.slurm_cluster import SlurmCluster
+from tests.providers.ssh_server import SshServer
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -36,22 +40,22 @@ def slurm() -> Iterator[SlurmCluster]:
         cluster.remove()
 
 
+def settings_of(folder: Path, slurm: SlurmCluster) -> dict[str, Any]:
+    return {
+        "mode": "slurm",
+        "spool": folder / "spool",
+        "partition": "simulators",
+        "python": sys.executable,
+        "memory_bytes": 2 << 30,
+        "worker_memory_bytes": 2 << 30,
+        "environment": slurm.environment(),
+        **certificates(folder),
+    }
+
+
 @contextmanager
 def opened(folder: Path, slurm: SlurmCluster, **settings: Any) -> Generator[DaskAdapter]:
-    adapter = open_adapter(
-        "dask",
-        {
-            "mode": "slurm",
-            "spool": folder / "spool",
-            "partition": "simulators",
-            "python": sys.executable,
-            "memory_bytes": 2 << 30,
-            "worker_memory_bytes": 2 << 30,
-            "environment": slurm.environment(),
-            **certificates(folder),
-            **settings,
-        },
-    )
+    adapter = open_adapter("dask", settings_of(folder, slurm) | settings)
     assert isinstance(adapter, DaskAdapter)
     try:
         yield adapter
@@ -90,7 +94,6 @@ def test_an_allocation_comes_with_work_and_goes_without(slurm: SlurmCluster, ada
     receipts = [end_of(adapter, handle) for handle in [submitted(adapter, BELL) for _ in range(20)]]
     assert {receipt.status for receipt in receipts} == {ProviderStatus.COMPLETED}
     in_time(lambda: slurm.jobs() == {})
-    assert len((adapter._spool.folder / "slurm.log").read_bytes()) >= 0
 
 
 def test_a_worker_killed_on_its_node_loses_no_circuit(slurm: SlurmCluster, adapter: DaskAdapter) -> None:
@@ -154,6 +157,58 @@ def test_a_python_without_dask_is_said(slurm: SlurmCluster, tmp_path: Path) -> N
     with opened(tmp_path, slurm, python="/bin/false", jobs_min=1) as adapter:
         in_time(lambda: "before its worker had called" in status(adapter))
     in_time(lambda: slurm.jobs() == {})
+
+
+def test_a_driver_that_is_killed_leaves_no_allocation_behind(slurm: SlurmCluster, adapter: DaskAdapter) -> None:
+    """Its worker misses its scheduler and ends; the next driver asks for another."""
+    handle = submitted(adapter, SLOW)
+    wait_for(adapter, handle, ProviderStatus.RUNNING)
+    in_time(lambda: workers(adapter))
+    (allocation,) = slurm.jobs()
+    driver = adapter._link.driver_pid
+    assert driver is not None
+    os.kill(driver, signal.SIGKILL)
+    in_time(lambda: workers(adapter) and adapter._link.driver_pid != driver)
+    in_time(lambda: allocation not in slurm.jobs())
+    adapter.cancel(handle)
+    assert end_of(adapter, submitted(adapter, BELL)).status == ProviderStatus.COMPLETED
+    in_time(lambda: slurm.jobs() == {})
+
+
+def test_a_daemon_that_is_killed_leaves_no_allocation_behind(slurm: SlurmCluster, tmp_path: Path) -> None:
+    """Its driver hears the pipe close and gives back what it had."""
+    script = (
+        "import json, sys, time\nfrom qcompute.miner.providers.registry import open_adapter\n"
+        "adapter = open_adapter('dask', json.loads(sys.argv[1]))\n"
+        "while 'OFFLINE' in adapter.get_availability().availability: time.sleep(0.1)\n"
+        "print('up', flush=True)\ntime.sleep(600)\n"
+    )
+    settings = json.dumps(settings_of(tmp_path, slurm) | {"jobs_min": 1}, default=str)
+    daemon = subprocess.Popen(  # noqa: S603 - our own words
+        [sys.executable, "-c", script, settings], stdout=subprocess.PIPE, text=True
+    )
+    assert daemon.stdout is not None
+    assert daemon.stdout.readline() == "up\n"
+    in_time(lambda: [state for state, _ in slurm.jobs().values()] == ["RUNNING"])
+    daemon.kill()
+    daemon.wait()
+    daemon.stdout.close()
+    in_time(lambda: slurm.jobs() == {})
+
+
+def test_sbatch_on_another_host_is_reached_by_ssh(slurm: SlurmCluster, tmp_path: Path) -> None:
+    server = SshServer("login", environment=slurm.environment())
+    server.start()
+    output = tmp_path / "output"
+    remote: dict[str, Any] = {"submit_host": "login", "ssh_config": server.client, "environment": {}}
+    try:
+        with opened(tmp_path, slurm, job_extra=[f"--output={output}"], **remote) as adapter:
+            assert end_of(adapter, submitted(adapter, BELL)).status == ProviderStatus.COMPLETED
+            assert len(slurm.jobs()) == 1
+        in_time(lambda: slurm.jobs() == {})
+        assert output.exists()
+    finally:
+        server.remove()
 
 
 def status(adapter: DaskAdapter) -> str:

@@ -105,7 +105,7 @@ class RunningScheduler(Cluster):
     @override
     async def open(self) -> Client:
         address = self.config.scheduler or ""
-        return await self.client_of(address, _security(self.config) if address.startswith("tls") else None)
+        return await self.client_of(address, security_of(self.config) if address.startswith("tls") else None)
 
     @override
     def without_workers(self) -> str:
@@ -124,7 +124,7 @@ class PilotWorkers(Cluster):
 
     @override
     async def open(self) -> Client:
-        security = _security(self.config)
+        security = security_of(self.config)
         scheduler = Scheduler(
             host=self.config.listen_host,
             port=self.config.listen_port,
@@ -177,7 +177,8 @@ async def workers_of(client: Client) -> list[WorkerReport]:
     ]
 
 
-def _security(config: DaskConfig) -> Security | None:
+def security_of(config: DaskConfig) -> Security | None:
+    """The operator's certificates for all three roles; None where none are set."""
     if config.tls_files is None:
         return None
     ca, cert, key = config.tls_files

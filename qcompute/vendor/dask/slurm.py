@@ -116,9 +116,8 @@ def _worker_arguments(config: DaskConfig) -> list[str]:
 
 
 def _directives(config: DaskConfig) -> list[str]:
-    directives = ["--no-requeue", "--open-mode=append"]
-    if config.submit_host is None:
-        directives.append(f"--output={Path.cwd() / 'slurm.log'}")
+    output = Path.cwd() / "slurm.log" if config.submit_host is None else "qcompute-slurm.log"  # there: the home folder
+    directives = ["--no-requeue", "--open-mode=append", f"--output={output}"]
     if config.gpus_per_node:
         directives.append(f"--gpus-per-node={config.gpus_per_node}")
     return [*directives, *config.job_extra]
