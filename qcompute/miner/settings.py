@@ -15,9 +15,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from qcompute.axon.settings import AxonSettings, BlacklistSettings
 from qcompute.chain.settings import ChainSettings, SubtensorSettings, WalletSettings
 from qcompute.circuits.settings import CircuitSettings, DownloadSettings
+from qcompute.cluster.settings import ClusterSettings
 from qcompute.jobserver.settings import JobServerSettings
 from qcompute.ledger.settings import LedgerSettings
 from qcompute.miner.limits import BudgetSettings, MinerSettings, OperatorSettings
+from qcompute.miner.routing import RoutingSettings
 from qcompute.units import ProviderKey
 
 DATA_DIRECTORY: Final = Path("~/.qcompute")
@@ -89,11 +91,13 @@ class Settings(BaseModel):
 
     provider: ProviderKey = Field(default=ProviderKey("aer"), pattern=r"^[A-Za-z_][A-Za-z0-9_.:-]*$")
     """Which adapter runs the jobs: a file name in ``qcompute/miner/providers``, the name of an installed entry point,
-    or ``package.module:Class``. The default simulates on this machine, which costs nothing and needs no account."""
+    or ``package.module:Class``. The default simulates on this machine, which costs nothing and needs no account.
+    ``cluster`` opens all accounts of the ``[cluster]`` section."""
 
     providers: dict[str, dict[str, Any]] = Field(default_factory=dict[str, dict[str, Any]])
     """One table for each adapter, checked by the adapter itself, and only when it is the chosen one."""
 
+    cluster: ClusterSettings = Field(default_factory=ClusterSettings)
     wallet: WalletSettings = Field(default_factory=WalletSettings)
     subtensor: SubtensorSettings = Field(default_factory=SubtensorSettings)
     chain: ChainSettings = Field(default_factory=ChainSettings)
@@ -107,6 +111,7 @@ class Settings(BaseModel):
     download: DownloadSettings = Field(default_factory=DownloadSettings)
     miner: MinerSettings = Field(default_factory=MinerSettings)
     budget: BudgetSettings = Field(default_factory=BudgetSettings)
+    routing: RoutingSettings = Field(default_factory=RoutingSettings)
     operator: OperatorSettings = Field(default_factory=OperatorSettings)
 
     @property

@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
-from typing import Any, ClassVar, Final, assert_never
+from typing import Any, ClassVar, Final, ParamSpec, TypeVar, assert_never
 
 from qcompute.errors import (
     AuthFailed,
+    BudgetSpent,
     CannotRun,
+    QComputeError,
     QuotaSpent,
     Refused,
     SandboxUnavailable,
@@ -30,15 +32,21 @@ from qcompute.errors import (
 from qcompute.miner.account import Account
 from qcompute.miner.circuit_cache import CircuitCache
 from qcompute.miner.job import Job, State, Verdict
+from qcompute.miner.onward import Cause, has_another, onward, staying
 from qcompute.miner.pack import Left, Member, Packer
+from qcompute.miner.placement import Placement
+from qcompute.miner.prepare import prepare_again
 from qcompute.miner.providers.base import Absent, CannotTell, Found, Idempotency, JobHandle, Prepared, Verb
 from qcompute.miner.result import complete_handle
 from qcompute.miner.road import Road, asked_pause_seconds
-from qcompute.miner.router import prepare_again, token_of_pack
+from qcompute.miner.router import NO_ROOM, token_of_pack, wait_for_room
 from qcompute.miner.stage import STORE_PAUSE_SECONDS, Stage
-from qcompute.units import DeviceId, ExecutionId, ProviderJobId
+from qcompute.units import DeviceId, ExecutionId, Money, ProviderJobId
 
 _log = logging.getLogger(__name__)
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 LOOKS_BEFORE_RESUBMIT: Final = {
     Idempotency.TOKEN: 1,
@@ -79,26 +87,32 @@ class SubmitStage(Stage):
         concurrency: int,
         held_seconds: float,
         second_look_seconds: float,
+        max_unavailable_seconds: float = 600.0,
+        others: Collection[str] = (),
         dry_run: bool = False,
     ) -> None:
-        super().__init__(road, concurrency=concurrency)
+        super().__init__(road, concurrency=concurrency, lane=account.key)
         self._account = account
+        self._budget = road.budgets.of(account.key)
         self._circuits = circuits
         self._held = timedelta(seconds=held_seconds)
         self._second_look = timedelta(seconds=second_look_seconds)
+        self._patience = timedelta(seconds=max_unavailable_seconds)
+        self._others = sorted(others)
         self._dry_run = dry_run
         self._absent_since: dict[ExecutionId, float] = {}
         self._packer = Packer(
             largest=account.limits.max_pack, turn=partial(account.turn, Verb.SUBMIT), submit=self._submit_pack
         )
 
+    def abandon(self) -> None:
+        """See `Stage.abandon`. A paid call in flight goes on, and what it created is found by whoever looks."""
+        self._packer.close()
+        super().abandon()
+
     async def handle(self, job: Job) -> None:
         """Submit a job that never was, look for one that may have been; see `Stage.handle`."""
-        if job.provider != self._account.key:
-            await self._hold(
-                job, "other_provider", f"this job was routed to {job.provider}; start with PROVIDER={job.provider}"
-            )
-        elif job.submit_started_at is None:
+        if job.submit_started_at is None:
             await self._first_submit(job)
         else:
             await self._look(job)
@@ -110,28 +124,73 @@ class SubmitStage(Stage):
 
     async def _first_submit(self, job: Job) -> None:
         if self.road.clock() >= job.deadline_at:
-            message = "the job could not be submitted before its deadline"
+            fault = NO_ROOM if job.error_code == BudgetSpent.code else "the job could not be submitted"
+            message = f"{fault} before its deadline"
             await self.road.end_without_result(job, Verdict.FAILED, code="deadline", message=message)
             return
         try:
-            prepared = await prepare_again(self._account, self._circuits, job)
+            if job.error_code == BudgetSpent.code:  # it waits for room: looking again must cost next to nothing
+                self._budget.require_room(job.estimate)
+            if has_another(job):
+                await self._require_available(job)
+            prepared, estimate = await prepare_again(self._account, self._circuits, job)
+            job = _priced(job, estimate)
             if self._dry_run:
                 await self._refuse_dry(job)
                 return
-            await self._packer.join(job, prepared)
-        except CannotRun as refusal:
-            await self.road.end_without_result(job, Verdict.REFUSED, code=refusal.reason, message=refusal.message)
+            # Only here, where one process at a time works on an account, do reservations add up.
+            charge = self._budget.reserve(job.execution_id, job.estimate)
+            await self._packer.join(job, prepared, charge)
         except Left:
             return
-        except (SandboxUnavailable, VendorError) as error:
-            await self.road.again(
-                job,
-                code=error.code,
-                message=error.message,
-                first_seconds=2.0,
-                longest_seconds=120.0,
-                at_least=asked_pause_seconds(error),
-            )
+        except (BudgetSpent, CannotRun, SandboxUnavailable, VendorError) as error:
+            await self._not_submitted(job, error)
+
+    async def _require_available(self, job: Job) -> None:
+        """Where a job could go elsewhere, it is not left in the queue of a device that is switched off."""
+        why = await self._account.is_down(job.device_id or "")
+        if why is not None:
+            raise Unavailable(f"{job.device_id} is not available: {why}")
+
+    async def _not_submitted(self, job: Job, error: QComputeError) -> None:
+        """Provably nothing was created: on to the next candidate, or whatever the error means for the job here."""
+        now, cause = self.road.clock(), _cause(error)
+        if cause is not None:
+            after = onward(job, cause, error.message, now, patience=self._patience)
+            if after is not None:
+                await self._give_over(job, after, error)
+                return
+            if cause is not Cause.REFUSED:
+                job = staying(job, now)
+        marked = job.submit_started_at is not None
+        match error:
+            case BudgetSpent():
+                await wait_for_room(self.road, job, error)
+            case CannotRun() | Refused():
+                code = error.reason if isinstance(error, CannotRun) and not marked else error.code
+                await self.road.end_without_result(
+                    job, Verdict.REFUSED, code=code, message=error.message, unsubmitted=True
+                )
+            case AuthFailed() | QuotaSpent():
+                _log.error("%s: %s", self._account.key, error, extra={"action": "account_refused"})
+                await self._later(job, error, at_least=ACCOUNT_PAUSE_SECONDS)
+            case _:
+                await self._later(job, error, at_least=asked_pause_seconds(error))
+
+    async def _give_over(self, job: Job, after: Job, error: QComputeError) -> None:
+        """Put the job into the next candidate's lane, with nothing reserved for it here."""
+        charge = self._budget.final_charge(job, None, may_be_paid=False)
+        await self.road.store(job, after, charge=charge)
+        self._budget.settle(job.execution_id, charge)
+        _log.info(
+            "%s/%s will not do (%s); on to %s/%s",
+            job.provider,
+            job.device_id,
+            error.message,
+            after.provider,
+            after.device_id,
+            extra={"action": "next_candidate", "execution_id": job.execution_id, "code": error.code},
+        )
 
     async def _refuse_dry(self, job: Job) -> None:
         cost = "an unknown cost" if job.estimate is None else str(job.estimate)
@@ -194,9 +253,15 @@ class SubmitStage(Stage):
             for index, member in enumerate(members)
         ]
         saved = await asyncio.gather(
-            *(self.road.ledger.save(member.job, mark) for member, mark in zip(members, marks, strict=True)),
+            *(
+                self.road.store(member.job, mark, charge=member.charge)
+                for member, mark in zip(members, marks, strict=True)
+            ),
             return_exceptions=True,
         )
+        for member, one in zip(members, saved, strict=True):
+            if isinstance(one, StaleRow):
+                self._budget.take_back(member.job.execution_id)
         if failure := next((one for one in saved if isinstance(one, BaseException)), None):
             # Nothing was submitted, and those marked will look, find nothing and come again.
             raise failure
@@ -204,22 +269,31 @@ class SubmitStage(Stage):
 
     async def _paid(self, marked: list[tuple[Job, Prepared]]) -> list[JobHandle]:
         first, prepared = marked[0]
+        adapter = self._account.adapter
         if self._account.limits.max_pack > 1:
-            handles = await self._account.call(
-                Verb.SUBMIT,
-                self._account.adapter.submit_many,
-                [one for _, one in marked],
-                first.device_id or "",
-                first.shots,
-                token=first.token or token_of_pack([first]),
-            )
+            circuits = [one for _, one in marked]
+            token = first.token or token_of_pack([first])
+            handles = await self._pay(adapter.submit_many, circuits, first.device_id or "", first.shots, token=token)
             if len(handles) != len(marked):
                 raise SubmitUnknown(f"the adapter gave {len(handles)} handles for {len(marked)} circuits")
             return handles
         arguments: dict[str, Any] = {"token": first.token, "options": prepared.options}
         extra = {name: arguments[name] for name in self._account.submit_arguments}
-        submit: Callable[..., JobHandle] = self._account.adapter.submit
-        return [await self._account.call(Verb.SUBMIT, submit, prepared.payload, first.device_id, first.shots, **extra)]
+        submit: Callable[..., JobHandle] = adapter.submit
+        return [await self._pay(submit, prepared.payload, first.device_id, first.shots, **extra)]
+
+    async def _pay(self, submit: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Make the call in the account's threads, if the account is still ours in that very moment."""
+        tenure = self.road.tenure
+        if tenure is None:
+            return await self._account.call(Verb.SUBMIT, submit, *args, **kwargs)
+        claims = self.road.ledger.claims
+
+        def ours() -> T:
+            with claims.paid_call(tenure):
+                return submit(*args, **kwargs)
+
+        return await self._account.call(Verb.SUBMIT, ours)
 
     async def _unpaid(self, jobs: list[Job], error: Exception) -> None:
         """What a submit that gave no handle means for its jobs."""
@@ -231,32 +305,27 @@ class SubmitStage(Stage):
             match error:
                 case CannotRun() | Refused() if len(jobs) > 1:
                     await self._unmarked(job)
-                case CannotRun() | Refused():
-                    await self.road.end_without_result(
-                        job, Verdict.REFUSED, code=error.code, message=error.message, unsubmitted=True
-                    )
-                case AuthFailed() | QuotaSpent():
-                    _log.error("%s: %s", self._account.key, error, extra={"action": "account_refused"})
-                    await self._later(job, error, at_least=ACCOUNT_PAUSE_SECONDS)
-                case Unavailable():
-                    await self._later(job, error, at_least=asked_pause_seconds(error))
+                case CannotRun() | Refused() | AuthFailed() | QuotaSpent() | Unavailable():
+                    await self._not_submitted(job, error)
                 case _:
                     await self._unknown(job, error)
 
     async def _unmarked(self, job: Job) -> None:
         """One of a pack that was refused as a whole: nothing was created, and it is submitted again by itself."""
-        await self.road.ledger.save(job, replace(job, submit_started_at=None, due_at=self.road.clock()))
+        await self.road.store(job, replace(job, submit_started_at=None, due_at=self.road.clock()))
 
-    async def _later(self, job: Job, error: VendorError, *, at_least: float) -> None:
-        """Provably nothing was created: the mark is taken away and the submit may be made again."""
-        tried = replace(job, attempts=job.submit_attempts - 1)  # the mark began to count looks; the pause must grow
+    async def _later(self, job: Job, error: QComputeError, *, at_least: float) -> None:
+        """Submit again after a pause; the mark, if there is one, is taken away."""
+        if job.submit_started_at is not None:
+            job = replace(job, attempts=job.submit_attempts - 1)  # the mark began to count looks; the pause must grow
+        longest = self._patience.total_seconds() if has_another(job) else ACCOUNT_PAUSE_SECONDS
         await self.road.again(
-            tried,
+            job,
             code=error.code,
             message=error.message,
             first_seconds=2.0,
-            longest_seconds=120.0,
-            at_least=min(at_least, ACCOUNT_PAUSE_SECONDS),
+            longest_seconds=max(min(120.0, longest), 1.0),
+            at_least=min(at_least, longest, ACCOUNT_PAUSE_SECONDS),
             unsubmitted=True,
         )
 
@@ -269,9 +338,7 @@ class SubmitStage(Stage):
             exc_info=None if isinstance(error, VendorError) else error,
         )
         due_at = self.road.clock() + timedelta(seconds=FIRST_LOOK_SECONDS)
-        await self.road.ledger.save(
-            job, replace(job, due_at=due_at, attempts=0, error_code="submit_unknown", error=message)
-        )
+        await self.road.store(job, replace(job, due_at=due_at, attempts=0, error_code="submit_unknown", error=message))
 
     async def _look(self, job: Job) -> None:
         token = job.token
@@ -305,13 +372,13 @@ class SubmitStage(Stage):
         # Submitted after the copy was made from which the ledger was restored: how its result is read is not in it.
         where = replace(job, device_id=DeviceId(handle.device_id))
         try:
-            prepared = await prepare_again(self._account, self._circuits, where)
+            prepared, _ = await prepare_again(self._account, self._circuits, where)
         except CannotRun as error:
             text = f"the vendor has it as {handle.provider_job_id}, but how to read its result is lost: {error.message}"
             await self._hold(job, "restored", text)
         except (SandboxUnavailable, VendorError) as error:
             due_at = self.road.clock() + timedelta(seconds=FIRST_LOOK_SECONDS)
-            await self.road.ledger.save(job, replace(job, due_at=due_at, error_code=error.code, error=error.message))
+            await self.road.store(job, replace(job, due_at=due_at, error_code=error.code, error=error.message))
         else:
             await self._adopt(replace(where, prepared=_written_down(prepared, None)), handle)
 
@@ -323,11 +390,16 @@ class SubmitStage(Stage):
             return
         # ``attempts`` counts completed looks here, so a look that failed must leave it alone.
         due_at = self.road.clock() + timedelta(seconds=FIRST_LOOK_SECONDS + asked_pause_seconds(error, otherwise=10.0))
-        await self.road.ledger.save(job, replace(job, due_at=due_at, error_code=code, error=message))
+        await self.road.store(job, replace(job, due_at=due_at, error_code=code, error=message))
 
     async def _absent(self, job: Job) -> None:
         if _is_restored(job) and self._account.limits.max_pack > 1:
             text = "since the copy was made it may have been submitted in a pack, which cannot be looked for"
+            await self._hold(job, "restored", text)
+            return
+        if _is_restored(job) and self._others:
+            there = ", ".join(self._others)
+            text = f"since the copy was made it may have been submitted at another account; look at {there}"
             await self._hold(job, "restored", text)
             return
         looks, needed = job.attempts + 1, LOOKS_BEFORE_RESUBMIT[self._account.adapter.idempotency]
@@ -336,7 +408,7 @@ class SubmitStage(Stage):
         absent_seconds = now - self._absent_since.setdefault(job.execution_id, now)
         if looks < needed or (needed > 1 and absent_seconds < SECOND_LOOK_PART * self._second_look.total_seconds()):
             due_at = self.road.clock() + self._second_look
-            await self.road.ledger.save(job, replace(job, due_at=due_at, attempts=looks))
+            await self.road.store(job, replace(job, due_at=due_at, attempts=looks))
             return
         _log.info(
             "the vendor provably has no such job; it may be submitted",
@@ -344,7 +416,7 @@ class SubmitStage(Stage):
         )
         del self._absent_since[job.execution_id]
         again = replace(job, submit_started_at=None, due_at=self.road.clock(), attempts=0)
-        await self.road.ledger.save(job, again)
+        await self.road.store(job, again)
 
     async def _cancel_extra(self, job: Job, extra: list[JobHandle]) -> None:
         for handle in extra:
@@ -379,6 +451,27 @@ class SubmitStage(Stage):
     async def _hold(self, job: Job, code: str, message: str) -> None:
         due_at = self.road.clock() + self._held
         await self.road.save(job, replace(job, state=State.HELD, due_at=due_at, error_code=code, error=message))
+
+
+def _cause(error: QComputeError) -> Cause | None:
+    """What an error of a submit that did not happen says of the candidate; None: nothing."""
+    match error:
+        case CannotRun() | Refused():
+            return Cause.REFUSED
+        case AuthFailed() | QuotaSpent() | BudgetSpent():
+            return Cause.ACCOUNT
+        case Unavailable():
+            return Cause.AWAY
+        case _:
+            return None
+
+
+def _priced(job: Job, estimate: Money | None) -> Job:
+    """With what it will cost here, where that was not known when it was routed."""
+    placement = Placement.of(job.placement)
+    if job.estimate is not None or estimate is None or placement is None:
+        return job
+    return replace(job, estimate=estimate, placement=placement.priced(estimate).document())
 
 
 def _is_restored(job: Job) -> bool:

@@ -14,8 +14,9 @@ from qcompute.circuits.target import Target, Translation
 from qcompute.jobserver.contract import BackendReport, UploadSlot
 from qcompute.ledger.memory import MemoryLedger
 from qcompute.miner.account import Account
-from qcompute.miner.budget import Budget
+from qcompute.miner.budget import Budget, Budgets
 from qcompute.miner.circuit_cache import CircuitCache
+from qcompute.miner.fleet import Fleet
 from qcompute.miner.job import Job, NewJob, Nonce, State
 from qcompute.miner.limits import BudgetSettings
 from qcompute.miner.providers.base import (
@@ -250,9 +251,10 @@ class Scene:
         self.told = Told()
         self.signer = signer_from_uri("//scripted-miner")
         self.budget = Budget(ProviderKey("scripted"), budget or BudgetSettings(), clock=self.clock)
-        self.road = Road(self.ledger, self.signer, self.told, budget=self.budget, clock=self.clock)
+        self.road = Road(self.ledger, self.signer, self.told, budgets=Budgets([self.budget]), clock=self.clock)
         self.vendor = Vendor()
         self.account = Account(ProviderKey("scripted"), self.vendor, threads=2, clock=lambda: self.clock().timestamp())
+        self.fleet = Fleet([self.account], self.road.budgets)
         self.circuits = CircuitCache(self.ledger, Parser(), processes=1)
         self._nonce = 0
 
