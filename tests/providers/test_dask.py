@@ -172,6 +172,33 @@ def test_a_driver_that_hangs_stops_nobody(adapter: DaskAdapter) -> None:
     assert {end_of(adapter, handle).status for handle in handles} == {ProviderStatus.COMPLETED}
 
 
+@pytest.mark.parametrize(
+    "message",
+    [
+        "no json",
+        "[]",
+        '{"is": "cluster", "report": {}}',
+        '{"is": "ended"}',
+        '{"is": "ended", "job_id": "x", "answer": 1}',
+    ],
+)
+def test_a_driver_that_speaks_nonsense_is_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, message: str
+) -> None:
+    """It reads what a cluster sends: nothing it says may end the thread that listens to it."""
+    starts = tmp_path / "starts"
+    program = f"import time; open({str(starts)!r}, 'a').write('x'); print({message!r}, flush=True); time.sleep(600)"
+    monkeypatch.setattr("qcompute.vendor.dask.link._START", program)
+    with opened(tmp_path / "spool") as adapter:
+        availability = adapter.get_availability()
+        assert availability is not None
+        assert (availability.availability, availability.status_msg) == (
+            "OFFLINE",
+            "the driver said what cannot be understood",
+        )
+        in_time(lambda: len(starts.read_text()) > 1)
+
+
 def test_a_driver_that_cannot_open_its_cluster_is_said(tmp_path: Path) -> None:
     settings = {"mode": "scheduler", "scheduler": "tcp://127.0.0.1:9", "connect_seconds": 1}
     with opened(tmp_path, **settings) as adapter:

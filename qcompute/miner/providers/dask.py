@@ -58,6 +58,8 @@ from qcompute.vendor.dask.spool import JOB_ID, Spool
 _FIRST: Final = next(iter(DEVICES))
 _START_SECONDS: Final = 20.0
 """Beside ``connect_seconds``: the driver's own start."""
+_OF_A_REPLY: Final = ("counts", "method", "seed", "versions")
+"""What is taken of a worker's answer; how it ended is not the worker's to say."""
 _QUEUED_PER_CORE: Final = 2
 """So that a core that becomes free finds its next circuit at the scheduler."""
 
@@ -178,7 +180,7 @@ class DaskAdapter(ProviderAdapter):
         result = self._spool.result(handle.provider_job_id) or {}
         status = ProviderStatus(self._status(handle.provider_job_id).status)
         counts = result.get("counts")
-        metadata = {name: result.get(name) for name in ("message", "method", "seed", "versions", "worker")}
+        metadata = {name: result.get(name) for name in ("message", "method", "seed", "versions")}
         return JobReceipt(
             provider="dask",
             provider_job_id=handle.provider_job_id,
@@ -266,11 +268,11 @@ class DaskAdapter(ProviderAdapter):
                     self._open[job_id] = ProviderStatus.RUNNING
             return
         answer = message["answer"]
-        times = {name: answer[name] for name in ("started", "ended") if name in answer}
+        times = {name: float(answer[name]) for name in ("started", "ended") if name in answer}
         if "reply" in answer:
-            result = {"status": ProviderStatus.COMPLETED} | answer["reply"]
+            result = {"status": ProviderStatus.COMPLETED} | {name: answer["reply"].get(name) for name in _OF_A_REPLY}
         elif "refusal" in answer:
-            result = {"status": ProviderStatus.FAILED, "message": answer["refusal"]}
+            result = {"status": ProviderStatus.FAILED, "message": str(answer["refusal"])}
         else:
             result = {"status": ProviderStatus.CANCELLED, "message": "cancelled"}
         self._end(job_id, result | times)

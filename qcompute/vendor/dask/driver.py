@@ -15,7 +15,7 @@ import json
 import logging
 import os
 import sys
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import dask.config
 from distributed import Client, Future, KilledWorker
@@ -139,14 +139,15 @@ class Driver:
 
     async def _answer(self, job_id: str, future: Future[Any]) -> Message | None:
         """How it ended; None when Dask forgot it without our having cancelled it."""
-        error: Any = await future.exception()
+        error = cast("BaseException | None", await future.exception())
         if future.status in ("cancelled", "lost"):  # which `exception` calls no error
             return {"cancelled": True} if job_id in self._cancelled else None
         if error is None:
             return await future.result()
         if isinstance(error, KilledWorker):
             return {"refusal": "every worker that simulated it died; providers.dask.worker_losses bounds how many"}
-        return {"refusal": f"the worker could not run it: {error!r:.200}"}
+        _log.error("a worker could not run a circuit: %r", error)
+        return {"refusal": f"the worker could not run it ({type(error).__name__}); the driver's log says more"}
 
     async def _cancel(self, job_id: str) -> None:
         future = self._futures.get(job_id)

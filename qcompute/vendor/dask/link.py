@@ -181,28 +181,35 @@ class DriverLink:
     def _listen(self, process: subprocess.Popen[bytes]) -> str:
         """Take what it says until it hangs up or hangs; its own words about why, if any."""
         last_words = ""
-        for message in self._messages(process):
-            if message["is"] == "cluster":
-                report = ClusterReport.model_validate(message["report"])
-                self._set_report(report)
-                last_words = "" if report.up else report.note
-            else:
-                self._hear(message)
+        try:
+            for message in self._messages(process):
+                if message["is"] == "cluster":
+                    report = ClusterReport.model_validate(message["report"])
+                    self._set_report(report)
+                    last_words = "" if report.up else report.note
+                else:
+                    self._hear(message)
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            # It reads what a cluster sends, so it may have been made to say anything.
+            _log.error("the driver of Dask spoke nonsense: %s", type(error).__name__, extra={"action": "dask_nonsense"})
+            return "the driver said what cannot be understood"
         return last_words
 
     def _messages(self, process: subprocess.Popen[bytes]) -> Iterator[Message]:
         if process.stdout is None:
             return
-        descriptor, rest = process.stdout.fileno(), b""
+        descriptor, rest = process.stdout.fileno(), bytearray()
         with selectors.DefaultSelector() as ready:
             ready.register(descriptor, selectors.EVENT_READ)
             while ready.select(CLOSE_SECONDS if self._closing.is_set() else SILENCE_SECONDS):
                 chunk = os.read(descriptor, _CHUNK)
                 if not chunk:
                     return
-                *lines, rest = (rest + chunk).split(b"\n")
-                for line in lines:
-                    yield json.loads(line)
+                rest += chunk
+                if b"\n" in chunk:  # not looked for in what came before: a result may be 64 MiB
+                    *lines, rest = rest.split(b"\n")
+                    for line in lines:
+                        yield json.loads(line)
 
     def _set_report(self, report: ClusterReport) -> None:
         with self._changed:

@@ -90,6 +90,11 @@ def _write(file: Path, document: dict[str, Any]) -> None:
         stream.flush()
         os.fsync(stream.fileno())  # a job we acknowledged must outlive a power cut too
     partial.replace(file)
+    folder = os.open(file.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(folder)  # and so must its name
+    finally:
+        os.close(folder)
 
 
 def _read(file: Path) -> dict[str, Any] | None:
