@@ -124,6 +124,9 @@ class SlurmCluster:
     def remove(self) -> None:
         """End it and delete its files."""
         self._call("scancel", "--user", getpass.getuser())
+        deadline = time.monotonic() + START_SECONDS / 4
+        while self.jobs() and time.monotonic() < deadline:
+            time.sleep(0.1)  # a step outlives the daemon of its node
         for daemon in self._daemons.values():
             daemon.send_signal(signal.SIGTERM)
             try:

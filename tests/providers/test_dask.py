@@ -284,9 +284,26 @@ def test_the_profile_of_lumi_asks_for_an_eighth_of_a_node(tmp_path: Path) -> Non
         assert line in lines
     command = next(line for line in lines if "dask_worker" in line)
     assert command.startswith("singularity exec --rocm '/project/image one.sif' python3 -m distributed.cli.dask_worker")
-    for option in ("tls://miner:8786", "--name pilot", "--nthreads 7", f"MEMORY={56 << 30}", "--lifetime 86340s"):
+    for option in (
+        "tls://miner:8786",
+        "--name pilot",
+        "--nthreads 7",
+        f"MEMORY={56 << 30}",
+        "--lifetime 86340s",
+        "--preload qcompute.vendor.dask.ending",
+    ):
         assert option in command
     assert str(tmp_path / "tls_key_file.pem") in command
+
+
+def test_a_worker_that_does_not_end_after_closing_is_ended() -> None:
+    """One waited for ever for a task of its own, with nobody left to talk to, and would have kept its allocation."""
+    script = (
+        "import threading\nfrom qcompute.vendor.dask import ending\n"
+        "ending.GRACE_SECONDS = 0.2\nending.dask_teardown(None)\nthreading.Event().wait()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], check=False, timeout=60)  # noqa: S603 - our own words
+    assert done.returncode == 0
 
 
 def test_a_wide_circuit_reserves_its_state_and_another_method_all_it_may_take() -> None:

@@ -111,6 +111,8 @@ def _worker_arguments(config: DaskConfig) -> list[str]:
         f"MEMORY={config.worker_memory_bytes}",
         "--dashboard-address",
         "127.0.0.1:0",
+        "--preload",
+        "qcompute.vendor.dask.ending",
         *(["--lifetime", f"{lifetime:.0f}s"] if lifetime > _LAST_SECONDS else []),
     ]
 

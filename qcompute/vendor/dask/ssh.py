@@ -90,6 +90,7 @@ def _worker(config: DaskConfig, name: str, scheduler: str) -> list[str]:
         "--resources": f"MEMORY={config.worker_memory_bytes}",
         "--death-timeout": str(DEATH_SECONDS),
         "--dashboard-address": "127.0.0.1:0",
+        "--preload": "qcompute.vendor.dask.ending",
         "--tls-ca-file": ca,
         "--tls-cert": cert,
         "--tls-key": key,
