@@ -126,6 +126,24 @@ postgres: ## install the system's Postgres, whose server the tests of the ledger
 	apt-get update -qq; \
 	DEBIAN_FRONTEND=noninteractive apt-get install -qq --yes --no-install-recommends $(POSTGRES) >/dev/null
 
+.PHONY: slurm
+slurm: ## install the system's SLURM, which the tests of the provider `dask` start for themselves; needs root
+	@$(call install_package,slurm-wlm,/usr/sbin/slurmctld)
+
+.PHONY: sshd
+sshd: ## install the system's ssh server, which the tests of the provider `dask` start for themselves; needs root
+	@$(call install_package,openssh-server,/usr/sbin/sshd)
+
+# Debian's package and a program of it. What it would start by itself at the next boot is not ours to decide: no service is started now.
+define install_package
+if [ -x $(2) ]; then exit 0; fi; \
+if [ "$$(id -u)" != 0 ]; then \
+  echo "make: $(1) is not installed, and installing it needs root: sudo make $@" >&2; exit 1; \
+fi; \
+apt-get update -qq; \
+RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install -qq --yes --no-install-recommends $(1) >/dev/null
+endef
+
 .PHONY: clean
 clean: ## remove what make and the tools made, .venv too
 	rm -rf $(VENV) $(DENDRITE_VENV) $(BRAKET_VENV) build dist .pytest_cache .coverage* .ruff_cache .hypothesis .import_linter_cache .coverage

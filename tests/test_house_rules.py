@@ -60,6 +60,8 @@ HEAVY: Final = (
     "azure",
     "torch",
     "psycopg",
+    "dask",
+    "distributed",
 )
 
 

@@ -21,6 +21,7 @@ from tests.bench.loading import OPEN_WIDE, bare_endpoint, hanging_host, load, sc
 from tests.bench.report import Figure
 from tests.bench.road import road
 from tests.bench.simulate import simulate
+from tests.bench.split_dask import dask
 from tests.bench.vendors import inflight
 from tests.ledger.postgres_server import PostgresServer
 from tests.scene import running_scene
@@ -122,6 +123,7 @@ BENCHES: Final[dict[str, Callable[[], Coroutine[Any, Any, list[Figure]]]]] = {
     "postgres": postgres,
     "road": road,
     "simulate": simulate,
+    "dask": dask,
 }
 
 
