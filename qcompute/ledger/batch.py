@@ -20,12 +20,23 @@ from sqlalchemy import Connection, Executable
 
 from qcompute.errors import Bug, StaleRow
 from qcompute.ledger import statements
+from qcompute.ledger.claims import Fenced
 from qcompute.ledger.contract import Intake
 from qcompute.ledger.cursor import Place
 from qcompute.ledger.dialect import KEYS, Dialect
 from qcompute.ledger.figures import Effects
 from qcompute.ledger.nonce_book import forget_nonces, use_nonces
-from qcompute.ledger.operations import Accept, ForgetCharges, ForgetNonces, Operation, Purge, Recount, Save, UseNonce
+from qcompute.ledger.operations import (
+    Accept,
+    Claim,
+    ForgetCharges,
+    ForgetNonces,
+    Operation,
+    Purge,
+    Recount,
+    Save,
+    UseNonce,
+)
 from qcompute.ledger.races import Raced
 from qcompute.ledger.rows import (
     Row,
@@ -39,7 +50,8 @@ from qcompute.ledger.rows import (
     saved_row,
 )
 from qcompute.ledger.secretbox import SecretBox
-from qcompute.miner.job import Nonce, State
+from qcompute.ledger.times import micros
+from qcompute.miner.job import NOBODYS_LANE, Nonce, State
 from qcompute.units import ExecutionId
 
 
@@ -64,15 +76,8 @@ class Batch:
                     intakes.append((place, operation))
                 case Save():
                     saves.append((place, operation))
-                case ForgetNonces(before_ns):
-                    answers[place] = forget_nonces(self._connection, before_ns)
-                case ForgetCharges(before_us):
-                    parameters = {"before": before_us}
-                    answers[place] = self._connection.execute(statements.FORGET_CHARGES, parameters).rowcount
-                case Purge():
-                    answers[place] = self._purge(operation)
-                case Recount():
-                    pass
+                case Claim() | ForgetNonces() | ForgetCharges() | Purge() | Recount():
+                    answers[place] = self._alone(operation)
                 case _:
                     assert_never(operation)
         if intakes:
@@ -80,6 +85,22 @@ class Batch:
         if saves:
             self._save(saves, answers)
         return answers
+
+    def _alone(self, operation: Claim | ForgetNonces | ForgetCharges | Purge | Recount) -> int | None:
+        """Those that come one by one, and seldom."""
+        match operation:
+            case Claim():
+                return self._claim(operation)
+            case ForgetNonces(before_ns):
+                return forget_nonces(self._connection, before_ns)
+            case ForgetCharges(before_us):
+                return self._connection.execute(statements.FORGET_CHARGES, {"before": before_us}).rowcount
+            case Purge():
+                return self._purge(operation)
+            case Recount():
+                return None
+            case _:
+                assert_never(operation)
 
     def _take_in(self, intakes: Iterable[tuple[int, Accept | UseNonce]], answers: list[Any]) -> None:
         sound: list[tuple[int, Nonce, Row | None]] = []
@@ -117,9 +138,10 @@ class Batch:
             self._connection.execute(statements.INSERT_JOB, sorted(new, key=_id))
             self.effects.states[State.ACCEPTED] += len(new)
             self.effects.open_jobs.update(row["validator_hotkey"] for row in new)
-            self.effects.arrivals.add(State.ACCEPTED)
+            self.effects.arrivals.add((State.ACCEPTED, NOBODYS_LANE))
 
     def _save(self, saves: Sequence[tuple[int, Save]], answers: list[Any]) -> None:
+        fences = self._fences({operation.tenure.lane for _, operation in saves if operation.tenure is not None})
         latest: Place | None = None
         if any(operation.after.state is State.CLOSED for _, operation in saves):
             latest = self.effects.latest = Place(*self._connection.execute(statements.LATEST).one())
@@ -132,6 +154,9 @@ class Batch:
                 parts = self._part_rows(operation)
             except Bug as error:
                 answers[place] = error
+                continue
+            if operation.tenure is not None and fences.get(operation.tenure.lane) != operation.tenure.fence:
+                answers[place] = Fenced(operation.tenure.lane)
                 continue
             if known.get(before.execution_id) != (before.version, before.state):
                 answers[place] = StaleRow()
@@ -161,7 +186,7 @@ class Batch:
         effects.states[before.state] -= 1
         effects.states[after.state] += 1
         if brings_forward(before, after):
-            effects.arrivals.add(after.state)
+            effects.arrivals.add((after.state, after.lane))
 
     def _replacement(self, operation: Save, row: Row) -> Row:
         parameters = dict(row)
@@ -178,6 +203,23 @@ class Batch:
         """Version and state of those rows that exist."""
         rows = self._connection.execute(self._dialect.known_jobs, {KEYS: orjson.dumps(sorted(ids)).decode()})
         return {execution_id: (version, state) for execution_id, version, state in rows if state is not None}
+
+    def _fences(self, lanes: Iterable[str]) -> dict[str, int]:
+        """The fences of today of those lanes."""
+        keys = sorted(lanes)
+        if not keys:
+            return {}
+        found = self._connection.execute(self._dialect.fences, {KEYS: orjson.dumps(keys).decode()})
+        return {lane: fence for lane, fence in found}  # noqa: C416 - rows are not pairs to a type checker
+
+    def _claim(self, operation: Claim) -> int:
+        at = micros(self._clock())
+        again = {"claimed": operation.lane, "by": operation.holder, "at": at}
+        if not self._connection.execute(statements.CLAIM, again).rowcount:
+            first = {"lane": operation.lane, "holder": operation.holder, "taken_at": at}
+            self._connection.execute(statements.FIRST_CLAIM, first)
+        fence: int = self._connection.execute(statements.FENCE, {"claimed": operation.lane}).scalar_one()
+        return fence
 
     def _purge(self, operation: Purge) -> int:
         parameters = {"closed_before": operation.closed_before_us, "most": operation.limit}

@@ -35,6 +35,9 @@ _SANE: Final = timedelta(days=366)
 
 _NUMBERS: Final = ("shots", "version", "attempts", "submit_attempts", "received_at", "due_at", "deadline_at")
 
+_COLUMNS_SINCE: Final = {"prepared": None, "placement": None, "parent_id": None}
+"""What a row of an earlier schema does not have."""
+
 _UNREADABLE = (ValueError, TypeError, KeyError, ArithmeticError, QComputeError)
 """What reading a damaged row can raise; ValueError covers JSON, times and unknown words."""
 
@@ -149,7 +152,9 @@ class _Rows:
         sealed = row["input_data_url"]
         if sealed is not None:
             yield from self._url(row["state"], sealed)
-        job = job_from({"prepared": None, **row, "input_data_url": None})
+        job = job_from({**_COLUMNS_SINCE, **row, "input_data_url": None})
+        if row.get("lane", job.lane) != job.lane:
+            yield f"it is in the lane {row['lane']!r} instead of {job.lane!r}, so nobody works on it"
         yield from self._times(job)
         yield from self._parts(job)
 

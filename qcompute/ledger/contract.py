@@ -8,13 +8,25 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
+from collections import defaultdict
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from qcompute.miner.job import Charge, DayCharges, FinishedJob, Job, NewJob, Nonce, Outcome, State
+from qcompute.ledger.claims import Claims, Tenure
+from qcompute.miner.job import (
+    NOBODYS_LANE,
+    Charge,
+    DayCharges,
+    FinishedJob,
+    Job,
+    NewJob,
+    Nonce,
+    Outcome,
+    State,
+)
 from qcompute.units import ExecutionId, Hotkey, ProviderKey
 
 
@@ -44,7 +56,12 @@ class Ledger(ABC):
     """
 
     def __init__(self) -> None:
-        self._arrivals = {state: asyncio.Event() for state in State}
+        self._arrivals: defaultdict[tuple[State, str], asyncio.Event] = defaultdict(asyncio.Event)
+
+    @property
+    @abstractmethod
+    def claims(self) -> Claims:
+        """Who works on which lane; the same object at every call."""
 
     @abstractmethod
     async def accept(self, job: NewJob, nonce: Nonce) -> Intake:
@@ -60,13 +77,26 @@ class Ledger(ABC):
 
     @abstractmethod
     async def due(
-        self, state: State, now: datetime, limit: int, *, skip: AbstractSet[ExecutionId] = frozenset()
+        self,
+        state: State,
+        now: datetime,
+        limit: int,
+        *,
+        lane: str = NOBODYS_LANE,
+        skip: AbstractSet[ExecutionId] = frozenset(),
     ) -> list[Job]:
-        """Jobs in ``state`` whose ``due_at`` has come, longest due first, at most ``limit``; not those of ``skip``."""
+        """Jobs of one lane in ``state`` whose ``due_at`` has come, longest due first, at most ``limit``.
+
+        Not those of ``skip``. See `qcompute.miner.job.Job.lane`.
+        """
 
     @abstractmethod
-    async def next_due_at(self, state: State) -> datetime | None:
-        """The earliest ``due_at`` in ``state``; None when the state is empty."""
+    async def next_due_at(self, state: State, *, lane: str = NOBODYS_LANE) -> datetime | None:
+        """The earliest ``due_at`` of a lane in ``state``; None when there is no job."""
+
+    @abstractmethod
+    async def lanes(self, state: State) -> set[str]:
+        """The lanes that have jobs in ``state``, whether due or not; without `NOBODYS_LANE`."""
 
     @abstractmethod
     async def save(
@@ -78,15 +108,18 @@ class Ledger(ABC):
         outcome: Outcome | None = None,
         receipt: str | None = None,
         charge: Charge | None = None,
+        tenure: Tenure | None = None,
     ) -> Job:
         """Replace the row ``before`` by ``after``, with the given parts, in one transaction.
 
-        ``charge`` replaces what the job counted before in its account's budgets.
+        ``charge`` replaces what the job counted before in its account's budgets. ``tenure`` says in whose name it is
+        done: nothing is written once another process took that lane.
         Closing assigns ``cursor_seq`` and ``closed_at`` in commit order. Storing a circuit wipes ``input_data_url``.
         Returns the stored row, with its new version.
 
         Raises:
             StaleRow: the row is not the version ``before`` any more; nothing was written.
+            Fenced: another process took the lane of ``tenure`` since; nothing was written.
             Bug: the move is not in `qcompute.miner.job.MOVES`; nothing was written.
         """
 
@@ -144,17 +177,17 @@ class Ledger(ABC):
     async def close(self) -> None:
         """Finish pending writes and release the store; no call may follow."""
 
-    async def wait_for_arrival(self, state: State, timeout_seconds: float) -> None:
-        """Return when a job has been put into ``state`` since the last return, or after the timeout.
+    async def wait_for_arrival(self, state: State, timeout_seconds: float, *, lane: str = NOBODYS_LANE) -> None:
+        """Return when a job has been put into a lane of ``state`` since the last return, or after the timeout.
 
         Whoever is cancelled while waiting has seen nothing: the next wait returns for what came meanwhile.
         """
-        event = self._arrivals[state]
+        event = self._arrivals[state, lane]
         with suppress(TimeoutError):
             async with asyncio.timeout(max(timeout_seconds, 0)):
                 await event.wait()
         event.clear()
 
-    def _arrived(self, state: State) -> None:
-        """Called by stores on the event loop after a commit that put a row into ``state``."""
-        self._arrivals[state].set()
+    def _arrived(self, state: State, lane: str) -> None:
+        """Called by stores on the event loop after a commit that put a row into a lane of ``state``."""
+        self._arrivals[state, lane].set()

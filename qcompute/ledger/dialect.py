@@ -14,7 +14,7 @@ from typing import Any, Final, Protocol
 from sqlalchemy import ColumnElement, Executable, FromClause, Table, Text, bindparam, column, func, select
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
-from qcompute.ledger.schema import charges, circuits, jobs, nonces, outcomes, receipts, used_nonces
+from qcompute.ledger.schema import charges, circuits, jobs, nonces, outcomes, owners, receipts, used_nonces
 
 KEYS: Final = "keys"
 """The parameter that holds the keys."""
@@ -51,6 +51,8 @@ class Dialect:
     """For each triple of hotkey, scope and value in `KEYS` its row, or NULLs."""
     known_jobs: Executable
     """For each id in `KEYS` what is needed of its row, or NULLs."""
+    fences: Executable
+    """Lane and fence of those lanes in `KEYS` that were ever taken; nobody can take one until the transaction ends."""
     raise_nonce: Executable
     """A greater one replaces the one there is; a smaller one changes nothing."""
     put_circuit: Executable
@@ -74,6 +76,9 @@ def dialect(keys: KeyList, put: Upsert) -> Dialect:
         known_jobs=select(jobs.c.execution_id, jobs.c.version, jobs.c.state).select_from(
             keys.rows.outerjoin(jobs, jobs.c.execution_id == keys.text)
         ),
+        fences=select(owners.c.lane, owners.c.fence)
+        .select_from(keys.rows.join(owners, owners.c.lane == keys.text))
+        .with_for_update(read=True, of=owners),
         # How many rows it changed says whether somebody else raised it meanwhile.
         raise_nonce=raise_nonce.execution_options(preserve_rowcount=True),
         put_circuit=put(circuits, "execution_id"),

@@ -23,8 +23,8 @@ class Effects:
     """How many more jobs are in each state."""
     open_jobs: Counter[Hotkey] = field(default_factory=Counter[Hotkey])
     """How many more unclosed jobs each validator has."""
-    arrivals: set[State] = field(default_factory=set[State])
-    """Where something new is to be done."""
+    arrivals: set[tuple[State, str]] = field(default_factory=set[tuple[State, str]])
+    """The states and lanes where something new is to be done."""
 
 
 @dataclass(slots=True)

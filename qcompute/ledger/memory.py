@@ -12,6 +12,7 @@ from datetime import datetime
 from typing_extensions import override
 
 from qcompute.errors import StaleRow, StoreError
+from qcompute.ledger.claims import Claims, Fenced, SoleClaims, Tenure
 from qcompute.ledger.contract import Intake, Ledger, Page
 from qcompute.ledger.cursor import START, read_cursor, write_cursor
 from qcompute.ledger.rows import (
@@ -30,7 +31,7 @@ from qcompute.ledger.rows import (
     summed_by_day,
 )
 from qcompute.ledger.times import DAY_MICROS, from_micros, micros
-from qcompute.miner.job import Charge, DayCharges, Job, NewJob, Nonce, Outcome, State
+from qcompute.miner.job import NOBODYS_LANE, Charge, DayCharges, Job, NewJob, Nonce, Outcome, State
 from qcompute.units import ExecutionId, Hotkey, ProviderKey, utc_now
 
 
@@ -51,7 +52,20 @@ class MemoryLedger(Ledger):
         self._charges: dict[ExecutionId, Row] = {}
         self._nonces: dict[tuple[Hotkey, str], int] = {}
         self._used_nonces: set[tuple[Hotkey, str, int]] = set()
+        self._fences: Counter[str] = Counter()
+        self._claims = SoleClaims(self._claim)
         self._is_closed = False
+
+    @property
+    @override
+    def claims(self) -> Claims:
+        return self._claims
+
+    async def _claim(self, lane: str, holder: str) -> int:
+        self._check_open()
+        del holder
+        self._fences[lane] += 1
+        return self._fences[lane]
 
     @override
     async def accept(self, job: NewJob, nonce: Nonce) -> Intake:
@@ -62,7 +76,7 @@ class MemoryLedger(Ledger):
         if job.execution_id in self._rows:
             return Intake.DUPLICATE
         self._rows[job.execution_id] = row
-        self._arrived(State.ACCEPTED)
+        self._arrived(State.ACCEPTED, NOBODYS_LANE)
         return Intake.ACCEPTED
 
     @override
@@ -80,23 +94,36 @@ class MemoryLedger(Ledger):
 
     @override
     async def due(
-        self, state: State, now: datetime, limit: int, *, skip: AbstractSet[ExecutionId] = frozenset()
+        self,
+        state: State,
+        now: datetime,
+        limit: int,
+        *,
+        lane: str = NOBODYS_LANE,
+        skip: AbstractSet[ExecutionId] = frozenset(),
     ) -> list[Job]:
         self._check_open()
         now_us = micros(now)
         rows = [
             row
             for row in self._rows.values()
-            if row["state"] == state and row["due_at"] <= now_us and row["execution_id"] not in skip
+            if (row["state"], row["lane"]) == (state, lane)
+            and row["due_at"] <= now_us
+            and row["execution_id"] not in skip
         ]
         rows.sort(key=lambda row: (row["due_at"], row["execution_id"]))
         return [job_from(row) for row in rows[: max(limit, 0)]]
 
     @override
-    async def next_due_at(self, state: State) -> datetime | None:
+    async def next_due_at(self, state: State, *, lane: str = NOBODYS_LANE) -> datetime | None:
         self._check_open()
-        due = [row["due_at"] for row in self._rows.values() if row["state"] == state]
+        due = [row["due_at"] for row in self._rows.values() if (row["state"], row["lane"]) == (state, lane)]
         return from_micros(min(due)) if due else None
+
+    @override
+    async def lanes(self, state: State) -> set[str]:
+        self._check_open()
+        return {row["lane"] for row in self._rows.values() if row["state"] == state} - {NOBODYS_LANE}
 
     @override
     async def save(
@@ -108,6 +135,7 @@ class MemoryLedger(Ledger):
         outcome: Outcome | None = None,
         receipt: str | None = None,
         charge: Charge | None = None,
+        tenure: Tenure | None = None,
     ) -> Job:
         self._check_open()
         row = saved_row(before, after, has_circuit=circuit is not None)
@@ -115,6 +143,8 @@ class MemoryLedger(Ledger):
         outcome_columns = None if outcome is None else outcome_row(outcome)
         receipt_text = None if receipt is None else exact_text(receipt)
         charge_columns = None if charge is None else charge_row(charge)
+        if tenure is not None and self._fences.get(tenure.lane) != tenure.fence:
+            raise Fenced(tenure.lane)
         stored = self._rows.get(before.execution_id)
         if stored is None or (stored["version"], stored["state"]) != (before.version, before.state):
             raise StaleRow
@@ -132,7 +162,7 @@ class MemoryLedger(Ledger):
         if charge_columns is not None:
             self._charges[before.execution_id] = charge_columns
         if brings_forward(before, after):
-            self._arrived(after.state)
+            self._arrived(after.state, after.lane)
         return job_from(row)
 
     @override

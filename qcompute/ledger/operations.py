@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from qcompute.ledger.claims import Tenure
 from qcompute.miner.job import Charge, Job, NewJob, Nonce, Outcome
 
 
@@ -33,6 +34,15 @@ class Save:
     outcome: Outcome | None
     receipt: str | None
     charge: Charge | None
+    tenure: Tenure | None
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A lane is taken by whoever has the ledger to itself; answered with its new fence."""
+
+    lane: str
+    holder: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,4 +72,4 @@ class Recount:
     """Writes nothing: the ledger's figures are read anew after the batch, where others write too."""
 
 
-Operation: TypeAlias = Accept | UseNonce | Save | ForgetNonces | ForgetCharges | Purge | Recount
+Operation: TypeAlias = Accept | UseNonce | Save | Claim | ForgetNonces | ForgetCharges | Purge | Recount

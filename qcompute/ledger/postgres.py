@@ -20,7 +20,7 @@ from qcompute.ledger.postgres_open import open_postgres
 from qcompute.ledger.settings import LedgerSettings
 from qcompute.ledger.sql import SqlLedger
 from qcompute.ledger.worker import Worker
-from qcompute.miner.job import State
+from qcompute.miner.job import NOBODYS_LANE, State
 from qcompute.units import utc_now
 
 FIGURES_SECONDS: Final = 1.0
@@ -83,9 +83,9 @@ class PostgresLedger(SqlLedger):
             raise
 
     @override
-    async def wait_for_arrival(self, state: State, timeout_seconds: float) -> None:
+    async def wait_for_arrival(self, state: State, timeout_seconds: float, *, lane: str = NOBODYS_LANE) -> None:
         self._listener.attach()
-        await super().wait_for_arrival(state, timeout_seconds)
+        await super().wait_for_arrival(state, timeout_seconds, lane=lane)
 
     @override
     async def _current(self) -> Figures:
@@ -108,5 +108,6 @@ class PostgresLedger(SqlLedger):
     def _hear(self, news: News) -> None:
         """Called on the event loop for what another process committed."""
         self._figures.move_latest(news.latest)
-        for state in news.states:
-            self._arrived(state)
+        arrivals = self._arrivals if news.arrivals is None else news.arrivals
+        for state, lane in list(arrivals):
+            self._arrived(state, lane)

@@ -17,8 +17,10 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+import orjson
 import psycopg
 from psycopg import sql
+from pydantic import TypeAdapter, ValidationError
 
 from qcompute.ledger.cursor import START, Place
 from qcompute.ledger.figures import Effects
@@ -29,24 +31,31 @@ _log = logging.getLogger(__name__)
 
 _RECONNECT_SECONDS: Final = 1.0
 
+_LONGEST_ARRIVALS: Final = 4000
+
+_ARRIVALS: Final[TypeAdapter[list[tuple[State, str]] | None]] = TypeAdapter(list[tuple[State, str]] | None)
+
 
 @dataclass(frozen=True, slots=True)
 class News:
     """What another process committed."""
 
-    states: frozenset[State]
-    """Where something new is to be done."""
+    arrivals: frozenset[tuple[State, str]] | None
+    """The states and lanes where something new is to be done; None for all of them."""
     latest: Place
     """The place of the job closed last, as far as the message says."""
 
 
-EVERYTHING: Final = News(frozenset(State), START)
+EVERYTHING: Final = News(None, START)
 """What may have come while nobody listened."""
 
 
 @dataclass(frozen=True, slots=True)
 class Channel:
-    """The channel of one ledger, and the words on it: ``SENDER STATES SEQ MICROS``."""
+    """The channel of one ledger, and the words on it: ``SENDER SEQ MICROS ARRIVALS``, the last a list in JSON.
+
+    Postgres refuses a message of 8,000 bytes, so many arrivals are told as ``null``: look everywhere.
+    """
 
     ledger_id: str
     sender: str = field(default_factory=lambda: secrets.token_hex(6))
@@ -61,17 +70,26 @@ class Channel:
         if not effects.arrivals and effects.latest is None:
             return None
         place = effects.latest or START
-        states = ",".join(sorted(effects.arrivals)) or "-"
-        return f"{self.sender} {states} {place.seq} {place.micros}"
+        arrivals = orjson.dumps(sorted(effects.arrivals)).decode()
+        if len(arrivals) > _LONGEST_ARRIVALS:
+            arrivals = "null"
+        return f"{self.sender} {place.seq} {place.micros} {arrivals}"
 
     def read(self, message: str) -> News | None:
         """What a message says; None for our own and for what no qcompute wrote."""
-        match message.split(" "):
-            case [sender, states, seq, micros] if sender != self.sender and seq.isdecimal() and micros.isdecimal():
-                words = frozenset(states.split(","))
-                return News(frozenset(state for state in State if state in words), Place(int(seq), int(micros)))
+        match message.split(" ", 3):
+            case [sender, seq, micros, arrivals] if sender != self.sender and seq.isdecimal() and micros.isdecimal():
+                return News(_arrivals(arrivals), Place(int(seq), int(micros)))
             case _:
                 return None
+
+
+def _arrivals(text: str) -> frozenset[tuple[State, str]] | None:
+    try:
+        pairs = _ARRIVALS.validate_json(text)
+    except ValidationError:
+        return None  # of a newer qcompute, with a state we do not know: look everywhere
+    return None if pairs is None else frozenset(pairs)
 
 
 class Listener:

@@ -79,7 +79,7 @@ _ENDED: Final = frozenset({State.SETTLED, State.CLOSED})
 
 def brings_forward(before: Job, after: Job) -> bool:
     """Whether a save puts the row into ``after.state``, or lets it fall due there earlier than its stage knows."""
-    return before.state is not after.state or after.due_at < before.due_at
+    return before.state is not after.state or before.lane != after.lane or after.due_at < before.due_at
 
 
 def job_row(job: Job) -> Row:
@@ -117,6 +117,9 @@ def job_row(job: Job) -> Row:
         "closed_at": _time(job.closed_at),
         "cursor_seq": job.cursor_seq,
         "prepared": None if job.prepared is None else _to_json(job.prepared),
+        "lane": _exact(job.lane),
+        "placement": None if job.placement is None else _to_json(job.placement),
+        "parent_id": _exact(job.parent_id),
     }
 
 
@@ -154,6 +157,8 @@ def job_from(row: Mapping[str, Any]) -> Job:
         closed_at=_from_time(row["closed_at"]),
         cursor_seq=row["cursor_seq"],
         prepared=None if row["prepared"] is None else _from_json(row["prepared"]),
+        placement=None if row["placement"] is None else _from_json(row["placement"]),
+        parent_id=row["parent_id"],
     )
 
 

@@ -26,7 +26,7 @@ from sqlalchemy import (
 
 from qcompute.miner.job import State, Verdict
 
-REVISIONS: Final = ("r0001", "r0002", "r0003", "r0004")
+REVISIONS: Final = ("r0001", "r0002", "r0003", "r0004", "r0005")
 """Every schema version this qcompute can open, oldest first; a file of an older one is upgraded when it is opened."""
 
 metadata: Final = MetaData()
@@ -76,6 +76,9 @@ jobs: Final = Table(
     Column("closed_at", BigInteger),
     Column("cursor_seq", BigInteger),
     Column("prepared", Text),
+    Column("lane", _KEY, nullable=False, server_default=""),
+    Column("placement", Text),
+    Column("parent_id", _KEY),
     _one_of("state", State),
     _one_of("verdict", Verdict),
     CheckConstraint("(state = 'closed') = (cursor_seq IS NOT NULL)", name="jobs_numbered_when_closed"),
@@ -84,8 +87,10 @@ jobs: Final = Table(
 )
 """One row for each job, from the request to the end of its retention."""
 
-Index("jobs_due", jobs.c.state, jobs.c.due_at, jobs.c.execution_id)
-# Open jobs have no place in these two, so the road's many saves do not touch them.
+Index("jobs_due", jobs.c.state, jobs.c.lane, jobs.c.due_at, jobs.c.execution_id)
+# Most jobs have no place in these, so the road's many saves do not touch them.
+_part = jobs.c.parent_id.is_not(None)
+Index("jobs_parts", jobs.c.parent_id, sqlite_where=_part, postgresql_where=_part)
 _closed = jobs.c.cursor_seq.is_not(None)
 Index("jobs_closing_order", jobs.c.cursor_seq, unique=True, sqlite_where=_closed, postgresql_where=_closed)
 _timed = jobs.c.closed_at.is_not(None)
@@ -159,6 +164,19 @@ charges: Final = Table(
 
 _open = charges.c.settled_at.is_(None)
 Index("charges_open", charges.c.account, sqlite_where=_open, postgresql_where=_open)
+
+owners: Final = Table(
+    "owners",
+    metadata,
+    Column("lane", _KEY, primary_key=True),
+    Column("fence", BigInteger, nullable=False),
+    Column("holder", Text),
+    Column("beat", BigInteger, nullable=False),
+    Column("taken_at", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+"""Who works on what: see `qcompute.ledger.claims`. ``fence`` grows each time a lane is taken, ``beat`` while its holder
+lives; ``holder`` is who it is, for people and for whoever must end its session, NULL once it let go."""
 
 meta: Final = Table(
     "meta",

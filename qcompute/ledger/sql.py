@@ -15,16 +15,27 @@ from typing_extensions import override
 from qcompute.errors import StoreError
 from qcompute.ledger import statements
 from qcompute.ledger.batch import Effects
+from qcompute.ledger.claims import Claims, SoleClaims, Tenure
 from qcompute.ledger.contract import Intake, Ledger, Page
 from qcompute.ledger.cursor import read_cursor, write_cursor
 from qcompute.ledger.figures import Figures
 from qcompute.ledger.keepers import Read
 from qcompute.ledger.opening import Opened
-from qcompute.ledger.operations import Accept, ForgetCharges, ForgetNonces, Operation, Purge, Save, UseNonce
+from qcompute.ledger.operations import Accept, Claim, ForgetCharges, ForgetNonces, Operation, Purge, Save, UseNonce
 from qcompute.ledger.rows import NUL, Row, charge_from, finished_from, job_from, outcome_from, summed_by_day
 from qcompute.ledger.times import from_micros, micros
 from qcompute.ledger.worker import Worker
-from qcompute.miner.job import Charge, DayCharges, FinishedJob, Job, NewJob, Nonce, Outcome, State
+from qcompute.miner.job import (
+    NOBODYS_LANE,
+    Charge,
+    DayCharges,
+    FinishedJob,
+    Job,
+    NewJob,
+    Nonce,
+    Outcome,
+    State,
+)
 from qcompute.units import ExecutionId, Hotkey, ProviderKey
 
 _T = TypeVar("_T")
@@ -40,6 +51,15 @@ class SqlLedger(Ledger):
         super().__init__()
         self._clock = clock
         self._closing: asyncio.Task[None] | None = None
+        self._claims: Claims = SoleClaims(self._claim)
+
+    @property
+    @override
+    def claims(self) -> Claims:
+        return self._claims
+
+    async def _claim(self, lane: str, holder: str) -> int:
+        return await self._write(Claim(lane, holder))
 
     def _start(self, opened: Opened, writer: Worker[Operation], readers: Sequence[Worker[Read]]) -> None:
         """Start the threads; the caller lets go of the database when this raises."""
@@ -80,11 +100,18 @@ class SqlLedger(Ledger):
 
     @override
     async def due(
-        self, state: State, now: datetime, limit: int, *, skip: AbstractSet[ExecutionId] = frozenset()
+        self,
+        state: State,
+        now: datetime,
+        limit: int,
+        *,
+        lane: str = NOBODYS_LANE,
+        skip: AbstractSet[ExecutionId] = frozenset(),
     ) -> list[Job]:
         self._check_open()
         wanted = max(limit, 0)  # SQLite takes a negative limit for none, Postgres refuses it
-        parameters = {"state": state.value, "now": micros(now), "most": wanted + len(skip) if wanted else 0}
+        most = wanted + len(skip) if wanted else 0
+        parameters = {"state": state.value, "lane": lane, "now": micros(now), "most": most}
 
         def read(connection: Connection) -> list[Job]:
             # Rows in hand are passed over before anything of them is decoded: a busy stage has a thousand of them.
@@ -94,10 +121,19 @@ class SqlLedger(Ledger):
         return await self._read(read)
 
     @override
-    async def next_due_at(self, state: State) -> datetime | None:
+    async def next_due_at(self, state: State, *, lane: str = NOBODYS_LANE) -> datetime | None:
         # The least of no rows is one NULL.
-        answer = await self._ask(statements.NEXT_DUE, _only_value, state=state.value)
+        answer = await self._ask(statements.NEXT_DUE, _only_value, state=state.value, lane=lane)
         return None if answer[0] is None else from_micros(answer[0])
+
+    @override
+    async def lanes(self, state: State) -> set[str]:
+        found: set[str] = set()
+        latest = NOBODYS_LANE
+        while following := await self._ask(statements.NEXT_LANE, _only_value, state=state.value, after=latest):
+            latest = following[0]
+            found.add(latest)
+        return found
 
     @override
     async def save(
@@ -109,8 +145,9 @@ class SqlLedger(Ledger):
         outcome: Outcome | None = None,
         receipt: str | None = None,
         charge: Charge | None = None,
+        tenure: Tenure | None = None,
     ) -> Job:
-        return await self._write(Save(before, after, circuit, outcome, receipt, charge))
+        return await self._write(Save(before, after, circuit, outcome, receipt, charge, tenure))
 
     @override
     async def get(self, execution_id: ExecutionId) -> Job | None:
@@ -239,8 +276,8 @@ class SqlLedger(Ledger):
     def _learn(self, effects: Effects) -> None:
         """Called on the event loop after each commit, before those who wrote go on."""
         self._figures.add(effects)
-        for state in effects.arrivals:
-            self._arrived(state)
+        for state, lane in effects.arrivals:
+            self._arrived(state, lane)
 
 
 def _rows(result: CursorResult[Any], skip: AbstractSet[str] = frozenset()) -> Iterator[Row]:

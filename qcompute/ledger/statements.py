@@ -10,7 +10,7 @@ from typing import Final
 from sqlalchemy import Boolean, LargeBinary, bindparam, case, delete, func, insert, literal_column, select, update
 
 from qcompute.ledger.rows import FINISHED_COLUMNS
-from qcompute.ledger.schema import charges, circuits, jobs, meta, nonces, outcomes, receipts, used_nonces
+from qcompute.ledger.schema import charges, circuits, jobs, meta, nonces, outcomes, owners, receipts, used_nonces
 from qcompute.ledger.times import DAY_MICROS
 
 # Reading. Parameters: see each bindparam; times are microseconds.
@@ -22,11 +22,21 @@ RECEIPT: Final = select(receipts.c.document).where(receipts.c.execution_id == bi
 
 DUE: Final = (
     select(jobs)
-    .where(jobs.c.state == bindparam("state"), jobs.c.due_at <= bindparam("now"))
+    .where(jobs.c.state == bindparam("state"), jobs.c.lane == bindparam("lane"), jobs.c.due_at <= bindparam("now"))
     .order_by(jobs.c.due_at, jobs.c.execution_id)
     .limit(bindparam("most"))
 )
-NEXT_DUE: Final = select(func.min(jobs.c.due_at)).where(jobs.c.state == bindparam("state"))
+NEXT_DUE: Final = select(func.min(jobs.c.due_at)).where(
+    jobs.c.state == bindparam("state"), jobs.c.lane == bindparam("lane")
+)
+NEXT_LANE: Final = (
+    select(jobs.c.lane)
+    .where(jobs.c.state == bindparam("state"), jobs.c.lane > bindparam("after"))
+    .order_by(jobs.c.state, jobs.c.lane)
+    .limit(literal_column("1"))
+)
+"""The lane with work in a state that comes next in the order of names: a database asked for all of them at once would
+read every row."""
 
 OPEN_JOBS: Final = (
     select(jobs.c.state, jobs.c.validator_hotkey, func.count())
@@ -68,6 +78,13 @@ FORGET_NONCES: Final = tuple(
 LATEST: Final = select(meta.c.last_cursor_seq, meta.c.last_closed_at).with_for_update()
 """The place of the job closed last. Where several write, nobody else gets it before the transaction ends, so places are
 given in the order of the commits. (SQLite has one writer, and no such words.)"""
+FENCE: Final = select(owners.c.fence).where(owners.c.lane == bindparam("claimed"))
+FIRST_CLAIM: Final = insert(owners).values(fence=1, beat=0)
+CLAIM: Final = (
+    update(owners)
+    .where(owners.c.lane == bindparam("claimed"))
+    .values(fence=owners.c.fence + 1, beat=0, holder=bindparam("by"), taken_at=bindparam("at"))
+)
 INSERT_JOB: Final = insert(jobs)
 REPLACE_JOB: Final = (
     update(jobs)

@@ -56,6 +56,12 @@ MOVES: Final[Mapping[State, frozenset[State]]] = {
 (`qcompute.miner.commands`), and back to submitting with its mark, so that it is looked for first."""
 
 
+_IN_LANES: Final = frozenset({State.SUBMITTING, State.WAITING})
+
+NOBODYS_LANE: Final = ""
+"""The lane of rows that no account works on: those not yet submitted, those that ended, those that are held."""
+
+
 class CostKind(StrEnum):
     """What a cost is worth."""
 
@@ -94,7 +100,9 @@ class Job:
     save with an old one is refused. ``input_data_url`` is encrypted at rest and wiped once the circuit is stored.
     ``handle`` is the adapter's whole JobHandle; ``prepared`` what was submitted, written down with the mark: the
     measurement map, facts of the translation, the place in a pack. ``error_code`` and ``error`` are the last problem
-    met, for people; ``cursor_seq`` the place in the order of closing, None before.
+    met, for people; ``cursor_seq`` the place in the order of closing, None before. ``provider`` is the name of the
+    account; ``placement`` why it was chosen and what comes next (`qcompute.miner.placement`). ``parent_id`` is the job
+    whose shots this one takes a part of.
     """
 
     execution_id: ExecutionId
@@ -128,6 +136,13 @@ class Job:
     closed_at: datetime | None = None
     cursor_seq: int | None = None
     prepared: dict[str, Any] | None = None
+    placement: dict[str, Any] | None = None
+    parent_id: ExecutionId | None = None
+
+    @property
+    def lane(self) -> str:
+        """Whose work the row is: the name of its account while that is to submit or to wait, else `NOBODYS_LANE`."""
+        return (self.provider or NOBODYS_LANE) if self.state in _IN_LANES else NOBODYS_LANE
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,12 +9,14 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Callable
+from copy import copy
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final, Protocol, assert_never
 
 from qcompute.chain.contract import Signer
 from qcompute.errors import Unavailable
+from qcompute.ledger.claims import Tenure
 from qcompute.ledger.contract import Ledger
 from qcompute.miner.budget import Budget
 from qcompute.miner.job import Charge, CostKind, Job, Outcome, State, Verdict
@@ -74,8 +76,30 @@ class Road:
         self.ledger = ledger
         self.budget = budget
         self.clock = clock
+        self.tenure: Tenure | None = None
         self._signer = signer
         self._sink = sink
+
+    def under(self, tenure: Tenure) -> Road:
+        """The same road for those who work in the name of ``tenure``: what they write is refused once it is over."""
+        ours = copy(self)
+        ours.tenure = tenure
+        return ours
+
+    async def store(
+        self,
+        before: Job,
+        after: Job,
+        *,
+        circuit: str | None = None,
+        outcome: Outcome | None = None,
+        receipt: str | None = None,
+        charge: Charge | None = None,
+    ) -> Job:
+        """Store ``after`` in place of ``before`` and say nothing of it; see `qcompute.ledger.contract.Ledger.save`."""
+        return await self.ledger.save(
+            before, after, circuit=circuit, outcome=outcome, receipt=receipt, charge=charge, tenure=self.tenure
+        )
 
     async def save(self, before: Job, after: Job, *, circuit: str | None = None, charge: Charge | None = None) -> Job:
         """Store ``after`` in place of ``before`` and tell of it. A move resets ``attempts`` and the last problem.
@@ -85,7 +109,7 @@ class Road:
         """
         if after.state is not before.state:
             after = replace(after, attempts=0)
-        stored = await self.ledger.save(before, after, circuit=circuit, charge=charge)
+        stored = await self.store(before, after, circuit=circuit, charge=charge)
         self._tell(before, stored)
         return stored
 
@@ -116,7 +140,7 @@ class Road:
                 extra={"action": "again", "execution_id": job.execution_id, "code": code},
             )
         after = replace(job, attempts=job.attempts + 1, due_at=due_at, error_code=code, error=message)
-        return await self.ledger.save(job, replace(after, submit_started_at=None) if unsubmitted else after)
+        return await self.store(job, replace(after, submit_started_at=None) if unsubmitted else after)
 
     async def settle(
         self, job: Job, verdict: Verdict, outcome: Outcome, *, code: str | None = None, unsubmitted: bool = False
@@ -139,7 +163,7 @@ class Road:
         receipt = build_receipt(after, outcome, self._signer)
         may_be_paid = job.submit_started_at is not None and not unsubmitted
         charge = self.budget.final_charge(job, outcome.cost, may_be_paid=may_be_paid)
-        stored = await self.ledger.save(job, after, outcome=outcome, receipt=receipt, charge=charge)
+        stored = await self.store(job, after, outcome=outcome, receipt=receipt, charge=charge)
         self.budget.settle(job.execution_id, charge)
         self._tell(job, stored)
         return stored

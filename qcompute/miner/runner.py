@@ -57,7 +57,7 @@ class WaitStage(Stage):
         held_seconds: float,
         unknown_seconds: float,
     ) -> None:
-        super().__init__(road, concurrency=BATCH)
+        super().__init__(road, concurrency=BATCH, lane=account.key)
         self._account = account
         self._circuits = circuits
         self._held = timedelta(seconds=held_seconds)
@@ -67,10 +67,8 @@ class WaitStage(Stage):
 
     async def handle(self, job: Job) -> None:
         """Poll one job, together with all others taken in the same moment; see `Stage.handle`."""
-        if job.provider != self._account.key or job.handle is None:
-            await self._hold(
-                job, "other_provider", f"this job is at {job.provider}; start with PROVIDER={job.provider}"
-            )
+        if job.handle is None:
+            await self._hold(job, "no_handle", "it was submitted, and what to ask its vendor for is not known")
             return
         now = self.road.clock()
         if now >= job.deadline_at:
@@ -115,7 +113,7 @@ class WaitStage(Stage):
         if job.vendor_status != answer.status:
             extra = {"action": "vendor_status", "execution_id": job.execution_id}
             _log.info("%s says %s", self._account.key, answer.status, extra=extra)
-        await self.road.ledger.save(
+        await self.road.store(
             job,
             replace(job, due_at=due_at, vendor_status=answer.status, attempts=0, error_code=None, error=None),
         )
@@ -132,7 +130,7 @@ class WaitStage(Stage):
             await self._hold(job, "unknown_status", text)
             return
         pause = timedelta(seconds=max(self._account.limits.poll_interval_seconds, 5.0))
-        await self.road.ledger.save(
+        await self.road.store(
             job,
             replace(
                 job,
@@ -211,7 +209,7 @@ class WaitStage(Stage):
             _log.warning("could not be cancelled: %s", type(error).__name__, extra=extra)
         else:
             if job.cancel_requested_at is None:
-                job = await self.road.ledger.save(job, replace(job, cancel_requested_at=now))
+                job = await self.road.store(job, replace(job, cancel_requested_at=now))
         # A daemon that was down past a deadline still gives the job its grace, and so does a vendor that does not hear.
         since = job.cancel_requested_at or self._cancelling_since.setdefault(job.execution_id, now)
         if now - since < CANCEL_GRACE:

@@ -14,7 +14,7 @@ from collections import deque
 from typing import ClassVar, Final
 
 from qcompute.errors import Bug, StaleRow, StoreError
-from qcompute.miner.job import Job, State
+from qcompute.miner.job import NOBODYS_LANE, Job, State
 from qcompute.miner.road import Road
 from qcompute.units import ExecutionId
 
@@ -40,12 +40,13 @@ BUG_PAUSE_MAX_SECONDS: Final = 3600.0
 
 
 class Stage(ABC):
-    """One step of the road. ``concurrency`` bounds the rows handled at once."""
+    """One step of the road. ``concurrency`` bounds the rows handled at once; ``lane`` says whose rows they are."""
 
     state: ClassVar[State]
 
-    def __init__(self, road: Road, *, concurrency: int) -> None:
+    def __init__(self, road: Road, *, concurrency: int, lane: str = NOBODYS_LANE) -> None:
         self.road = road
+        self.lane = lane
         self._concurrency = concurrency
         self._backlog: deque[Job] = deque()
         self._taken: dict[ExecutionId, asyncio.Task[None]] = {}
@@ -98,7 +99,7 @@ class Stage(ABC):
         # it was before, and handling that once more would, say, upload a result twice.
         in_hand = frozenset(self._taken)
         limit = 4 * self._concurrency
-        rows = await self.road.ledger.due(self.state, self.road.clock(), limit, skip=in_hand)
+        rows = await self.road.ledger.due(self.state, self.road.clock(), limit, lane=self.lane, skip=in_hand)
         self._backlog.extend(rows)
         # A full answer may have left some behind: they are looked for as soon as these are taken.
         pause = 0.0 if len(rows) == limit else await self._pause_seconds()
@@ -113,7 +114,7 @@ class Stage(ABC):
 
     async def _pause_seconds(self) -> float:
         """How long nothing can become due unless a row arrives or one in hand is left here for later."""
-        next_due_at = await self.road.ledger.next_due_at(self.state)
+        next_due_at = await self.road.ledger.next_due_at(self.state, lane=self.lane)
         if next_due_at is None:
             return LOOK_AGAIN_SECONDS
         left = (next_due_at - self.road.clock()).total_seconds()
@@ -126,7 +127,7 @@ class Stage(ABC):
         loop = asyncio.get_running_loop()
         is_full = self._backlog or len(self._taken) >= self._concurrency
         seconds = LOOK_AGAIN_SECONDS if is_full else max(self._look_at - loop.time(), 0.0)
-        arrival = asyncio.create_task(self.road.ledger.wait_for_arrival(self.state, seconds))
+        arrival = asyncio.create_task(self.road.ledger.wait_for_arrival(self.state, seconds, lane=self.lane))
         poked = asyncio.create_task(self._poke.wait())
         try:
             await asyncio.wait({arrival, poked}, return_when=asyncio.FIRST_COMPLETED)
@@ -165,7 +166,7 @@ class Stage(ABC):
         )
         with contextlib.suppress(StoreError):
             fresh = await self.road.ledger.get(job.execution_id)
-            if fresh is not None and fresh.state is self.state:
+            if fresh is not None and (fresh.state, fresh.lane) == (self.state, self.lane):
                 await self.road.again(
                     fresh,
                     code=Bug.code,

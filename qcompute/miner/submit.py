@@ -81,7 +81,7 @@ class SubmitStage(Stage):
         second_look_seconds: float,
         dry_run: bool = False,
     ) -> None:
-        super().__init__(road, concurrency=concurrency)
+        super().__init__(road, concurrency=concurrency, lane=account.key)
         self._account = account
         self._circuits = circuits
         self._held = timedelta(seconds=held_seconds)
@@ -94,11 +94,7 @@ class SubmitStage(Stage):
 
     async def handle(self, job: Job) -> None:
         """Submit a job that never was, look for one that may have been; see `Stage.handle`."""
-        if job.provider != self._account.key:
-            await self._hold(
-                job, "other_provider", f"this job was routed to {job.provider}; start with PROVIDER={job.provider}"
-            )
-        elif job.submit_started_at is None:
+        if job.submit_started_at is None:
             await self._first_submit(job)
         else:
             await self._look(job)
@@ -194,7 +190,7 @@ class SubmitStage(Stage):
             for index, member in enumerate(members)
         ]
         saved = await asyncio.gather(
-            *(self.road.ledger.save(member.job, mark) for member, mark in zip(members, marks, strict=True)),
+            *(self.road.store(member.job, mark) for member, mark in zip(members, marks, strict=True)),
             return_exceptions=True,
         )
         if failure := next((one for one in saved if isinstance(one, BaseException)), None):
@@ -245,7 +241,7 @@ class SubmitStage(Stage):
 
     async def _unmarked(self, job: Job) -> None:
         """One of a pack that was refused as a whole: nothing was created, and it is submitted again by itself."""
-        await self.road.ledger.save(job, replace(job, submit_started_at=None, due_at=self.road.clock()))
+        await self.road.store(job, replace(job, submit_started_at=None, due_at=self.road.clock()))
 
     async def _later(self, job: Job, error: VendorError, *, at_least: float) -> None:
         """Provably nothing was created: the mark is taken away and the submit may be made again."""
@@ -269,9 +265,7 @@ class SubmitStage(Stage):
             exc_info=None if isinstance(error, VendorError) else error,
         )
         due_at = self.road.clock() + timedelta(seconds=FIRST_LOOK_SECONDS)
-        await self.road.ledger.save(
-            job, replace(job, due_at=due_at, attempts=0, error_code="submit_unknown", error=message)
-        )
+        await self.road.store(job, replace(job, due_at=due_at, attempts=0, error_code="submit_unknown", error=message))
 
     async def _look(self, job: Job) -> None:
         token = job.token
@@ -311,7 +305,7 @@ class SubmitStage(Stage):
             await self._hold(job, "restored", text)
         except (SandboxUnavailable, VendorError) as error:
             due_at = self.road.clock() + timedelta(seconds=FIRST_LOOK_SECONDS)
-            await self.road.ledger.save(job, replace(job, due_at=due_at, error_code=error.code, error=error.message))
+            await self.road.store(job, replace(job, due_at=due_at, error_code=error.code, error=error.message))
         else:
             await self._adopt(replace(where, prepared=_written_down(prepared, None)), handle)
 
@@ -323,7 +317,7 @@ class SubmitStage(Stage):
             return
         # ``attempts`` counts completed looks here, so a look that failed must leave it alone.
         due_at = self.road.clock() + timedelta(seconds=FIRST_LOOK_SECONDS + asked_pause_seconds(error, otherwise=10.0))
-        await self.road.ledger.save(job, replace(job, due_at=due_at, error_code=code, error=message))
+        await self.road.store(job, replace(job, due_at=due_at, error_code=code, error=message))
 
     async def _absent(self, job: Job) -> None:
         if _is_restored(job) and self._account.limits.max_pack > 1:
@@ -336,7 +330,7 @@ class SubmitStage(Stage):
         absent_seconds = now - self._absent_since.setdefault(job.execution_id, now)
         if looks < needed or (needed > 1 and absent_seconds < SECOND_LOOK_PART * self._second_look.total_seconds()):
             due_at = self.road.clock() + self._second_look
-            await self.road.ledger.save(job, replace(job, due_at=due_at, attempts=looks))
+            await self.road.store(job, replace(job, due_at=due_at, attempts=looks))
             return
         _log.info(
             "the vendor provably has no such job; it may be submitted",
@@ -344,7 +338,7 @@ class SubmitStage(Stage):
         )
         del self._absent_since[job.execution_id]
         again = replace(job, submit_started_at=None, due_at=self.road.clock(), attempts=0)
-        await self.road.ledger.save(job, again)
+        await self.road.store(job, again)
 
     async def _cancel_extra(self, job: Job, extra: list[JobHandle]) -> None:
         for handle in extra:

@@ -30,6 +30,7 @@ from qcompute.testing.ledger_charges import MOCK, ChargeContract
 from qcompute.testing.ledger_collecting import CollectContract, PurgeContract
 from qcompute.testing.ledger_fixtures import WAIT_SECONDS, LedgerFixtures
 from qcompute.testing.ledger_intake import DueContract, IntakeContract
+from qcompute.testing.ledger_lanes import FenceContract, LaneContract
 from qcompute.testing.ledger_records import (
     START_OF_TIME,
     accepted,
@@ -153,6 +154,8 @@ class LedgerContract(
     ChargeContract,
     CollectContract,
     PurgeContract,
+    LaneContract,
+    FenceContract,
     ArrivalContract,
     CloseContract,
 ):

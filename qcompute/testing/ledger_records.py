@@ -97,6 +97,8 @@ def full_job(job: Job) -> Job:
         error="the vendor is away",
         settled_at=at,
         prepared={"measurement": {"registers": [{"name": "c0", "size": 2}], "measured": [[0, 1]]}, "pack_index": 1},
+        placement={"policy": "cheapest", "candidates": [{"account": "mock", "reason": "grün"}], "current": 0},
+        parent_id=ExecutionId("whole"),
     )
 
 

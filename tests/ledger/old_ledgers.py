@@ -36,6 +36,18 @@ EARLIER: Final = REVISIONS[:-1]
 PREPARED: Final = '{"measurement":null,"translation":null,"pack_index":null}'
 """What r0002 and later store with the mark of a paid call."""
 
+BACK_TO_FIRST: Final = (
+    "DROP TABLE charges",
+    "DROP TABLE owners",
+    "DROP INDEX jobs_parts",
+    "DROP INDEX jobs_due",
+    "CREATE INDEX jobs_due ON jobs (state, due_at, execution_id)",
+    *(f"ALTER TABLE jobs DROP COLUMN {column}" for column in ("prepared", "lane", "placement", "parent_id")),
+    "ALTER TABLE meta DROP COLUMN key_check",
+    "UPDATE alembic_version SET version_num = 'r0001'",
+)
+"""Makes today's SQLite file one of the first schema."""
+
 _TIMES: Final = (
     "received_at",
     "deadline_at",

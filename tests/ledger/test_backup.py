@@ -22,12 +22,13 @@ from qcompute.ledger.restore import Restored, restore
 from qcompute.ledger.schema import REVISIONS
 from qcompute.ledger.settings import LedgerSettings
 from qcompute.ledger.sqlite import SqliteLedger
-from qcompute.miner.job import Job, State
+from qcompute.miner.job import NOBODYS_LANE, Job, State
 from qcompute.miner.router import token_of
 from qcompute.protocol import FIRST_CURSOR
 from qcompute.testing.ledger_records import new_job, nonce
 from qcompute.units import utc_now
 from tests.ledger.database_side import run_sql
+from tests.ledger.old_ledgers import BACK_TO_FIRST
 from tests.ledger.whole_jobs import SIGNER, one_in_each_state, whole_job
 
 SKEW = 10.0
@@ -66,7 +67,12 @@ def change(file: Path, statement: str) -> None:
 
 
 async def every_job(ledger: SqliteLedger) -> dict[str, Job]:
-    found = [await ledger.due(state, datetime(2100, 1, 1, tzinfo=UTC), 1000) for state in State]
+    far = datetime(2100, 1, 1, tzinfo=UTC)
+    found = [
+        await ledger.due(state, far, 1000, lane=lane)
+        for state in State
+        for lane in {NOBODYS_LANE, *await ledger.lanes(state)}
+    ]
     return {job.execution_id: job for jobs in found for job in jobs}
 
 
@@ -416,10 +422,8 @@ class TestRestore:
     def test_an_old_copy_is_upgraded(self, settings: LedgerSettings, tmp_path: Path) -> None:
         copy = tmp_path / "copy"
         make_backup(settings.file, copy)
-        change(copy, "DROP TABLE IF EXISTS charges")
-        for later in ("jobs DROP COLUMN prepared", "meta DROP COLUMN key_check"):
-            change(copy, f"ALTER TABLE {later}")
-        change(copy, "UPDATE alembic_version SET version_num = 'r0001'")
+        for statement in BACK_TO_FIRST:
+            change(copy, statement)
         assert check_ledger(copy).problems == []
         target = LedgerSettings(path=tmp_path / "back" / "ledger.sqlite3")
         target.file.parent.mkdir()

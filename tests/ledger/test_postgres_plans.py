@@ -117,8 +117,9 @@ async def test_a_page_and_what_is_due_cost_the_same_however_long_the_history_is(
     read: dict[str, int] = {}
     for statement, parameters in (
         (statements.FINISHED, {"seq": closed // 2, "most": 20}),
-        (statements.DUE, {"state": "waiting", "now": 10 * closed, "most": 20}),
-        (statements.NEXT_DUE, {"state": "waiting"}),
+        (statements.DUE, {"state": "waiting", "lane": "", "now": 10 * closed, "most": 20}),
+        (statements.NEXT_DUE, {"state": "waiting", "lane": ""}),
+        (statements.NEXT_LANE, {"state": "waiting", "after": ""}),
     ):
         explained = explain(statement)
         plan: Any = await ledger._readers[0].do(partial(plan_of, explained, parameters))

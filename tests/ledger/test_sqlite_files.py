@@ -36,6 +36,7 @@ from qcompute.testing.ledger_records import (
 )
 from qcompute.units import ExecutionId
 from tests.ledger.database_side import python_says, run_sql
+from tests.ledger.old_ledgers import BACK_TO_FIRST
 
 
 def names(folder: Path) -> list[str]:
@@ -322,9 +323,7 @@ class TestSchema:
         ledger = SqliteLedger(settings)
         before = await brought_to(ledger, "old-job", State.WAITING)
         await ledger.close()
-        run_sql(settings, "DROP TABLE charges")
-        run_sql(settings, "ALTER TABLE jobs DROP COLUMN prepared", "ALTER TABLE meta DROP COLUMN key_check")
-        run_sql(settings, "UPDATE alembic_version SET version_num = 'r0001'")
+        run_sql(settings, *BACK_TO_FIRST)
         ledger = SqliteLedger(settings)
         assert await ledger.get(before.execution_id) == before
         assert before.prepared is None
@@ -400,5 +399,5 @@ def normal(sql: str | None) -> set[str] | None:
     """
     if sql is None:
         return None
-    text = re.sub(r", (\w+ [A-Z]+)(?=,\s*\n)", r",\n\1", sql.replace("\t", " "))
+    text = re.sub(r", (?=\w+ (?:TEXT|BIGINT|BLOB)\b[^()\n]*,)", ",\n", sql.replace("\t", " "))
     return {piece.strip(" \t\n()") for piece in re.split(r",\s*\n", text)}

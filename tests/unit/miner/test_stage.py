@@ -167,8 +167,8 @@ async def test_a_row_read_while_in_hand_is_not_handled_again_when_it_is_done(
         await release.wait()
         await finish(scene, job)
 
-    async def late(state: State, now: datetime, limit: int, *, skip: frozenset[ExecutionId]) -> list[Job]:
-        rows = await due(state, now, limit, skip=skip)
+    async def late(state: State, now: datetime, limit: int, *, lane: str, skip: frozenset[ExecutionId]) -> list[Job]:
+        rows = await due(state, now, limit, lane=lane, skip=skip)
         release.set()
         while stage.busy:  # noqa: ASYNC110 - the rows in hand are done before the answer arrives
             await asyncio.sleep(0)

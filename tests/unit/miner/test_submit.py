@@ -13,6 +13,7 @@ from qcompute.errors import AuthFailed, Refused, StoreError, SubmitUnknown, Unav
 from qcompute.miner.job import Job, State, Verdict
 from qcompute.miner.providers.base import Absent, CannotTell, Found, Idempotency, JobHandle
 from qcompute.miner.router import token_of
+from qcompute.miner.strays import Strays
 from qcompute.miner.submit import ACCOUNT_PAUSE_SECONDS, FIRST_LOOK_SECONDS, SubmitStage
 from qcompute.units import ExecutionId
 from tests.unit.miner.scripted import BELL, Scene
@@ -198,12 +199,17 @@ async def test_an_account_that_refuses_us_is_left_alone_for_a_while(scene: Scene
     assert row.due_at >= scene.clock() + timedelta(seconds=ACCOUNT_PAUSE_SECONDS)
 
 
-async def test_a_job_routed_to_another_provider_is_held_and_says_what_to_start(scene: Scene) -> None:
-    job = await scene.submitting(provider="ibm")
-    await stage(scene).handle(job)
-    row = await scene.row()
-    assert row.state is State.HELD
-    assert "PROVIDER=ibm" in (row.error or "")
+async def test_a_job_at_an_account_that_is_gone_is_held_and_not_submitted(scene: Scene) -> None:
+    await scene.submitting("job-1", provider="ibm")
+    await scene.waiting("job-2", provider="azure")
+    await scene.waiting("job-3", provider=None)
+    kept = await scene.waiting("job-4")
+    await Strays(scene.road, {"scripted"}, held_seconds=60).look()
+    for name, where in (("job-1", "account ibm"), ("job-2", "account azure"), ("job-3", "no account")):
+        row = await scene.row(name)
+        assert (row.state, row.error_code) == (State.HELD, "other_provider")
+        assert where in (row.error or "")
+    assert await scene.row("job-4") == kept
     assert scene.vendor.submits == []
 
 
