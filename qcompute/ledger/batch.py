@@ -11,7 +11,7 @@ and is done again from the start.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, assert_never
 
@@ -47,6 +47,7 @@ from qcompute.ledger.rows import (
     job_from,
     new_job_row,
     outcome_row,
+    part_row,
     saved_row,
 )
 from qcompute.ledger.secretbox import SecretBox
@@ -145,28 +146,29 @@ class Batch:
         latest: Place | None = None
         if any(operation.after.state is State.CLOSED for _, operation in saves):
             latest = self.effects.latest = Place(*self._connection.execute(statements.LATEST).one())
-        known = self._known({operation.before.execution_id for _, operation in saves})
+        known = self._known(_ids_of(saves))
         writes: dict[Executable, list[Row]] = defaultdict(list)
         for place, operation in saves:
             before = operation.before
             try:
                 row = saved_row(before, operation.after, has_circuit=operation.circuit is not None)
-                parts = self._part_rows(operation)
+                belongings = self._belongings(operation)
+                added = [part_row(before, part) for part in operation.parts]
             except Bug as error:
                 answers[place] = error
                 continue
-            if operation.tenure is not None and fences.get(operation.tenure.lane) != operation.tenure.fence:
-                answers[place] = Fenced(operation.tenure.lane)
-                continue
-            if known.get(before.execution_id) != (before.version, before.state):
-                answers[place] = StaleRow()
+            if (refusal := _refusal(operation, known, fences)) is not None:
+                answers[place] = refusal
                 continue
             known[before.execution_id] = (row["version"], row["state"])
+            known |= {part["execution_id"]: (part["version"], part["state"]) for part in added}
             self._note(operation, row)
             answers[place] = job_from(row)
             writes[statements.REPLACE_JOB].append(self._replacement(operation, row))
-            for statement, part in parts:
-                writes[statement].append({"execution_id": before.execution_id, **part})
+            for statement, columns in belongings:
+                writes[statement].append({"execution_id": before.execution_id, **columns})
+            if added:
+                writes[statements.INSERT_JOB].extend(added)
         for statement, rows in writes.items():
             # Stable: two saves of one job stay in their order.
             changed = self._connection.execute(statement, sorted(rows, key=_id)).rowcount
@@ -182,11 +184,13 @@ class Batch:
         if after.state is State.CLOSED and effects.latest is not None:
             effects.latest = effects.latest.next(self._clock())
             row["cursor_seq"], row["closed_at"] = effects.latest.seq, effects.latest.micros
-            effects.open_jobs[before.validator_hotkey] -= 1
+            effects.open_jobs[before.validator_hotkey] -= before.parent_id is None
         effects.states[before.state] -= 1
         effects.states[after.state] += 1
         if brings_forward(before, after):
             effects.arrivals.add((after.state, after.lane))
+        effects.states.update(part.state for part in operation.parts)
+        effects.arrivals.update((part.state, part.lane) for part in operation.parts)
 
     def _replacement(self, operation: Save, row: Row) -> Row:
         parameters = dict(row)
@@ -227,18 +231,38 @@ class Batch:
         self.effects.states[State.CLOSED] -= purged
         return purged
 
-    def _part_rows(self, operation: Save) -> list[tuple[Executable, Row]]:
+    def _belongings(self, operation: Save) -> list[tuple[Executable, Row]]:
         dialect = self._dialect
-        parts: list[tuple[Executable, Row]] = []
+        belongings: list[tuple[Executable, Row]] = []
         if operation.circuit is not None:
-            parts.append((dialect.put_circuit, {"text": exact_text(operation.circuit)}))
+            belongings.append((dialect.put_circuit, {"text": exact_text(operation.circuit)}))
         if operation.outcome is not None:
-            parts.append((dialect.put_outcome, outcome_row(operation.outcome)))
+            belongings.append((dialect.put_outcome, outcome_row(operation.outcome)))
         if operation.charge is not None:
-            parts.append((dialect.put_charge, charge_row(operation.charge)))
+            belongings.append((dialect.put_charge, charge_row(operation.charge)))
         if operation.receipt is not None:
-            parts.append((dialect.put_receipt, {"document": exact_text(operation.receipt)}))
-        return parts
+            belongings.append((dialect.put_receipt, {"document": exact_text(operation.receipt)}))
+        return belongings
+
+
+def _refusal(
+    operation: Save, known: Mapping[ExecutionId, tuple[int, str]], fences: Mapping[str, int]
+) -> StaleRow | Bug | None:
+    """Why nothing of it may be written; None when it may."""
+    before, tenure = operation.before, operation.tenure
+    if tenure is not None and fences.get(tenure.lane) != tenure.fence:
+        return Fenced(tenure.lane)
+    if known.get(before.execution_id) != (before.version, before.state):
+        return StaleRow()
+    if len({part.execution_id for part in operation.parts} - known.keys()) != len(operation.parts):
+        return Bug(f"a part of job {before.execution_id} is there already")
+    return None
+
+
+def _ids_of(saves: Sequence[tuple[int, Save]]) -> set[ExecutionId]:
+    """The rows that are replaced, and those that are added."""
+    replaced = {operation.before.execution_id for _, operation in saves}
+    return replaced.union(part.execution_id for _, operation in saves for part in operation.parts)
 
 
 def _id(row: Row) -> str:

@@ -39,6 +39,7 @@ from qcompute.testing.ledger_records import (
     own_nonce,
 )
 from qcompute.testing.ledger_saving import SaveContract
+from qcompute.testing.ledger_splitting import SplitContract
 
 
 class ArrivalContract(LedgerFixtures):
@@ -122,6 +123,8 @@ class CloseContract(LedgerFixtures):
             ledger.due(State.ACCEPTED, START_OF_TIME, 1),
             ledger.next_due_at(State.ACCEPTED),
             ledger.save(job, replace(job, attempts=1)),
+            ledger.split(job, job, []),
+            ledger.parts(job.execution_id),
             ledger.get(job.execution_id),
             ledger.circuit(job.execution_id),
             ledger.outcome(job.execution_id),
@@ -156,6 +159,7 @@ class LedgerContract(
     PurgeContract,
     LaneContract,
     FenceContract,
+    SplitContract,
     ArrivalContract,
     CloseContract,
 ):
