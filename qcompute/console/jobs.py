@@ -17,7 +17,7 @@ from qcompute.ledger import open_ledger
 from qcompute.ledger.backup import reading, revision_of
 from qcompute.ledger.failures import translated
 from qcompute.ledger.rows import job_from
-from qcompute.miner.budget import Budget
+from qcompute.miner.budget import Budget, Budgets
 from qcompute.miner.commands import Adopt, CommandRefused, Fail, OperatorCommands, Release, socket_file, tell_daemon
 from qcompute.miner.job import Job, State
 from qcompute.miner.operator import job_document
@@ -137,7 +137,7 @@ async def _directly(command: Release | Fail | Adopt, settings: Settings) -> Stat
         provider = ProviderKey(settings.provider)
         budget = Budget(provider, settings.budget, clock=utc_now)
         await budget.load(ledger)
-        road = Road(ledger, signer, _Silent(), budget=budget, clock=utc_now)
+        road = Road(ledger, signer, _Silent(), budgets=Budgets([budget]), clock=utc_now)
         return (await OperatorCommands(road, provider).run(command, uid=os.getuid())).state
     finally:
         await ledger.close()

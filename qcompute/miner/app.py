@@ -14,18 +14,17 @@ import os
 import signal
 import sys
 from collections.abc import Awaitable, Callable
-from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final, cast
 
 import uvloop
 
 from qcompute import __version__
-from qcompute.errors import ConfigError, DeliveryError, QComputeError, StoreError
-from qcompute.miner.budget import CHARGES_KEPT
+from qcompute.errors import ConfigError, DeliveryError, StoreError
+from qcompute.miner.duty import SideTaskEnded, must_run
 from qcompute.miner.parts import Parts, build
 from qcompute.miner.settings import Settings
-from qcompute.units import utc_now
+from qcompute.units import ProviderKey
 
 _log = logging.getLogger(__name__)
 
@@ -37,20 +36,11 @@ EXIT_SECOND_SIGNAL: Final = 130
 OFFLINE_SECONDS: Final = 3.0
 """How long the job server may take to hear that we go; it notices by itself soon enough."""
 
+BUDGET_SECONDS: Final = 10.0
+"""How old what we know of an account may be that another process works on."""
+
 PRIME_SECONDS: Final = 5.0
 """How long a start waits for the metagraph before it serves without: a validator's first visit need not be in vain."""
-
-PURGE_SECONDS: Final = 3600.0
-
-NONCES_KEPT: Final = timedelta(hours=3)
-"""Requests this old are refused as stale, so their nonces may be forgotten; three hours, in case our clock is set back,
-and no more, because a validator may use a new scope with each request."""
-
-
-class SideTaskEnded(QComputeError):
-    """A side task of the daemon ended by itself."""
-
-    code = "side_task_ended"
 
 
 def main(settings: Settings) -> int:
@@ -86,7 +76,6 @@ class Daemon:
         self._settings = settings
         self._parts = parts
         self._stop = asyncio.Event()
-        self._stopping = False
 
     async def run(self) -> int:
         """Serve until a signal; see `main`."""
@@ -110,10 +99,11 @@ class Daemon:
 
     async def _serve(self) -> None:
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(self._must_run(name, part), name=name) for name, part in self._side_tasks()]
+            tasks = [
+                group.create_task(must_run(name, part, self._stop), name=name) for name, part in self._side_tasks()
+            ]
             self._say_ready()
             await self._stop.wait()
-            self._stopping = True
             await self._wind_down()
             for task in tasks:
                 task.cancel()
@@ -121,30 +111,14 @@ class Daemon:
     def _side_tasks(self) -> list[tuple[str, Callable[[], Awaitable[None]]]]:
         parts = self._parts
         return [
-            *((f"stage {stage.state}", stage.run) for stage in parts.stages),
+            *((f"work on {duty.lane}", duty.run) for duty in parts.duties),
             ("axon", parts.axon.run),
             ("operator port", parts.operator.run),
             ("operator commands", parts.commands.run),
-            ("heartbeat", parts.heartbeat.run),
             ("telemetry", parts.telemetry.run),
             ("metagraph", parts.watch.run),
-            ("axon publisher", parts.publisher.run),
-            ("purge", self._purge),
+            ("budgets", self._refresh_budgets),
         ]
-
-    async def _must_run(self, name: str, part: Callable[[], Awaitable[None]]) -> None:
-        try:
-            await part()
-        except asyncio.CancelledError as error:
-            task = asyncio.current_task()
-            if self._stopping or task is None or task.cancelling():
-                raise
-            # Not from us, so it came out of the part. A task group takes it for an orderly end and says nothing.
-            raise SideTaskEnded(f"side task {name} was cancelled from within") from error
-        except Exception as error:
-            raise SideTaskEnded(f"side task {name} died: {type(error).__name__}: {error}") from error
-        if not self._stopping:
-            raise SideTaskEnded(f"side task {name} ended by itself")
 
     def _handle_signals(self) -> None:
         loop = asyncio.get_running_loop()
@@ -171,7 +145,7 @@ class Daemon:
             "serving: axon on port %s, operator on port %s, provider %s, hotkey %s",
             parts.axon.port,
             parts.operator.port,
-            parts.account.key,
+            self._settings.provider,
             parts.signer.hotkey,
             extra={"action": "ready"},
         )
@@ -189,27 +163,25 @@ class Daemon:
         parts.intake.close("this miner is shutting down; try another miner")
         await parts.commands.stop()
         await _within(limit / 4, "axon", parts.axon.stop())
-        await _within(stages_end - loop.time(), "stages", *(stage.stop() for stage in parts.stages))
-        await _within(kept, "offline report", _say_offline(parts))
+        reports = parts.duties[0].is_ours
+        await _within(stages_end - loop.time(), "stages", *(duty.stop() for duty in parts.duties))
+        if reports:
+            # Before the next process has the road, whose word is then the last one.
+            await _within(kept, "offline report", _say_offline(parts))
+        await _within(kept, "claims", *(duty.let_go() for duty in parts.duties))
         await _within(kept, "telemetry or operator port", parts.telemetry.stop(), parts.operator.stop())
         _log.info("stopped", extra={"action": "stop"})
 
-    async def _purge(self) -> None:
+    async def _refresh_budgets(self) -> None:
+        """Look from time to time at what the accounts spend that another process works on: it closes our intake too."""
+        parts = self._parts
         while True:
+            await asyncio.sleep(BUDGET_SECONDS)
+            ours = {ProviderKey(duty.lane) for duty in parts.duties if duty.is_ours}
             try:
-                await self._purge_once(utc_now())
+                await parts.fleet.budgets.load(parts.ledger, but=ours)
             except StoreError as error:
-                # What is too old can wait for the next time; the stages decide how long a failing ledger is borne.
-                _log.warning("nothing was removed: %s", error, extra={"action": "purge"})
-            await asyncio.sleep(PURGE_SECONDS)
-
-    async def _purge_once(self, now: datetime) -> None:
-        ledger = self._parts.ledger
-        await ledger.forget_nonces(int((now - NONCES_KEPT).timestamp()) * 1_000_000_000)
-        await ledger.forget_charges(now - CHARGES_KEPT)
-        removed = await ledger.purge(now - timedelta(days=self._settings.miner.retention_days))
-        if removed:
-            _log.info("removed %d jobs closed long ago", removed, extra={"action": "purge"})
+                _log.warning("the budgets could not be read: %s", error, extra={"action": "budget"})
 
 
 def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:

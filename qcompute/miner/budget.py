@@ -8,7 +8,8 @@ account, and reserving awaits nothing between looking and adding: jobs routed at
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
@@ -19,7 +20,7 @@ from qcompute.errors import BudgetSpent, CannotRun
 from qcompute.ledger.contract import Ledger
 from qcompute.miner.job import Charge, Job
 from qcompute.miner.limits import BudgetSettings
-from qcompute.units import ExecutionId, Money, ProviderKey
+from qcompute.units import ExecutionId, Money, ProviderKey, utc_now
 
 _log = logging.getLogger(__name__)
 
@@ -58,7 +59,7 @@ class Budget:
     """The budgets of one account. `load` must have been awaited before anything is reserved."""
 
     def __init__(self, account: ProviderKey, settings: BudgetSettings, *, clock: Callable[[], datetime]) -> None:
-        self._account = account
+        self.account = account
         self._settings = settings
         self._clock = clock
         limits = {Period.DAY: settings.per_day, Period.MONTH: settings.per_month}
@@ -74,9 +75,9 @@ class Budget:
         """Read what was charged this month and what is reserved."""
         today = self._today()
         first = datetime.combine(Period.MONTH.first_day(today), time(), UTC)
-        days = await ledger.charged_by_day(self._account, first)
+        days = await ledger.charged_by_day(self.account, first)
         self._days = {(one.day, one.money.currency): one.money.amount for one in days}
-        self._open = await ledger.open_charges(self._account)
+        self._open = await ledger.open_charges(self.account)
         self._alert()
 
     def checked(self, estimate: Money | None) -> Money | None:
@@ -125,7 +126,7 @@ class Budget:
         except BudgetSpent:
             self._too_large = money.amount if self._too_large is None else min(self._too_large, money.amount)
             raise
-        charge = Charge(self._account, money, self._clock())
+        charge = Charge(self.account, money, self._clock())
         self._open[execution_id] = charge
         self._add(charge, +1)
         self._alert()
@@ -146,7 +147,7 @@ class Budget:
         if reserved is None:
             if cost is None or not cost.amount:
                 return None
-            return Charge(job.provider or self._account, cost, now, now)
+            return Charge(job.provider or self.account, cost, now, now)
         money = reserved.money
         if not may_be_paid:
             money = Money(Decimal(0), money.currency)
@@ -164,7 +165,7 @@ class Budget:
     def settle(self, execution_id: ExecutionId, charge: Charge | None) -> None:
         """Count the stored final charge in place of the reservation."""
         self.take_back(execution_id)
-        if charge is not None and charge.account == self._account:
+        if charge is not None and charge.account == self.account:
             self._add(charge, +1)
             self._alert()
 
@@ -182,7 +183,7 @@ class Budget:
         settings = self._settings
         reserved = sum((one.money.amount for one in self._open.values()), Decimal(0))
         return {
-            "account": self._account,
+            "account": self.account,
             "currency": settings.currency,
             "per_job": None if settings.per_job is None else str(settings.per_job),
             "reserved": str(reserved),
@@ -244,3 +245,30 @@ class Budget:
 
     def _today(self) -> date:
         return self._clock().date()
+
+
+class Budgets:
+    """The budgets of all accounts of a miner."""
+
+    def __init__(self, budgets: Iterable[Budget]) -> None:
+        self._budgets = {budget.account: budget for budget in budgets}
+
+    def of(self, account: ProviderKey | None) -> Budget:
+        """An account's budget; without limits for one that this miner does not have."""
+        known = None if account is None else self._budgets.get(account)
+        return known or Budget(account or ProviderKey(""), BudgetSettings(), clock=utc_now)
+
+    async def load(self, ledger: Ledger, *, but: AbstractSet[ProviderKey] = frozenset()) -> None:
+        """Read what every account was charged, except those of ``but``, whose budgets this process keeps itself."""
+        for account, budget in self._budgets.items():
+            if account not in but:
+                await budget.load(ledger)
+
+    def closed_because(self) -> str | None:
+        """Why no new jobs are taken, in words for users; None while any account has room for more."""
+        reasons = [budget.closed_because() for budget in self._budgets.values()]
+        return None if None in reasons or not reasons else reasons[0]
+
+    def documents(self) -> list[dict[str, Any]]:
+        """For the operator, each account's."""
+        return [budget.document() for budget in self._budgets.values()]

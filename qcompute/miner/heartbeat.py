@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -19,6 +19,7 @@ from qcompute.miner.account import Account
 from qcompute.miner.job import State
 from qcompute.miner.limits import MinerSettings
 from qcompute.miner.providers.base import AvailabilityStatus, Capability, Device, Verb
+from qcompute.units import ProviderKey
 
 _log = logging.getLogger(__name__)
 
@@ -111,21 +112,21 @@ class Heartbeat:
 
     def __init__(
         self,
-        account: Account,
+        accounts: Sequence[Account],
         server: JobServer,
         ledger: Ledger,
         settings: MinerSettings,
         *,
         may_serve: Callable[[], bool],
     ) -> None:
-        self._account = account
+        self._accounts = accounts
         self._server = server
         self._ledger = ledger
         self._settings = settings
         self._may_serve = may_serve
-        self._devices: list[DeviceReport] = []
-        self._vendor_known = False
-        self._vendor_trouble: str | None = None
+        self._devices: dict[ProviderKey, list[DeviceReport]] = {}
+        """By account; one that cannot be asked is not in it."""
+        self._trouble: dict[ProviderKey, str] = {}
         self._delivery_trouble = False
         self._told: BackendReport | None = None
         self._telling = asyncio.Lock()
@@ -133,18 +134,19 @@ class Heartbeat:
 
     @property
     def devices(self) -> list[DeviceReport]:
-        """What the vendor said last."""
-        return self._devices
+        """What the vendors said last, in the order of the accounts."""
+        return [device for account in self._accounts for device in self._devices.get(account.key, [])]
 
     async def run(self) -> None:
         """Report until cancelled."""
         loop = asyncio.get_running_loop()
+        self._told = None  # another process may have told something else since
         await self._wait_to_serve()
         vendor_due = told_due = loop.time()
         while True:
             now = loop.time()
             if now >= vendor_due:
-                await self._ask_vendor()
+                await self._ask_vendors()
                 vendor_due = loop.time() + min(VENDOR_SECONDS, self._settings.heartbeat_seconds)
             report = await self._report()
             if report is not None and (now >= told_due or self._is_news(report)):
@@ -165,17 +167,19 @@ class Heartbeat:
         async with self._telling:  # a report under way must not arrive after this one
             await self._server.report_backend(replace(report, accepting_jobs=False, status=BackendStatus.OFFLINE))
 
-    async def _ask_vendor(self) -> None:
+    async def _ask_vendors(self) -> None:
+        await asyncio.gather(*(self._ask(account) for account in self._accounts))
+
+    async def _ask(self, account: Account) -> None:
         try:
-            self._devices = await self._account.ask(Verb.DESCRIBE, ask_vendor, self._account)
-            self._vendor_known = True
-            self._vendor_trouble = None
+            self._devices[account.key] = await account.ask(Verb.DESCRIBE, ask_vendor, account)
+            self._trouble.pop(account.key, None)
         except Exception as error:  # noqa: BLE001 - an adapter may raise anything; we then say Offline
             text = error.message if isinstance(error, VendorError) else type(error).__name__
-            if text != self._vendor_trouble:
-                _log.warning("%s cannot be asked: %s", self._account.key, text, extra={"action": "vendor"})
-            self._vendor_trouble = text
-            self._vendor_known = False
+            if text != self._trouble.get(account.key):
+                _log.warning("%s cannot be asked: %s", account.key, text, extra={"action": "vendor"})
+            self._trouble[account.key] = text
+            self._devices.pop(account.key, None)
 
     async def _report(self) -> BackendReport | None:
         try:
@@ -184,11 +188,13 @@ class Heartbeat:
             _log.warning("no report while the ledger fails: %s", error, extra={"action": "heartbeat"})
             return None
         inflight = sum(counts[state] for state in AT_WORK)
-        status = backend_status(self._devices) if self._vendor_known else BackendStatus.OFFLINE
+        devices = self.devices
+        status = backend_status(devices)
         accepting = status is BackendStatus.ONLINE and inflight < self._settings.max_inflight and self._may_serve()
-        metadata = metadata_of(self._devices, inflight=inflight, max_inflight=self._settings.max_inflight)
-        if self._vendor_trouble is not None:
-            metadata["status_msg"] = f"the provider cannot be asked: {self._vendor_trouble}"
+        metadata = metadata_of(devices, inflight=inflight, max_inflight=self._settings.max_inflight)
+        if self._trouble:
+            told = [f"{name} cannot be asked: {text}" for name, text in self._trouble.items()]
+            metadata["status_msg"] = "; ".join(told)
         return BackendReport(accepting, status, inflight, metadata)
 
     def _is_news(self, report: BackendReport) -> bool:

@@ -18,7 +18,7 @@ from qcompute.axon.contract import Reply, VerifiedRequest
 from qcompute.circuits.program import JobOptions
 from qcompute.errors import CannotRun, NotAllowed
 from qcompute.ledger.contract import Intake, Ledger, Page
-from qcompute.miner.budget import Budget
+from qcompute.miner.budget import Budgets
 from qcompute.miner.job import FinishedJob, NewJob, Verdict
 from qcompute.miner.limits import MinerSettings
 from qcompute.protocol import COLLECT_ONLY, CircuitSynapse, ExecutionData, ExecutionStatus, is_execution_id
@@ -75,13 +75,13 @@ class JobIntake:
         sink: ReceivedSink,
         settings: MinerSettings,
         *,
-        budget: Budget,
+        budgets: Budgets,
         clock: Callable[[], datetime],
     ) -> None:
         self._ledger = ledger
         self._sink = sink
         self._settings = settings
-        self._budget = budget
+        self._budgets = budgets
         self._max_shots = settings.max_shots
         self._clock = clock
         self._load = _Load()
@@ -94,7 +94,7 @@ class JobIntake:
     @property
     def is_open(self) -> bool:
         """Whether new jobs are taken."""
-        return self._closed_because is None and self._budget.closed_because() is None
+        return self._closed_because is None and self._budgets.closed_because() is None
 
     async def __call__(self, request: VerifiedRequest) -> Reply:
         """Answer one request; see `qcompute.axon.contract.Forward`."""
@@ -155,7 +155,7 @@ class JobIntake:
         await self._load.refresh(self._ledger)
         most = self._settings.max_inflight + self._settings.queue_slack
         share = max(int(most * self._settings.validator_share), 1)
-        full: str | None = self._closed_because or self._budget.closed_because()
+        full: str | None = self._closed_because or self._budgets.closed_because()
         if self._load.total >= most:
             full = f"this miner is full ({self._load.total} jobs in flight); try another miner or later"
         elif self._load.of(validator) >= share:

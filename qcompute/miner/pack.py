@@ -14,7 +14,7 @@ from typing import Final
 
 from qcompute.circuits.program import JobOptions
 from qcompute.errors import VendorError
-from qcompute.miner.job import Job
+from qcompute.miner.job import Charge, Job
 from qcompute.miner.providers.base import Prepared
 from qcompute.units import ExecutionId, Hotkey
 
@@ -29,6 +29,8 @@ class Member:
 
     job: Job
     prepared: Prepared
+    charge: Charge | None
+    """What is reserved for it, to be stored with the mark."""
     done: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
 
@@ -65,8 +67,10 @@ class Packer:
         for task in list(self._waiting):
             task.cancel()
 
-    async def join(self, job: Job, prepared: Prepared) -> None:
+    async def join(self, job: Job, prepared: Prepared, charge: Charge | None) -> None:
         """Submit ``job`` with whoever else is waiting; returns once its row says what came of it.
+
+        ``charge`` is what is reserved for it.
 
         Raises:
             Left: the packer was closed first; the job is as it was.
@@ -74,7 +78,7 @@ class Packer:
         """
         if self._closed:
             raise Left
-        member = Member(job, prepared)
+        member = Member(job, prepared, charge)
         if job.execution_id in self._alone or self._largest == 1:
             self._start([member])
         else:

@@ -23,23 +23,27 @@ from qcompute.jobserver import open_job_server
 from qcompute.jobserver.client import HttpJobServer
 from qcompute.jobserver.telemetry import Telemetry
 from qcompute.ledger import open_ledger
+from qcompute.ledger.claims import Tenure
 from qcompute.ledger.contract import Ledger
 from qcompute.miner.account import Account
-from qcompute.miner.budget import Budget
+from qcompute.miner.budget import Budget, Budgets
 from qcompute.miner.circuit_cache import CircuitCache
 from qcompute.miner.clock import ForwardClock
 from qcompute.miner.commands import CommandSocket, OperatorCommands, socket_file
+from qcompute.miner.duty import ROAD_LANE, Duty, Shift
 from qcompute.miner.fetch import FetchStage
+from qcompute.miner.fleet import Fleet
 from qcompute.miner.heartbeat import Heartbeat
 from qcompute.miner.intake import JobIntake
 from qcompute.miner.operator import operator_app
 from qcompute.miner.outbox import OutboxStage
 from qcompute.miner.providers.registry import open_adapter
+from qcompute.miner.purge import Purge
 from qcompute.miner.road import Road
 from qcompute.miner.router import RouterStage
 from qcompute.miner.runner import HeldStage, WaitStage
 from qcompute.miner.settings import Settings
-from qcompute.miner.stage import Stage
+from qcompute.miner.strays import Strays
 from qcompute.miner.submit import SubmitStage
 from qcompute.miner.telemetry import RoadTelemetry
 from qcompute.units import ProviderKey, utc_now
@@ -64,8 +68,7 @@ class Parts:
     ledger: Ledger
     chain: Chain
     watch: MetagraphWatch
-    publisher: AxonPublisher
-    account: Account
+    fleet: Fleet
     circuits: CircuitCache
     downloader: GuardedDownloader
     job_server: HttpJobServer
@@ -74,12 +77,12 @@ class Parts:
     axon: HttpServer
     operator: HttpServer
     commands: CommandSocket
-    stages: list[Stage]
+    duties: list[Duty]
     heartbeat: Heartbeat
 
     async def close(self) -> None:
         """Close all parts, those that others use last."""
-        await self.account.close(limit_seconds=CLOSE_SECONDS)
+        await self.fleet.close(limit_seconds=CLOSE_SECONDS)
         await self.circuits.close()
         await self.downloader.close()
         await self.job_server.close()
@@ -94,11 +97,9 @@ async def build(settings: Settings) -> Parts:
         ConfigError: a setting cannot work; the text names it.
     """
     signer = load_signer(settings.wallet)
-    # Adapters are made on the main thread: some SDKs crash when another one imports them first.
-    adapter = open_adapter(settings.provider, settings.provider_table, directory=settings.neuron.directory)
+    fleet = _fleet(settings)
     settings.neuron.directory.mkdir(parents=True, exist_ok=True)
     ledger = open_ledger(settings.ledger)
-    account = Account(ProviderKey(settings.provider), adapter, threads=settings.miner.provider_threads)
     chain = open_chain(settings.netuid, settings.subtensor, settings.wallet, settings.chain)
     watch = MetagraphWatch(
         chain,
@@ -114,37 +115,53 @@ async def build(settings: Settings) -> Parts:
         miner_uid=partial(_uid, watch, signer),
     )
     points = RoadTelemetry(telemetry)
-    budget = Budget(account.key, settings.budget, clock=utc_now)
-    await budget.load(ledger)
-    intake = JobIntake(ledger, points, settings.miner, budget=budget, clock=utc_now)
+    await fleet.budgets.load(ledger)
+    intake = JobIntake(ledger, points, settings.miner, budgets=fleet.budgets, clock=utc_now)
     circuits = CircuitCache(
         ledger,
         CircuitCompiler(settings.circuits, processes=settings.miner.compile_processes),
         processes=settings.miner.compile_processes,
     )
     downloader = GuardedDownloader(settings.download, max_bytes=settings.circuits.max_source_bytes)
-    road = Road(ledger, signer, points, budget=budget, clock=ForwardClock())
+    road = Road(ledger, signer, points, budgets=fleet.budgets, clock=ForwardClock())
     heartbeat = Heartbeat(
-        account, job_server, ledger, settings.miner, may_serve=lambda: watch.current is not None and intake.is_open
+        fleet.accounts,
+        job_server,
+        ledger,
+        settings.miner,
+        may_serve=lambda: watch.current is not None and intake.is_open,
     )
+    publisher = AxonPublisher(chain, watch, signer.hotkey, published_endpoint(settings))
+    shifts = Shifts(settings, road, fleet, circuits, downloader, job_server)
+    duties = [
+        Duty(ledger.claims, ROAD_LANE, partial(shifts.road, heartbeat=heartbeat, publisher=publisher)),
+        *(Duty(ledger.claims, account.key, partial(shifts.account, account)) for account in fleet.accounts),
+    ]
     return Parts(
         signer=signer,
         ledger=ledger,
         chain=chain,
         watch=watch,
-        publisher=AxonPublisher(chain, watch, signer.hotkey, published_endpoint(settings)),
-        account=account,
+        fleet=fleet,
         circuits=circuits,
         downloader=downloader,
         job_server=job_server,
         telemetry=telemetry,
         intake=intake,
         axon=_axon(settings, watch, intake, signer),
-        operator=_operator(settings, ledger, watch, heartbeat, account, budget),
-        commands=CommandSocket(socket_file(settings.ledger.file), OperatorCommands(road, account.key)),
-        stages=_stages(settings, road, account, circuits, downloader, job_server),
+        operator=_operator(settings, ledger, watch, heartbeat, fleet, duties),
+        commands=CommandSocket(socket_file(settings.ledger.file), OperatorCommands(road, fleet.accounts[0].key)),
+        duties=duties,
         heartbeat=heartbeat,
     )
+
+
+def _fleet(settings: Settings) -> Fleet:
+    # Adapters are made on the main thread: some SDKs crash when another one imports them first.
+    name = ProviderKey(settings.provider)
+    adapter = open_adapter(name, settings.provider_table, directory=settings.neuron.directory)
+    account = Account(name, adapter, threads=settings.miner.provider_threads)
+    return Fleet([account], Budgets([Budget(name, settings.budget, clock=utc_now)]))
 
 
 def published_endpoint(settings: Settings) -> AxonEndpoint | None:
@@ -166,48 +183,85 @@ def _uid(watch: MetagraphWatch, signer: Signer) -> int | None:
     return None if neuron is None else neuron.uid
 
 
-def _stages(  # noqa: PLR0917 - every part a stage uses, once
-    settings: Settings,
-    road: Road,
-    account: Account,
-    circuits: CircuitCache,
-    downloader: GuardedDownloader,
-    job_server: HttpJobServer,
-) -> list[Stage]:
-    miner = settings.miner
-    return [
-        FetchStage(
-            road,
-            downloader,
-            partial(screen, settings=settings.circuits),
-            concurrency=miner.fetch_concurrency,
-            deadline_seconds=miner.fetch_deadline_seconds,
-        ),
-        RouterStage(road, account, circuits, concurrency=ROUTES_AT_ONCE),
-        SubmitStage(
-            road,
-            account,
-            circuits,
-            concurrency=SUBMITS_AT_ONCE,
-            held_seconds=miner.held_deadline_seconds,
-            second_look_seconds=miner.second_look_seconds,
-            dry_run=miner.dry_run,
-        ),
-        WaitStage(
-            road,
-            account,
-            circuits,
-            held_seconds=miner.held_deadline_seconds,
-            unknown_seconds=miner.unknown_status_deadline_seconds,
-        ),
-        HeldStage(road),
-        OutboxStage(
-            road,
-            job_server,
-            concurrency=miner.delivery_concurrency,
-            longest_pause_seconds=miner.delivery_backoff_max_seconds,
-        ),
-    ]
+class Shifts:
+    """Makes the parts of each tenure: new ones every time, so nothing is remembered of rows another process had."""
+
+    def __init__(  # noqa: PLR0917 - every part a stage uses, once
+        self,
+        settings: Settings,
+        road: Road,
+        fleet: Fleet,
+        circuits: CircuitCache,
+        downloader: GuardedDownloader,
+        job_server: HttpJobServer,
+    ) -> None:
+        self._settings = settings
+        self._road = road
+        self._fleet = fleet
+        self._circuits = circuits
+        self._downloader = downloader
+        self._job_server = job_server
+
+    async def road(self, tenure: Tenure, *, heartbeat: Heartbeat, publisher: AxonPublisher) -> Shift:
+        """What belongs to no account."""
+        miner = self._settings.miner
+        road = self._road.under(tenure)
+        first = self._fleet.accounts[0]
+        stages = [
+            FetchStage(
+                road,
+                self._downloader,
+                partial(screen, settings=self._settings.circuits),
+                concurrency=miner.fetch_concurrency,
+                deadline_seconds=miner.fetch_deadline_seconds,
+            ),
+            RouterStage(road, first, self._circuits, concurrency=ROUTES_AT_ONCE),
+            HeldStage(road),
+            OutboxStage(
+                road,
+                self._job_server,
+                concurrency=miner.delivery_concurrency,
+                longest_pause_seconds=miner.delivery_backoff_max_seconds,
+            ),
+        ]
+        strays = Strays(road, self._fleet.names, held_seconds=miner.held_deadline_seconds)
+        purge = Purge(road.ledger, retention_days=miner.retention_days, clock=utc_now)
+        return Shift(
+            stages,
+            [
+                ("strays", strays.run),
+                ("purge", purge.run),
+                ("heartbeat", heartbeat.run),
+                ("axon publisher", publisher.run),
+            ],
+        )
+
+    async def account(self, account: Account, tenure: Tenure) -> Shift:
+        """What one account's jobs need, from the paid call to the result."""
+        miner = self._settings.miner
+        road = self._road.under(tenure)
+        # Another process may have spent of it since.
+        await self._fleet.budgets.of(account.key).load(road.ledger)
+        return Shift(
+            [
+                SubmitStage(
+                    road,
+                    account,
+                    self._circuits,
+                    concurrency=SUBMITS_AT_ONCE,
+                    held_seconds=miner.held_deadline_seconds,
+                    second_look_seconds=miner.second_look_seconds,
+                    dry_run=miner.dry_run,
+                ),
+                WaitStage(
+                    road,
+                    account,
+                    self._circuits,
+                    held_seconds=miner.held_deadline_seconds,
+                    unknown_seconds=miner.unknown_status_deadline_seconds,
+                ),
+            ]
+        )
 
 
 def _axon(settings: Settings, watch: MetagraphWatch, intake: JobIntake, signer: Signer) -> HttpServer:
@@ -225,8 +279,8 @@ def _operator(  # noqa: PLR0917 - everything the page tells of
     ledger: Ledger,
     watch: MetagraphWatch,
     heartbeat: Heartbeat,
-    account: Account,
-    budget: Budget,
+    fleet: Fleet,
+    duties: list[Duty],
 ) -> HttpServer:
     started = time.monotonic()
 
@@ -239,9 +293,10 @@ def _operator(  # noqa: PLR0917 - everything the page tells of
             "jobs": {state.value: count for state, count in counts.items()},
             "metagraph_age_seconds": watch.age_seconds,
             "chain_failing": watch.is_failing,
-            "provider": account.key,
+            "provider": settings.provider,
+            "works_on": {duty.lane: duty.is_ours for duty in duties},
             "dry_run": settings.miner.dry_run,
-            "budget": budget.document(),
+            "budgets": fleet.budgets.documents(),
             "devices": [report.device.device_id for report in heartbeat.devices],
         }
 

@@ -18,7 +18,7 @@ from qcompute.chain.contract import Signer
 from qcompute.errors import Unavailable
 from qcompute.ledger.claims import Tenure
 from qcompute.ledger.contract import Ledger
-from qcompute.miner.budget import Budget
+from qcompute.miner.budget import Budgets
 from qcompute.miner.job import Charge, CostKind, Job, Outcome, State, Verdict
 from qcompute.protocol import ExecutionStatus
 from qcompute.receipts import build_receipt
@@ -71,10 +71,10 @@ class Road:
     """The ledger as stages see it."""
 
     def __init__(
-        self, ledger: Ledger, signer: Signer, sink: StatusSink, *, budget: Budget, clock: Callable[[], datetime]
+        self, ledger: Ledger, signer: Signer, sink: StatusSink, *, budgets: Budgets, clock: Callable[[], datetime]
     ) -> None:
         self.ledger = ledger
-        self.budget = budget
+        self.budgets = budgets
         self.clock = clock
         self.tenure: Tenure | None = None
         self._signer = signer
@@ -162,9 +162,10 @@ class Road:
         )
         receipt = build_receipt(after, outcome, self._signer)
         may_be_paid = job.submit_started_at is not None and not unsubmitted
-        charge = self.budget.final_charge(job, outcome.cost, may_be_paid=may_be_paid)
+        budget = self.budgets.of(job.provider)
+        charge = budget.final_charge(job, outcome.cost, may_be_paid=may_be_paid)
         stored = await self.store(job, after, outcome=outcome, receipt=receipt, charge=charge)
-        self.budget.settle(job.execution_id, charge)
+        budget.settle(job.execution_id, charge)
         self._tell(job, stored)
         return stored
 

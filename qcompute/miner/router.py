@@ -26,6 +26,9 @@ _TOKENS: Final = uuid.UUID("6f0c5c2e-3f0a-5b7e-9a43-0e5d3a6a7f48")
 """Namespace of idempotency tokens: the same job has the same token for ever, whatever happens to the row."""
 
 
+NO_ROOM: Final = "this miner's budget had no room for the job"
+"""What the user of a job is told that waited for it until its deadline."""
+
 ROOM_SECONDS: Final = 60.0
 """How often a job that waits for the budget looks for room."""
 
@@ -59,21 +62,22 @@ class RouterStage(Stage):
         super().__init__(road, concurrency=concurrency)
         self._account = account
         self._circuits = circuits
+        self._budget = road.budgets.of(account.key)
 
     async def handle(self, job: Job) -> None:
         """Parse, choose, estimate; see `Stage.handle`."""
         if self.road.clock() >= job.deadline_at:
             fault = "no device could be chosen"
             if job.error_code == BudgetSpent.code:
-                fault = "this miner's budget had no room for the job"
+                fault = NO_ROOM
             await self._end(job, Verdict.FAILED, "deadline", f"{fault} before the job's deadline")
             return
         try:
             if job.estimate is not None:  # it waits for room: looking again must cost next to nothing
-                self.road.budget.require_room(job.estimate)
+                self._budget.require_room(job.estimate)
             circuit = await self._circuits.compiled(job)
-            self.road.budget.require_room(None)
-            choice = await choose(self._account, self._circuits, job, circuit, self.road.budget)
+            self._budget.require_room(None)
+            choice = await choose(self._account, self._circuits, job, circuit, self._budget)
         except BudgetSpent as spent:
             await self._wait(job, spent)
         except CannotRun as refusal:
@@ -86,12 +90,6 @@ class RouterStage(Stage):
             await self._on_to_submit(replace(job, estimate=choice.estimate), choice.device)
 
     async def _on_to_submit(self, job: Job, device: Device) -> None:
-        budget = self.road.budget
-        try:
-            charge = budget.reserve(job.execution_id, job.estimate)
-        except BudgetSpent as spent:
-            await self._wait(job, spent)
-            return
         routed = replace(
             job,
             state=State.SUBMITTING,
@@ -102,19 +100,19 @@ class RouterStage(Stage):
             error_code=None,
             error=None,
         )
-        try:
-            await self.road.save(job, routed, charge=charge)
-        except BaseException:
-            budget.take_back(job.execution_id)
-            raise
+        await self.road.save(job, routed)
 
     async def _wait(self, job: Job, spent: BudgetSpent) -> None:
-        # Not until the period ends: jobs that cost less than was reserved for them make room.
-        pause = min(ROOM_SECONDS, max((spent.until - self.road.clock()).total_seconds(), 1.0))
-        await self.road.again(job, code=spent.code, message=spent.message, first_seconds=pause, longest_seconds=pause)
+        await wait_for_room(self.road, job, spent)
 
     async def _end(self, job: Job, verdict: Verdict, code: str, message: str) -> None:
         await self.road.end_without_result(job, verdict, code=code, message=message)
+
+
+async def wait_for_room(road: Road, job: Job, spent: BudgetSpent) -> None:
+    """Look again from time to time, and not only when the period ends: jobs that cost less than expected make room."""
+    pause = min(ROOM_SECONDS, max((spent.until - road.clock()).total_seconds(), 1.0))
+    await road.again(job, code=spent.code, message=spent.message, first_seconds=pause, longest_seconds=pause)
 
 
 async def choose(

@@ -84,6 +84,18 @@ class Stage(ABC):
         while self._taken:
             await asyncio.wait(list(self._taken.values()))
 
+    def abandon(self) -> None:
+        """Drop the rows in hand, as a crash would: they are another process's now. Nothing is stored for them."""
+        self._stopping = True
+        self._backlog.clear()
+        for task in self._taken.values():
+            task.cancel()
+
+    @property
+    def name(self) -> str:
+        """For people."""
+        return f"stage {self.state}" + (f" of {self.lane}" if self.lane else "")
+
     @property
     def busy(self) -> int:
         """Rows being handled now."""
@@ -138,10 +150,11 @@ class Stage(ABC):
                 self._look_at = min(self._look_at, max(self._looked_at + RELOOK_SECONDS, loop.time()))
         finally:
             self._poke.clear()
-            for task in (arrival, poked):
-                task.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await task
+            arrival.cancel()
+            poked.cancel()
+            # Not by awaiting them: their cancelling and our own would look the same, and a stage that is told to end
+            # just then would go on.
+            await asyncio.wait({arrival, poked})
 
     async def _guarded(self, job: Job) -> None:
         try:

@@ -13,10 +13,11 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
-from typing import Any, ClassVar, Final, assert_never
+from typing import Any, ClassVar, Final, ParamSpec, TypeVar, assert_never
 
 from qcompute.errors import (
     AuthFailed,
+    BudgetSpent,
     CannotRun,
     QuotaSpent,
     Refused,
@@ -34,11 +35,14 @@ from qcompute.miner.pack import Left, Member, Packer
 from qcompute.miner.providers.base import Absent, CannotTell, Found, Idempotency, JobHandle, Prepared, Verb
 from qcompute.miner.result import complete_handle
 from qcompute.miner.road import Road, asked_pause_seconds
-from qcompute.miner.router import prepare_again, token_of_pack
+from qcompute.miner.router import NO_ROOM, prepare_again, token_of_pack, wait_for_room
 from qcompute.miner.stage import STORE_PAUSE_SECONDS, Stage
 from qcompute.units import DeviceId, ExecutionId, ProviderJobId
 
 _log = logging.getLogger(__name__)
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 LOOKS_BEFORE_RESUBMIT: Final = {
     Idempotency.TOKEN: 1,
@@ -83,6 +87,7 @@ class SubmitStage(Stage):
     ) -> None:
         super().__init__(road, concurrency=concurrency, lane=account.key)
         self._account = account
+        self._budget = road.budgets.of(account.key)
         self._circuits = circuits
         self._held = timedelta(seconds=held_seconds)
         self._second_look = timedelta(seconds=second_look_seconds)
@@ -91,6 +96,11 @@ class SubmitStage(Stage):
         self._packer = Packer(
             largest=account.limits.max_pack, turn=partial(account.turn, Verb.SUBMIT), submit=self._submit_pack
         )
+
+    def abandon(self) -> None:
+        """See `Stage.abandon`. A paid call in flight goes on, and what it created is found by whoever looks."""
+        self._packer.close()
+        super().abandon()
 
     async def handle(self, job: Job) -> None:
         """Submit a job that never was, look for one that may have been; see `Stage.handle`."""
@@ -106,15 +116,22 @@ class SubmitStage(Stage):
 
     async def _first_submit(self, job: Job) -> None:
         if self.road.clock() >= job.deadline_at:
-            message = "the job could not be submitted before its deadline"
+            fault = NO_ROOM if job.error_code == BudgetSpent.code else "the job could not be submitted"
+            message = f"{fault} before its deadline"
             await self.road.end_without_result(job, Verdict.FAILED, code="deadline", message=message)
             return
         try:
+            if job.error_code == BudgetSpent.code:  # it waits for room: looking again must cost next to nothing
+                self._budget.require_room(job.estimate)
             prepared = await prepare_again(self._account, self._circuits, job)
             if self._dry_run:
                 await self._refuse_dry(job)
                 return
-            await self._packer.join(job, prepared)
+            # Only here, where one process at a time works on an account, do reservations add up.
+            charge = self._budget.reserve(job.execution_id, job.estimate)
+            await self._packer.join(job, prepared, charge)
+        except BudgetSpent as spent:
+            await wait_for_room(self.road, job, spent)
         except CannotRun as refusal:
             await self.road.end_without_result(job, Verdict.REFUSED, code=refusal.reason, message=refusal.message)
         except Left:
@@ -190,9 +207,15 @@ class SubmitStage(Stage):
             for index, member in enumerate(members)
         ]
         saved = await asyncio.gather(
-            *(self.road.store(member.job, mark) for member, mark in zip(members, marks, strict=True)),
+            *(
+                self.road.store(member.job, mark, charge=member.charge)
+                for member, mark in zip(members, marks, strict=True)
+            ),
             return_exceptions=True,
         )
+        for member, one in zip(members, saved, strict=True):
+            if isinstance(one, StaleRow):
+                self._budget.take_back(member.job.execution_id)
         if failure := next((one for one in saved if isinstance(one, BaseException)), None):
             # Nothing was submitted, and those marked will look, find nothing and come again.
             raise failure
@@ -200,22 +223,31 @@ class SubmitStage(Stage):
 
     async def _paid(self, marked: list[tuple[Job, Prepared]]) -> list[JobHandle]:
         first, prepared = marked[0]
+        adapter = self._account.adapter
         if self._account.limits.max_pack > 1:
-            handles = await self._account.call(
-                Verb.SUBMIT,
-                self._account.adapter.submit_many,
-                [one for _, one in marked],
-                first.device_id or "",
-                first.shots,
-                token=first.token or token_of_pack([first]),
-            )
+            circuits = [one for _, one in marked]
+            token = first.token or token_of_pack([first])
+            handles = await self._pay(adapter.submit_many, circuits, first.device_id or "", first.shots, token=token)
             if len(handles) != len(marked):
                 raise SubmitUnknown(f"the adapter gave {len(handles)} handles for {len(marked)} circuits")
             return handles
         arguments: dict[str, Any] = {"token": first.token, "options": prepared.options}
         extra = {name: arguments[name] for name in self._account.submit_arguments}
-        submit: Callable[..., JobHandle] = self._account.adapter.submit
-        return [await self._account.call(Verb.SUBMIT, submit, prepared.payload, first.device_id, first.shots, **extra)]
+        submit: Callable[..., JobHandle] = adapter.submit
+        return [await self._pay(submit, prepared.payload, first.device_id, first.shots, **extra)]
+
+    async def _pay(self, submit: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Make the call in the account's threads, if the account is still ours in that very moment."""
+        tenure = self.road.tenure
+        if tenure is None:
+            return await self._account.call(Verb.SUBMIT, submit, *args, **kwargs)
+        claims = self.road.ledger.claims
+
+        def ours() -> T:
+            with claims.paid_call(tenure):
+                return submit(*args, **kwargs)
+
+        return await self._account.call(Verb.SUBMIT, ours)
 
     async def _unpaid(self, jobs: list[Job], error: Exception) -> None:
         """What a submit that gave no handle means for its jobs."""

@@ -23,7 +23,7 @@ from qcompute.errors import Bug
 from qcompute.ledger.settings import LedgerSettings
 from qcompute.ledger.sqlite import SqliteLedger
 from qcompute.miner.account import Account
-from qcompute.miner.budget import Budget
+from qcompute.miner.budget import Budget, Budgets
 from qcompute.miner.circuit_cache import CircuitCache
 from qcompute.miner.fetch import FetchStage
 from qcompute.miner.job import FinishedJob, Job, NewJob, Nonce, State, Verdict
@@ -87,7 +87,7 @@ class Daemon:
         self.ledger = SqliteLedger(LedgerSettings(path=path), clock)
         _make_mortal(self.ledger, self.life)
         self.budget = Budget(ACCOUNT, limits, clock=clock)
-        road = Road(self.ledger, SIGNER, Told(), budget=self.budget, clock=clock)
+        road = Road(self.ledger, SIGNER, Told(), budgets=Budgets([self.budget]), clock=clock)
         self._account = Account(ACCOUNT, CloudAdapter(cloud, self.life), threads=2, clock=lambda: clock().timestamp())
         self._circuits = CircuitCache(self.ledger, Parser(), processes=1)
         client = PlatformClient(platform, self.life)

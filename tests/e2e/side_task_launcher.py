@@ -24,6 +24,7 @@ if __name__ == "__main__":
 
 from neurons import miner
 from qcompute.miner import app
+from qcompute.miner.duty import Shift
 
 ORDERED: Final = "ordered by the test"
 """The text of the error that a broken side task raises."""
@@ -50,15 +51,16 @@ class Case:
     folder: str
 
 
-def _break(case: Case, names_seen: list[str]) -> Callable[[app.Daemon], list[tuple[str, _Part]]]:
-    own = app.Daemon._side_tasks
+def _break(case: Case, names_seen: list[str]) -> None:
+    """Break the part of that name, the daemon's own or one of a duty's."""
+    daemons, shifts = app.Daemon._side_tasks, Shift.parts
 
-    def side_tasks(daemon: app.Daemon) -> list[tuple[str, _Part]]:
-        tasks = own(daemon)
+    def broken(tasks: list[tuple[str, _Part]]) -> list[tuple[str, _Part]]:
         names_seen.extend(name for name, _ in tasks)
         return [(name, _broken(part, case) if name == case.task else part) for name, part in tasks]
 
-    return side_tasks
+    app.Daemon._side_tasks = lambda daemon: broken(daemons(daemon))  # pyright: ignore[reportAttributeAccessIssue]
+    Shift.parts = lambda shift: broken(shifts(shift))  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def _broken(part: _Part, case: Case) -> _Part:
@@ -87,7 +89,7 @@ def _run(case: Case, flags: list[str]) -> int:
     os.dup2(log, 1)
     os.dup2(log, 2)
     names: list[str] = []
-    app.Daemon._side_tasks = _break(case, names)  # pyright: ignore[reportAttributeAccessIssue]
+    _break(case, names)
     more = ["--neuron.full_path", str(folder / "data"), "--neuron.ready_file", str(folder / "ready.json")]
     sys.argv = ["miner.py", *flags, *more]
     began = time.monotonic()

@@ -17,7 +17,7 @@ from qcompute.chain.keys import signer_from_uri
 from qcompute.ledger.memory import MemoryLedger
 from qcompute.local.demo_jobs import ASYMMETRIC
 from qcompute.miner.account import Account
-from qcompute.miner.budget import Budget
+from qcompute.miner.budget import Budget, Budgets
 from qcompute.miner.circuit_cache import CircuitCache, Compiler
 from qcompute.miner.job import Job, NewJob, Nonce, State, Verdict
 from qcompute.miner.limits import BudgetSettings
@@ -82,8 +82,8 @@ class AdapterRoad:
         self.ledger = MemoryLedger(clock=self.clock)
         self.account = Account(ProviderKey(key), adapter, threads=4, clock=lambda: self.clock().timestamp())
         self.circuits = CircuitCache(self.ledger, _SharedCompiler(compiler()), processes=2)
-        budget = Budget(ProviderKey(key), BudgetSettings(), clock=self.clock)
-        road = Road(self.ledger, signer_from_uri("//matrix-miner"), Silent(), budget=budget, clock=self.clock)
+        budgets = Budgets([Budget(ProviderKey(key), BudgetSettings(), clock=self.clock)])
+        road = Road(self.ledger, signer_from_uri("//matrix-miner"), Silent(), budgets=budgets, clock=self.clock)
         self.road = road
         self.submitting = SubmitStage(
             road, self.account, self.circuits, concurrency=8, held_seconds=600, second_look_seconds=60

@@ -17,7 +17,7 @@ from qcompute.axon.settings import AxonSettings, BlacklistSettings
 from qcompute.chain.contract import Metagraph, Neuron, Signer
 from qcompute.chain.keys import signer_from_uri
 from qcompute.ledger.memory import MemoryLedger
-from qcompute.miner.budget import Budget
+from qcompute.miner.budget import Budget, Budgets
 from qcompute.miner.intake import JobIntake
 from qcompute.miner.job import State
 from qcompute.miner.limits import BudgetSettings, MinerSettings
@@ -75,8 +75,8 @@ async def running_axon(
     ledger, requests = MemoryLedger(), Requests()
     limits = AxonSettings.model_validate({"ip": "127.0.0.1", "port": 0} | (settings or {}))
     rules = BlacklistSettings.model_validate(blacklist or {})
-    budget = Budget(ProviderKey("mock"), BudgetSettings(), clock=utc_now)
-    intake = JobIntake(ledger, requests, MinerSettings.model_validate(miner or {}), budget=budget, clock=utc_now)
+    budgets = Budgets([Budget(ProviderKey("mock"), BudgetSettings(), clock=utc_now)])
+    intake = JobIntake(ledger, requests, MinerSettings.model_validate(miner or {}), budgets=budgets, clock=utc_now)
     neurons = {validator: Neuron(7, validator, validator_permit=True, stake=5000.0)}
     box: list[Axon] = []
     endpoint = CircuitEndpoint(

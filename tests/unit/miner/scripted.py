@@ -14,7 +14,7 @@ from qcompute.circuits.target import Target, Translation
 from qcompute.jobserver.contract import BackendReport, UploadSlot
 from qcompute.ledger.memory import MemoryLedger
 from qcompute.miner.account import Account
-from qcompute.miner.budget import Budget
+from qcompute.miner.budget import Budget, Budgets
 from qcompute.miner.circuit_cache import CircuitCache
 from qcompute.miner.job import Job, NewJob, Nonce, State
 from qcompute.miner.limits import BudgetSettings
@@ -250,7 +250,7 @@ class Scene:
         self.told = Told()
         self.signer = signer_from_uri("//scripted-miner")
         self.budget = Budget(ProviderKey("scripted"), budget or BudgetSettings(), clock=self.clock)
-        self.road = Road(self.ledger, self.signer, self.told, budget=self.budget, clock=self.clock)
+        self.road = Road(self.ledger, self.signer, self.told, budgets=Budgets([self.budget]), clock=self.clock)
         self.vendor = Vendor()
         self.account = Account(ProviderKey("scripted"), self.vendor, threads=2, clock=lambda: self.clock().timestamp())
         self.circuits = CircuitCache(self.ledger, Parser(), processes=1)

@@ -139,7 +139,7 @@ async def test_a_call_that_never_returns_does_not_keep_the_account_open() -> Non
 async def test_the_job_server_is_told_at_start_on_change_and_at_the_end(scene: Scene) -> None:
     server, serving = Server(), True
     settings = MinerSettings(heartbeat_seconds=0.05)
-    heartbeat = Heartbeat(scene.account, server, scene.ledger, settings, may_serve=lambda: serving)
+    heartbeat = Heartbeat([scene.account], server, scene.ledger, settings, may_serve=lambda: serving)
     task = asyncio.create_task(heartbeat.run())
     await until(lambda: len(server.reports) >= 2)
     assert (server.reports[0].status, server.reports[0].accepting_jobs) == ("Online", True)
@@ -159,7 +159,7 @@ async def test_a_full_miner_is_online_and_takes_no_more(scene: Scene) -> None:
     settings = MinerSettings(heartbeat_seconds=0.05, max_inflight=2)
     for number in range(2):
         await scene.job(f"job-{number}")
-    heartbeat = Heartbeat(scene.account, server, scene.ledger, settings, may_serve=lambda: True)
+    heartbeat = Heartbeat([scene.account], server, scene.ledger, settings, may_serve=lambda: True)
     task = asyncio.create_task(heartbeat.run())
     await until(lambda: bool(server.reports))
     assert (server.reports[0].status, server.reports[0].accepting_jobs, server.reports[0].queue_depth) == (
@@ -179,7 +179,7 @@ async def test_a_vendor_that_cannot_be_asked_is_offline_with_the_reason(
     monkeypatch.setattr(scene.vendor, "list_devices", away)
     server = Server()
     heartbeat = Heartbeat(
-        scene.account, server, scene.ledger, MinerSettings(heartbeat_seconds=0.05), may_serve=lambda: True
+        [scene.account], server, scene.ledger, MinerSettings(heartbeat_seconds=0.05), may_serve=lambda: True
     )
     task = asyncio.create_task(heartbeat.run())
     await until(lambda: bool(server.reports))

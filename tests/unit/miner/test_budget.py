@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from qcompute.errors import BudgetSpent, CannotRun, Refused, StoreError, SubmitUnknown
-from qcompute.miner.budget import Budget, Period
+from qcompute.errors import BudgetSpent, CannotRun, Refused, StaleRow, StoreError, SubmitUnknown
+from qcompute.miner.budget import Budget, Budgets, Period
 from qcompute.miner.intake import JobIntake
 from qcompute.miner.job import Charge, CostKind, Job, Outcome, State, Verdict
 from qcompute.miner.limits import BudgetSettings, MinerSettings
@@ -72,6 +72,12 @@ async def routed(scene: Scene, name: str = "job-1") -> Job:
     return await scene.row(name)
 
 
+async def sent(scene: Scene, name: str = "job-1") -> Job:
+    """Routed, and submitted if there is room for it."""
+    await submitter(scene).handle(await routed(scene, name))
+    return await scene.row(name)
+
+
 async def restarted(scene: Scene, **amounts: Any) -> Budget:
     """The budget as the next daemon reads it from the ledger."""
     budget = Budget(ProviderKey("scripted"), limits(**amounts), clock=scene.clock)
@@ -91,9 +97,9 @@ def reserved(budget: Budget) -> Decimal:
     return Decimal(budget.document()["reserved"])
 
 
-async def test_a_routed_job_reserves_its_expected_cost(opened: Callable[..., Scene]) -> None:
+async def test_a_submitted_job_reserves_its_expected_cost(opened: Callable[..., Scene]) -> None:
     scene = opened(per_day=10)
-    assert (await routed(scene)).state is State.SUBMITTING
+    assert (await sent(scene)).state is State.WAITING
     again = await restarted(scene, per_day=10)
     for budget in (scene.budget, again):
         assert (committed(budget), committed(budget, Period.MONTH), reserved(budget)) == (COST, COST, COST)
@@ -146,70 +152,83 @@ async def test_a_job_dearer_than_one_may_be_is_refused_with_the_amounts(opened: 
 
 async def test_a_job_without_room_waits_and_goes_on_the_next_day(opened: Callable[..., Scene]) -> None:
     scene = opened(per_day="2.00")
-    await routed(scene, "job-1")
-    late = await routed(scene, "job-2")
-    assert (late.state, late.error_code, late.estimate) == (State.READY, "budget_spent", Money(COST, "USD"))
+    await sent(scene, "job-1")
+    late = await sent(scene, "job-2")
+    assert (late.state, late.error_code, late.estimate) == (State.SUBMITTING, "budget_spent", Money(COST, "USD"))
+    assert late.submit_started_at is None
     assert scene.clock() < late.due_at <= scene.clock() + timedelta(minutes=1)
     scene.clock.pass_seconds(86400)
-    await router(scene).handle(replace(late, deadline_at=late.deadline_at + timedelta(days=7)))
-    assert (await scene.row("job-2")).state is State.SUBMITTING
+    await submitter(scene).handle(replace(late, deadline_at=late.deadline_at + timedelta(days=7)))
+    assert (await scene.row("job-2")).state is State.WAITING
     assert committed(scene.budget) == COST
     assert committed(scene.budget, Period.MONTH) == 2 * COST
 
 
+async def test_with_no_room_at_all_a_job_is_not_even_routed(opened: Callable[..., Scene]) -> None:
+    scene = opened(per_day="1.30")
+    await sent(scene, "job-1")
+    late = await routed(scene, "job-2")
+    assert (late.state, late.error_code) == (State.READY, "budget_spent")
+
+
 async def test_a_waiting_job_asks_no_vendor_for_its_price_again(opened: Callable[..., Scene]) -> None:
     scene = opened(per_day="2.00")
-    await routed(scene, "job-1")
-    late = await routed(scene, "job-2")
+    await sent(scene, "job-1")
+    late = await sent(scene, "job-2")
     scene.vendor.devices = []
-    await router(scene).handle(late)
+    await submitter(scene).handle(late)
     assert (await scene.row("job-2")).error_code == "budget_spent"
 
 
 async def test_room_made_by_a_cheaper_job_is_used(opened: Callable[..., Scene]) -> None:
     scene = opened(per_day="2.00")
-    first = await routed(scene, "job-1")
-    late = await routed(scene, "job-2")
-    await scene.road.end_without_result(first, Verdict.REFUSED, code="x", message="never submitted")
-    await router(scene).handle(late)
-    assert (await scene.row("job-2")).state is State.SUBMITTING
+    first = await sent(scene, "job-1")
+    late = await sent(scene, "job-2")
+    await scene.road.end_without_result(first, Verdict.REFUSED, code="x", message="it was not", unsubmitted=True)
+    await submitter(scene).handle(late)
+    assert (await scene.row("job-2")).state is State.WAITING
 
 
 async def test_a_job_the_budget_kept_waiting_says_so_at_its_deadline(opened: Callable[..., Scene]) -> None:
     scene = opened(per_day="2.00", per_month="2.00")
-    await routed(scene, "job-1")
-    late = await routed(scene, "job-2")
+    await sent(scene, "job-1")
+    late = await sent(scene, "job-2")
     scene.clock.pass_seconds((late.deadline_at - scene.clock()).total_seconds())
-    await router(scene).handle(late)
+    await submitter(scene).handle(late)
     row = await scene.row("job-2")
     assert (row.verdict, row.error_code) == (Verdict.FAILED, "deadline")
     assert "budget" in (row.error or "")
 
 
-async def test_jobs_routed_at_once_do_not_overshoot(opened: Callable[..., Scene]) -> None:
+async def test_jobs_submitted_at_once_do_not_overshoot(opened: Callable[..., Scene]) -> None:
     """Looking and adding is one step: of fifty at the same moment exactly as many go on as there is room for."""
     scene = opened(per_day="13.00")
-    jobs = [await scene.ready(f"job-{number}") for number in range(50)]
-    stage = router(scene)
+    jobs = [await routed(scene, f"job-{number}") for number in range(50)]
+    stage = submitter(scene)
     await asyncio.gather(*(stage.handle(job) for job in jobs))
     counts = await scene.ledger.count_by_state()
-    assert (counts[State.SUBMITTING], counts[State.READY]) == (10, 40)
+    assert (counts[State.WAITING], counts[State.SUBMITTING]) == (10, 40)
     assert committed(scene.budget) == 13
 
 
-async def test_a_reservation_that_could_not_be_stored_is_taken_back(
-    opened: Callable[..., Scene], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("error", "counted"), [(StaleRow("it moved on"), 0), (StoreError("the disk is full"), COST)])
+async def test_a_reservation_that_was_certainly_not_stored_is_taken_back(
+    opened: Callable[..., Scene], monkeypatch: pytest.MonkeyPatch, error: StoreError, counted: Decimal
 ) -> None:
+    """One that may have been stored counts until the job comes again, which replaces it."""
     scene = opened(per_day=10)
-    job = await scene.ready()
+    job = await routed(scene)
 
     async def fail(*_args: Any, **_parts: Any) -> Job:
-        raise StoreError("the disk is full")
+        raise error
 
-    monkeypatch.setattr(scene.ledger, "save", fail)
-    with pytest.raises(StoreError):
-        await router(scene).handle(job)
-    assert committed(scene.budget) == 0
+    with monkeypatch.context() as failing:
+        failing.setattr(scene.ledger, "save", fail)
+        with pytest.raises(StoreError):
+            await submitter(scene).handle(job)
+    assert committed(scene.budget) == counted
+    await submitter(scene).handle(job)
+    assert committed(scene.budget) == COST
 
 
 async def test_without_an_estimate_a_budget_refuses_and_without_a_budget_nothing_does(
@@ -228,8 +247,8 @@ async def test_an_operator_may_say_what_an_unpriced_job_counts(
 ) -> None:
     scene = opened(per_month=10, unpriced_cost="4")
     monkeypatch.setattr(scene.vendor, "get_pricing", no_prices)
-    rows = [await routed(scene, f"job-{number}") for number in range(3)]
-    assert [row.state for row in rows] == [State.SUBMITTING, State.SUBMITTING, State.READY]
+    rows = [await sent(scene, f"job-{number}") for number in range(3)]
+    assert [row.state for row in rows] == [State.WAITING, State.WAITING, State.SUBMITTING]
     assert {row.estimate for row in rows} == {None}, "an assumption is no estimate, and no receipt may say so"
 
 
@@ -262,10 +281,10 @@ async def test_free_jobs_are_not_held_back_by_a_spent_budget() -> None:
 
 async def test_a_spent_budget_closes_the_intake_and_room_opens_it(opened: Callable[..., Scene]) -> None:
     scene = opened(per_day="2.60")
-    intake = JobIntake(scene.ledger, scene.told, MinerSettings(), budget=scene.budget, clock=scene.clock)
-    await routed(scene, "job-1")
+    intake = JobIntake(scene.ledger, scene.told, MinerSettings(), budgets=Budgets([scene.budget]), clock=scene.clock)
+    await sent(scene, "job-1")
     assert (await intake(request("job-a", 1))).success
-    await routed(scene, "job-2")
+    await sent(scene, "job-2")
     answer = await intake(request("job-b", 2))
     assert not answer.success
     assert answer.error_message is not None
@@ -280,12 +299,12 @@ async def test_a_spent_budget_closes_the_intake_and_room_opens_it(opened: Callab
 async def test_a_job_too_large_for_the_rest_closes_the_intake_too(opened: Callable[..., Scene]) -> None:
     """Each further job would only join the queue behind it."""
     scene = opened(per_day="2.00")
-    intake = JobIntake(scene.ledger, scene.told, MinerSettings(), budget=scene.budget, clock=scene.clock)
-    first = await routed(scene, "job-1")
+    intake = JobIntake(scene.ledger, scene.told, MinerSettings(), budgets=Budgets([scene.budget]), clock=scene.clock)
+    first = await sent(scene, "job-1")
     assert intake.is_open
-    await routed(scene, "job-2")
+    await sent(scene, "job-2")
     assert not intake.is_open
-    await scene.road.end_without_result(first, Verdict.REFUSED, code="x", message="never submitted")
+    await scene.road.end_without_result(first, Verdict.REFUSED, code="x", message="never submitted", unsubmitted=True)
     assert intake.is_open
 
 
@@ -294,7 +313,7 @@ async def test_the_operator_is_told_once_at_four_fifths(opened: Callable[..., Sc
     alerts: list[str] = []
     with caplog.at_level(logging.WARNING):
         for number in range(5):
-            await routed(scene, f"job-{number}")
+            await sent(scene, f"job-{number}")
             alerts = [one.getMessage() for one in caplog.records if getattr(one, "action", "") == "budget_alert"]
             assert len(alerts) == (1 if number >= 3 else 0)
     assert alerts == ["5.20 USD of 6.50 USD are spent or reserved of the budget of this day (budget.per_day)"]

@@ -10,6 +10,7 @@ import pytest
 
 from qcompute.axon.contract import Caller, Scheme, VerifiedRequest
 from qcompute.errors import NotAllowed
+from qcompute.miner.budget import Budgets
 from qcompute.miner.intake import JobIntake
 from qcompute.miner.job import Nonce, State
 from qcompute.miner.limits import MinerSettings
@@ -28,7 +29,8 @@ async def scene() -> AsyncIterator[Scene]:
 
 
 def intake(scene: Scene, **settings: Any) -> JobIntake:
-    return JobIntake(scene.ledger, scene.told, MinerSettings(**settings), budget=scene.budget, clock=scene.clock)
+    budgets = Budgets([scene.budget])
+    return JobIntake(scene.ledger, scene.told, MinerSettings(**settings), budgets=budgets, clock=scene.clock)
 
 
 def request(execution_id: str, nonce: int, /, *, validator: Hotkey = VALIDATOR, **changes: Any) -> VerifiedRequest:
