@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from qcompute.circuits.measurement import Register
 from qcompute.circuits.target import Translation
@@ -52,14 +52,24 @@ class CompiledCircuit(BaseModel):
         return self.source if self.translation is None else self.translation.text
 
 
-DOCUMENTED_OPTIONS: Final = ("device", "optimization_level", "seed")
+DOCUMENTED_OPTIONS: Final = ("device", "node", "tags", "routing_policy", "optimization_level", "seed")
 """Keys of ``configuration_data`` that are honoured here; all others are kept and passed on to the adapter."""
+
+
+def _as_tuple(tags: object) -> object:
+    """One word or a list of them; JSON has no tuples."""
+    if isinstance(tags, str):
+        return (tags,)
+    return tuple(tags) if isinstance(tags, list) else tags  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType] - any JSON
 
 
 class _Documented(BaseModel):
     model_config = ConfigDict(strict=True)
 
     device: str | None = Field(default=None, min_length=1, max_length=256)
+    node: str | None = Field(default=None, min_length=1, max_length=256)
+    tags: Annotated[tuple[str, ...], Field(max_length=16), BeforeValidator(_as_tuple)] | None = None
+    routing_policy: str | None = Field(default=None, max_length=64)
     optimization_level: int | None = Field(default=None, ge=0, le=3)
     seed: int | None = Field(default=None, ge=0, lt=2**63)
 
@@ -68,14 +78,19 @@ class _Documented(BaseModel):
 class JobOptions:
     """``configuration_data``, understood.
 
-    ``device`` asks for one device id; ``optimization_level`` is the transpiler's, 0 to 3; ``seed`` makes a simulator
-    repeatable. ``passed_on`` holds every other key, untouched.
+    ``device`` asks for one device by id, also as account/device; ``node`` for one device or all of an account;
+    ``tags`` for devices that have all of these; ``routing_policy`` for a way to choose (`qcompute.miner.placement`).
+    ``optimization_level`` is the transpiler's, 0 to 3; ``seed`` makes a simulator repeatable. ``passed_on`` holds
+    every other key, untouched.
     """
 
     device: str | None = None
     optimization_level: int | None = None
     seed: int | None = None
     passed_on: dict[str, Any] = field(default_factory=dict[str, Any])
+    node: str | None = None
+    tags: tuple[str, ...] = ()
+    routing_policy: str | None = None
 
     @classmethod
     def of(cls, configuration_data: dict[str, Any]) -> JobOptions:
@@ -91,4 +106,12 @@ class JobOptions:
             name = str(first["loc"][0])
             raise CannotRun(f"configuration_data.{name}: {first['msg']}", reason="bad_option") from None
         rest = {k: v for k, v in configuration_data.items() if k not in DOCUMENTED_OPTIONS}
-        return cls(known.device, known.optimization_level, known.seed, rest)
+        return cls(
+            device=known.device,
+            optimization_level=known.optimization_level,
+            seed=known.seed,
+            passed_on=rest,
+            node=known.node,
+            tags=known.tags or (),
+            routing_policy=known.routing_policy,
+        )

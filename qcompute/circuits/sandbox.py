@@ -17,6 +17,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -40,13 +41,17 @@ class SandboxCancelled(QComputeError):
 
 @dataclass(frozen=True, slots=True)
 class SandboxLimits:
-    """What one child may use. ``cpu_seconds`` and ``wall_seconds`` are per call, the others for its life."""
+    """What one child may use. ``cpu_seconds`` and ``wall_seconds`` are per call, the others for its life.
+
+    ``trusted`` is for an entry that runs the operator's own code: it may use the network and write files.
+    """
 
     memory_bytes: int = 2 << 30
     cpu_seconds: float = 20.0
     wall_seconds: float = 30.0
     max_reply_bytes: int = 8 << 20
     open_files: int = 64
+    trusted: bool = False
 
 
 class _Died(Exception):
@@ -60,8 +65,9 @@ class _Died(Exception):
 class _Child:
     """One process and its two pipes."""
 
-    def __init__(self, entry: str, limits: SandboxLimits, folder: str) -> None:
-        facts = json.dumps({"memory_bytes": limits.memory_bytes, "open_files": limits.open_files})
+    def __init__(self, entry: str, limits: SandboxLimits, folder: str, environment: Mapping[str, str]) -> None:
+        names = ("memory_bytes", "open_files", "trusted")
+        facts = json.dumps({name: getattr(limits, name) for name in names})
         self._limits = limits
         self.idle_since = time.monotonic()
         self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and our own words
@@ -69,7 +75,7 @@ class _Child:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            env=_environment(folder),
+            env={**_environment(folder), **environment},
             cwd=folder,
             close_fds=True,
             start_new_session=True,  # a Ctrl-C in the operator's terminal is for the daemon alone
@@ -156,13 +162,22 @@ class _Child:
 class SandboxPool:
     """Up to ``size`` children that run ``entry`` (``"package.module:function"``, a dict in, a dict out).
 
-    Thread-safe; `call` blocks. ``name`` stands in error texts ("compile", "simulate").
+    Thread-safe; `call` blocks. ``name`` stands in error texts ("compile", "simulate"). ``environment`` is added to the
+    children's, which holds nothing of ours.
     """
 
     def __init__(
-        self, entry: str, *, limits: SandboxLimits, size: int, idle_seconds: float = 120.0, name: str = "compile"
+        self,
+        entry: str,
+        *,
+        limits: SandboxLimits,
+        size: int,
+        idle_seconds: float = 120.0,
+        name: str = "compile",
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         self._entry = entry
+        self._environment = dict(environment or {})
         self._limits = limits
         self._idle_seconds = idle_seconds
         self._name = name
@@ -262,7 +277,7 @@ class SandboxPool:
     def _start_children(self) -> None:
         while (answer := self._orders.get()) is not None:
             try:
-                answer.put(_Child(self._entry, self._limits, self._folder.name))
+                answer.put(_Child(self._entry, self._limits, self._folder.name, self._environment))
             except OSError as error:
                 answer.put(error)
 

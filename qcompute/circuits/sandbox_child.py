@@ -1,7 +1,8 @@
 """The child side of the sandbox: limits first, then one JSON line in, one JSON line out, for ever.
 
 Started by `qcompute.circuits.sandbox`; everything it is asked comes from strangers. It has no environment of its
-parent, no file descriptors but the two pipes, no right to write files, and dies with its parent.
+parent, no file descriptors but the two pipes, no right to write files, and dies with its parent. An entry that runs
+the operator's own code (``trusted``) keeps files and network.
 """
 
 from __future__ import annotations
@@ -40,6 +41,8 @@ def main() -> None:
     """Run as ``… <entry> <limits as JSON> <pid of the parent>``."""
     entry, limits, parent = sys.argv[1], json.loads(sys.argv[2]), int(sys.argv[3])
     _die_with(parent)
+    if not limits["trusted"]:
+        _cut_off()
     requests = os.fdopen(os.dup(0), "rb")
     replies = os.fdopen(os.dup(1), "wb")
     _silence()
@@ -89,7 +92,11 @@ def _die_with(parent: int) -> None:
     libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     if os.getppid() != parent:
         sys.exit(0)  # it died between our start and the line above
-    # No network, where the kernel lets us: a circuit has nothing to say to anybody.
+
+
+def _cut_off() -> None:
+    """No network, where the kernel lets us: a circuit has nothing to say to anybody."""
+    libc = ctypes.CDLL(None, use_errno=True)
     if libc.unshare(_CLONE_NEWNET) != 0:
         libc.unshare(_CLONE_NEWUSER | _CLONE_NEWNET)
 
@@ -102,11 +109,12 @@ def _silence() -> None:
     os.close(nothing)
 
 
-def _limit(limits: dict[str, int]) -> None:
+def _limit(limits: dict[str, Any]) -> None:
     memory, files = limits["memory_bytes"], limits["open_files"]
     resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
     resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+    if not limits["trusted"]:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_CPU, (LIFETIME_CPU_SECONDS, LIFETIME_CPU_SECONDS))
 

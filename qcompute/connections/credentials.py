@@ -22,6 +22,10 @@ from qcompute.errors import ConfigError
 PREFIX: Final = "QCOMPUTE_SECRET_"
 FILE_SUFFIX: Final = "_FILE"
 _NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,63}")
+_CHANGES: Final = re.compile(r"[a-z](?=[0-9])|[0-9](?=[a-z])")
+_LONGEST_WORD: Final = 24
+_VALUE_LENGTH, _VALUE_CHANGES = 16, 4
+"""So long, and so often from letter to digit and back, is a key in small hexadecimal digits, and no name."""
 _MAX_CHARACTERS: Final = 64 << 10
 
 
@@ -68,6 +72,17 @@ def _validated(given: object) -> Secret:
         raise ValueError(error.message) from None
 
 
+def checked_name(given: object) -> str:
+    """``given`` when it can be a secret's name, and does not look like the secret itself.
+
+    Raises:
+        ValueError: it cannot; the text says how a value is stored by name, and does not show what was given.
+    """
+    if isinstance(given, str) and _NAME.fullmatch(given) and not _looks_like_a_value(given):
+        return given
+    raise ValueError(_NO_NAME)
+
+
 def variable_of(name: str) -> str:
     """The variable the secret ``name`` is read from."""
     return PREFIX + name.upper()
@@ -88,12 +103,10 @@ def resolve(name: str, environ: Mapping[str, str]) -> Secret:
     Raises:
         ConfigError: there is none, it is empty, or its file can be read by others; the message says what to set.
     """
-    if not _NAME.fullmatch(name):
-        # The text is not shown: whoever writes a key where its name belongs must not find it in a log.
-        raise ConfigError(
-            "this is no name of a secret: use small letters, digits and _, and put the value into the "
-            f"variable {PREFIX}<NAME>"
-        )
+    try:
+        checked_name(name)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
     variable = variable_of(name)
     value, file = environ.get(variable, "").strip(), environ.get(variable + FILE_SUFFIX, "").strip()
     if value:
@@ -103,6 +116,19 @@ def resolve(name: str, environ: Mapping[str, str]) -> Secret:
     raise ConfigError(
         f"the secret {name!r} is not set: set {variable}, or {variable}{FILE_SUFFIX} to a file that holds it"
     )
+
+
+_NO_NAME: Final = (
+    "this is no name of a secret: use small letters, digits and _, and put the value into the "
+    f"variable {PREFIX}<NAME>, or into a file that {PREFIX}<NAME>{FILE_SUFFIX} names"
+)
+"""Without what was given: whoever writes a key where its name belongs must not find it in a log."""
+
+
+def _looks_like_a_value(name: str) -> bool:
+    if max(map(len, name.split("_"))) > _LONGEST_WORD:
+        return True
+    return len(name) >= _VALUE_LENGTH and len(_CHANGES.findall(name)) >= _VALUE_CHANGES
 
 
 def _content(file: Path, variable: str) -> str:

@@ -12,7 +12,7 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Collection, Coroutine, Mapping
 from functools import partial
 from typing import Any, Final, ParamSpec, TypeVar
 
@@ -22,6 +22,7 @@ from qcompute.miner.polls import PollQueue
 from qcompute.miner.providers.base import (
     AvailabilityStatus,
     BaseExecutionStatus,
+    Device,
     JobHandle,
     ProviderAdapter,
     Verb,
@@ -109,12 +110,14 @@ class Account:
         *,
         threads: int,
         clock: Callable[[], float] = time.monotonic,
+        tags: Mapping[str, Collection[str]] | None = None,
     ) -> None:
         self.key = key
         self.adapter = adapter
         self.limits = adapter.limits()
         self.submit_arguments = submit_takes(adapter)
         self.monotonic = clock
+        self._tags = None if tags is None else {device: frozenset(words) for device, words in tags.items()}
         self._pace = Pace(self.limits.rates, clock)
         self._threads = ProviderThreads(key, threads)
         self._polls = PollQueue(
@@ -167,14 +170,37 @@ class Account:
                     extra={"action": "slow_call", "provider": self.key},
                 )
 
+    def devices(self) -> list[Device]:
+        """The devices jobs may go to, in their order. Blocks; call it in this account's threads."""
+        devices = self.adapter.list_devices()
+        return devices if not self._tags else [device for device in devices if device.device_id in self._tags]
+
+    def tags(self, device_id: str) -> frozenset[str]:
+        """What the operator calls a device, beside its name."""
+        return (self._tags or {}).get(device_id, frozenset())
+
+    async def is_down(self, device_id: str) -> str | None:
+        """Why a device is known not to be available now; None while it may be.
+
+        Raises:
+            VendorError: the vendor cannot be asked.
+        """
+        told = self._kept_availability(device_id) or await self.ask(Verb.DESCRIBE, self.availability, device_id)
+        if told is None or told.is_available is not False:
+            return None
+        return told.status_msg or told.availability or "not available"
+
     def availability(self, device_id: str) -> AvailabilityStatus | None:
         """Availability of one device, at most `AVAILABILITY_SECONDS` old. Blocks; call it in this account's threads."""
-        kept = self._availability.get(device_id)
-        if kept is not None and time.monotonic() - kept[0] < AVAILABILITY_SECONDS:
-            return kept[1]
+        if (kept := self._kept_availability(device_id)) is not None:
+            return kept
         fresh = self.adapter.get_availability(device_id)
         self._availability[device_id] = (time.monotonic(), fresh)
         return fresh
+
+    def _kept_availability(self, device_id: str) -> AvailabilityStatus | None:
+        asked_at, told = self._availability.get(device_id, (float("-inf"), None))
+        return told if time.monotonic() - asked_at < AVAILABILITY_SECONDS else None
 
     async def poll(self, handle: JobHandle) -> BaseExecutionStatus | Exception:
         """A job's status, or what asking for it raised, as a value; with as few vendor calls as the adapter allows.
@@ -184,10 +210,10 @@ class Account:
         """
         if self.polls_in_batches:
             return await self._polls.status(handle)
-        return await _caught(self.ask(Verb.POLL, self.adapter.poll, handle))
+        return await caught(self.ask(Verb.POLL, self.adapter.poll, handle))
 
     async def _poll_batch(self, batch: list[JobHandle]) -> list[BaseExecutionStatus | Exception]:
-        answer = await _caught(self.call(Verb.POLL, self.adapter.poll_many, batch))
+        answer = await caught(self.call(Verb.POLL, self.adapter.poll_many, batch))
         if isinstance(answer, Exception):
             return [answer] * len(batch)
         if len(answer) != len(batch):
@@ -206,8 +232,8 @@ class Account:
         self._threads.close()
 
 
-async def _caught(call: Coroutine[Any, Any, T]) -> T | Exception:
-    """The call's answer, or the exception it raised as a value."""
+async def caught(call: Coroutine[Any, Any, T]) -> T | Exception:
+    """The call's answer, or the exception it raised as a value: where failing is an answer too."""
     try:
         return await call
     except Exception as error:  # noqa: BLE001 - an adapter may raise anything; the runner decides what it means

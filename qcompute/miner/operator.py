@@ -74,6 +74,7 @@ class JobDocument(BaseModel):
     configuration_data: dict[str, Any]
     provider: str | None
     device_id: str | None
+    placement: dict[str, Any] | None
     prepared: dict[str, Any] | None
     provider_job_id: str | None
     vendor_status: str | None

@@ -206,7 +206,6 @@ class Shifts:
         """What belongs to no account."""
         miner = self._settings.miner
         road = self._road.under(tenure)
-        first = self._fleet.accounts[0]
         stages = [
             FetchStage(
                 road,
@@ -215,7 +214,7 @@ class Shifts:
                 concurrency=miner.fetch_concurrency,
                 deadline_seconds=miner.fetch_deadline_seconds,
             ),
-            RouterStage(road, first, self._circuits, concurrency=ROUTES_AT_ONCE),
+            RouterStage(road, self._fleet, self._circuits, self._settings.routing, concurrency=ROUTES_AT_ONCE),
             HeldStage(road),
             OutboxStage(
                 road,
@@ -251,6 +250,8 @@ class Shifts:
                     concurrency=SUBMITS_AT_ONCE,
                     held_seconds=miner.held_deadline_seconds,
                     second_look_seconds=miner.second_look_seconds,
+                    max_unavailable_seconds=self._settings.routing.max_unavailable_seconds,
+                    others=self._fleet.names - {account.key},
                     dry_run=miner.dry_run,
                 ),
                 WaitStage(

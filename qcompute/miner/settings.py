@@ -18,6 +18,7 @@ from qcompute.circuits.settings import CircuitSettings, DownloadSettings
 from qcompute.jobserver.settings import JobServerSettings
 from qcompute.ledger.settings import LedgerSettings
 from qcompute.miner.limits import BudgetSettings, MinerSettings, OperatorSettings
+from qcompute.miner.routing import RoutingSettings
 from qcompute.units import ProviderKey
 
 DATA_DIRECTORY: Final = Path("~/.qcompute")
@@ -107,6 +108,7 @@ class Settings(BaseModel):
     download: DownloadSettings = Field(default_factory=DownloadSettings)
     miner: MinerSettings = Field(default_factory=MinerSettings)
     budget: BudgetSettings = Field(default_factory=BudgetSettings)
+    routing: RoutingSettings = Field(default_factory=RoutingSettings)
     operator: OperatorSettings = Field(default_factory=OperatorSettings)
 
     @property

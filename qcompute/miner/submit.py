@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
@@ -19,6 +19,7 @@ from qcompute.errors import (
     AuthFailed,
     BudgetSpent,
     CannotRun,
+    QComputeError,
     QuotaSpent,
     Refused,
     SandboxUnavailable,
@@ -31,13 +32,16 @@ from qcompute.errors import (
 from qcompute.miner.account import Account
 from qcompute.miner.circuit_cache import CircuitCache
 from qcompute.miner.job import Job, State, Verdict
+from qcompute.miner.onward import Cause, has_another, onward, staying
 from qcompute.miner.pack import Left, Member, Packer
+from qcompute.miner.placement import Placement
+from qcompute.miner.prepare import prepare_again
 from qcompute.miner.providers.base import Absent, CannotTell, Found, Idempotency, JobHandle, Prepared, Verb
 from qcompute.miner.result import complete_handle
 from qcompute.miner.road import Road, asked_pause_seconds
-from qcompute.miner.router import NO_ROOM, prepare_again, token_of_pack, wait_for_room
+from qcompute.miner.router import NO_ROOM, token_of_pack, wait_for_room
 from qcompute.miner.stage import STORE_PAUSE_SECONDS, Stage
-from qcompute.units import DeviceId, ExecutionId, ProviderJobId
+from qcompute.units import DeviceId, ExecutionId, Money, ProviderJobId
 
 _log = logging.getLogger(__name__)
 
@@ -83,6 +87,8 @@ class SubmitStage(Stage):
         concurrency: int,
         held_seconds: float,
         second_look_seconds: float,
+        max_unavailable_seconds: float = 600.0,
+        others: Collection[str] = (),
         dry_run: bool = False,
     ) -> None:
         super().__init__(road, concurrency=concurrency, lane=account.key)
@@ -91,6 +97,8 @@ class SubmitStage(Stage):
         self._circuits = circuits
         self._held = timedelta(seconds=held_seconds)
         self._second_look = timedelta(seconds=second_look_seconds)
+        self._patience = timedelta(seconds=max_unavailable_seconds)
+        self._others = sorted(others)
         self._dry_run = dry_run
         self._absent_since: dict[ExecutionId, float] = {}
         self._packer = Packer(
@@ -123,28 +131,66 @@ class SubmitStage(Stage):
         try:
             if job.error_code == BudgetSpent.code:  # it waits for room: looking again must cost next to nothing
                 self._budget.require_room(job.estimate)
-            prepared = await prepare_again(self._account, self._circuits, job)
+            if has_another(job):
+                await self._require_available(job)
+            prepared, estimate = await prepare_again(self._account, self._circuits, job)
+            job = _priced(job, estimate)
             if self._dry_run:
                 await self._refuse_dry(job)
                 return
             # Only here, where one process at a time works on an account, do reservations add up.
             charge = self._budget.reserve(job.execution_id, job.estimate)
             await self._packer.join(job, prepared, charge)
-        except BudgetSpent as spent:
-            await wait_for_room(self.road, job, spent)
-        except CannotRun as refusal:
-            await self.road.end_without_result(job, Verdict.REFUSED, code=refusal.reason, message=refusal.message)
         except Left:
             return
-        except (SandboxUnavailable, VendorError) as error:
-            await self.road.again(
-                job,
-                code=error.code,
-                message=error.message,
-                first_seconds=2.0,
-                longest_seconds=120.0,
-                at_least=asked_pause_seconds(error),
-            )
+        except (BudgetSpent, CannotRun, SandboxUnavailable, VendorError) as error:
+            await self._not_submitted(job, error)
+
+    async def _require_available(self, job: Job) -> None:
+        """Where a job could go elsewhere, it is not left in the queue of a device that is switched off."""
+        why = await self._account.is_down(job.device_id or "")
+        if why is not None:
+            raise Unavailable(f"{job.device_id} is not available: {why}")
+
+    async def _not_submitted(self, job: Job, error: QComputeError) -> None:
+        """Provably nothing was created: on to the next candidate, or whatever the error means for the job here."""
+        now, cause = self.road.clock(), _cause(error)
+        if cause is not None:
+            after = onward(job, cause, error.message, now, patience=self._patience)
+            if after is not None:
+                await self._give_over(job, after, error)
+                return
+            if cause is not Cause.REFUSED:
+                job = staying(job, now)
+        marked = job.submit_started_at is not None
+        match error:
+            case BudgetSpent():
+                await wait_for_room(self.road, job, error)
+            case CannotRun() | Refused():
+                code = error.reason if isinstance(error, CannotRun) and not marked else error.code
+                await self.road.end_without_result(
+                    job, Verdict.REFUSED, code=code, message=error.message, unsubmitted=True
+                )
+            case AuthFailed() | QuotaSpent():
+                _log.error("%s: %s", self._account.key, error, extra={"action": "account_refused"})
+                await self._later(job, error, at_least=ACCOUNT_PAUSE_SECONDS)
+            case _:
+                await self._later(job, error, at_least=asked_pause_seconds(error))
+
+    async def _give_over(self, job: Job, after: Job, error: QComputeError) -> None:
+        """Put the job into the next candidate's lane, with nothing reserved for it here."""
+        charge = self._budget.final_charge(job, None, may_be_paid=False)
+        await self.road.store(job, after, charge=charge)
+        self._budget.settle(job.execution_id, charge)
+        _log.info(
+            "%s/%s will not do (%s); on to %s/%s",
+            job.provider,
+            job.device_id,
+            error.message,
+            after.provider,
+            after.device_id,
+            extra={"action": "next_candidate", "execution_id": job.execution_id, "code": error.code},
+        )
 
     async def _refuse_dry(self, job: Job) -> None:
         cost = "an unknown cost" if job.estimate is None else str(job.estimate)
@@ -259,15 +305,8 @@ class SubmitStage(Stage):
             match error:
                 case CannotRun() | Refused() if len(jobs) > 1:
                     await self._unmarked(job)
-                case CannotRun() | Refused():
-                    await self.road.end_without_result(
-                        job, Verdict.REFUSED, code=error.code, message=error.message, unsubmitted=True
-                    )
-                case AuthFailed() | QuotaSpent():
-                    _log.error("%s: %s", self._account.key, error, extra={"action": "account_refused"})
-                    await self._later(job, error, at_least=ACCOUNT_PAUSE_SECONDS)
-                case Unavailable():
-                    await self._later(job, error, at_least=asked_pause_seconds(error))
+                case CannotRun() | Refused() | AuthFailed() | QuotaSpent() | Unavailable():
+                    await self._not_submitted(job, error)
                 case _:
                     await self._unknown(job, error)
 
@@ -275,16 +314,18 @@ class SubmitStage(Stage):
         """One of a pack that was refused as a whole: nothing was created, and it is submitted again by itself."""
         await self.road.store(job, replace(job, submit_started_at=None, due_at=self.road.clock()))
 
-    async def _later(self, job: Job, error: VendorError, *, at_least: float) -> None:
-        """Provably nothing was created: the mark is taken away and the submit may be made again."""
-        tried = replace(job, attempts=job.submit_attempts - 1)  # the mark began to count looks; the pause must grow
+    async def _later(self, job: Job, error: QComputeError, *, at_least: float) -> None:
+        """Submit again after a pause; the mark, if there is one, is taken away."""
+        if job.submit_started_at is not None:
+            job = replace(job, attempts=job.submit_attempts - 1)  # the mark began to count looks; the pause must grow
+        longest = self._patience.total_seconds() if has_another(job) else ACCOUNT_PAUSE_SECONDS
         await self.road.again(
-            tried,
+            job,
             code=error.code,
             message=error.message,
             first_seconds=2.0,
-            longest_seconds=120.0,
-            at_least=min(at_least, ACCOUNT_PAUSE_SECONDS),
+            longest_seconds=max(min(120.0, longest), 1.0),
+            at_least=min(at_least, longest, ACCOUNT_PAUSE_SECONDS),
             unsubmitted=True,
         )
 
@@ -331,7 +372,7 @@ class SubmitStage(Stage):
         # Submitted after the copy was made from which the ledger was restored: how its result is read is not in it.
         where = replace(job, device_id=DeviceId(handle.device_id))
         try:
-            prepared = await prepare_again(self._account, self._circuits, where)
+            prepared, _ = await prepare_again(self._account, self._circuits, where)
         except CannotRun as error:
             text = f"the vendor has it as {handle.provider_job_id}, but how to read its result is lost: {error.message}"
             await self._hold(job, "restored", text)
@@ -354,6 +395,11 @@ class SubmitStage(Stage):
     async def _absent(self, job: Job) -> None:
         if _is_restored(job) and self._account.limits.max_pack > 1:
             text = "since the copy was made it may have been submitted in a pack, which cannot be looked for"
+            await self._hold(job, "restored", text)
+            return
+        if _is_restored(job) and self._others:
+            there = ", ".join(self._others)
+            text = f"since the copy was made it may have been submitted at another account; look at {there}"
             await self._hold(job, "restored", text)
             return
         looks, needed = job.attempts + 1, LOOKS_BEFORE_RESUBMIT[self._account.adapter.idempotency]
@@ -405,6 +451,27 @@ class SubmitStage(Stage):
     async def _hold(self, job: Job, code: str, message: str) -> None:
         due_at = self.road.clock() + self._held
         await self.road.save(job, replace(job, state=State.HELD, due_at=due_at, error_code=code, error=message))
+
+
+def _cause(error: QComputeError) -> Cause | None:
+    """What an error of a submit that did not happen says of the candidate; None: nothing."""
+    match error:
+        case CannotRun() | Refused():
+            return Cause.REFUSED
+        case AuthFailed() | QuotaSpent() | BudgetSpent():
+            return Cause.ACCOUNT
+        case Unavailable():
+            return Cause.AWAY
+        case _:
+            return None
+
+
+def _priced(job: Job, estimate: Money | None) -> Job:
+    """With what it will cost here, where that was not known when it was routed."""
+    placement = Placement.of(job.placement)
+    if job.estimate is not None or estimate is None or placement is None:
+        return job
+    return replace(job, estimate=estimate, placement=placement.priced(estimate).document())
 
 
 def _is_restored(job: Job) -> bool:

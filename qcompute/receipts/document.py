@@ -24,6 +24,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from qcompute.chain.contract import Signer
 from qcompute.errors import QComputeError
 from qcompute.miner.job import CostKind, CountsSource, Job, Outcome, Verdict
+from qcompute.miner.placement import Placement
 from qcompute.units import Counts, Hotkey
 
 VERSION: Final = "qcompute-receipt/1"
@@ -53,8 +54,22 @@ class Cost(BaseModel):
     kind: CostKind
 
 
+class ExecutedOn(BaseModel):
+    """The device a job was given to. ``device_type`` is null where it is not known."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    account: str | None
+    device_id: str | None
+    device_type: str | None
+
+
 class Receipt(BaseModel):
-    """A verified receipt; field meanings are those of `qcompute.miner.job.Job` and ``Outcome``."""
+    """A verified receipt; field meanings are those of `qcompute.miner.job.Job` and ``Outcome``.
+
+    ``executed_on`` is null for a job that no vendor had; ``fallback_from`` is what was asked for, where the operator's
+    declared stand-in answered instead. Receipts from before there were such have neither.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -74,6 +89,8 @@ class Receipt(BaseModel):
     message: str | None
     timestamps: dict[str, Any] = Field(description="received, submitted, settled (ours) and vendor (the vendor's own)")
     cost: Cost
+    executed_on: ExecutedOn | None = None
+    fallback_from: str | None = None
     signature: str
 
 
@@ -127,9 +144,26 @@ def build_receipt(job: Job, outcome: Outcome, signer: Signer) -> str:
             "currency": None if cost is None else cost.currency,
             "kind": outcome.cost_kind,
         },
-    }
+    } | _place(job)
     signature = "0x" + signer.sign(_signed_bytes(facts)).hex()
     return canonical(facts | {"signature": signature}).decode()
+
+
+def _place(job: Job) -> dict[str, Any]:
+    """Where it was executed, in place of what; a job that never reached a vendor was executed nowhere."""
+    if job.submitted_at is None:
+        return {"executed_on": None, "fallback_from": None}
+    placement = Placement.of(job.placement)
+    current = None if placement is None else placement.current
+    is_there = current is not None and (current.account, current.device_id) == (job.provider, job.device_id)
+    return {
+        "executed_on": {
+            "account": job.provider,
+            "device_id": job.device_id,
+            "device_type": current.device_type if current is not None and is_there else None,
+        },
+        "fallback_from": None if current is None else current.fallback_from,
+    }
 
 
 def verify_receipt(text: str | bytes) -> Receipt:

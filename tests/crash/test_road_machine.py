@@ -26,12 +26,14 @@ from qcompute.miner.account import Account
 from qcompute.miner.budget import Budget, Budgets
 from qcompute.miner.circuit_cache import CircuitCache
 from qcompute.miner.fetch import FetchStage
+from qcompute.miner.fleet import Fleet
 from qcompute.miner.job import FinishedJob, Job, NewJob, Nonce, State, Verdict
 from qcompute.miner.limits import BudgetSettings
 from qcompute.miner.outbox import OutboxStage
 from qcompute.miner.providers.base import Idempotency, ProviderStatus
 from qcompute.miner.road import Road
 from qcompute.miner.router import RouterStage, token_of
+from qcompute.miner.routing import RoutingSettings
 from qcompute.miner.runner import HeldStage, WaitStage
 from qcompute.miner.stage import Stage
 from qcompute.miner.submit import SubmitStage
@@ -93,7 +95,7 @@ class Daemon:
         client = PlatformClient(platform, self.life)
         stages: tuple[Stage, ...] = (
             FetchStage(road, client, screen, concurrency=8, deadline_seconds=900),
-            RouterStage(road, self._account, self._circuits, concurrency=8),
+            RouterStage(road, Fleet([self._account], road.budgets), self._circuits, RoutingSettings(), concurrency=8),
             SubmitStage(road, self._account, self._circuits, concurrency=8, held_seconds=600, second_look_seconds=60),
             WaitStage(road, self._account, self._circuits, held_seconds=600, unknown_seconds=3600),
             HeldStage(road),

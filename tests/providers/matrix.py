@@ -19,11 +19,13 @@ from qcompute.local.demo_jobs import ASYMMETRIC
 from qcompute.miner.account import Account
 from qcompute.miner.budget import Budget, Budgets
 from qcompute.miner.circuit_cache import CircuitCache, Compiler
+from qcompute.miner.fleet import Fleet
 from qcompute.miner.job import Job, NewJob, Nonce, State, Verdict
 from qcompute.miner.limits import BudgetSettings
 from qcompute.miner.providers.base import ProviderAdapter, Verb
 from qcompute.miner.road import Road
 from qcompute.miner.router import RouterStage
+from qcompute.miner.routing import RoutingSettings
 from qcompute.miner.runner import HeldStage, WaitStage
 from qcompute.miner.stage import Stage
 from qcompute.miner.submit import SubmitStage
@@ -89,7 +91,9 @@ class AdapterRoad:
             road, self.account, self.circuits, concurrency=8, held_seconds=600, second_look_seconds=60
         )
         self.stages: dict[State, Stage] = {
-            State.READY: RouterStage(road, self.account, self.circuits, concurrency=8),
+            State.READY: RouterStage(
+                road, Fleet([self.account], road.budgets), self.circuits, RoutingSettings(), concurrency=8
+            ),
             State.SUBMITTING: self.submitting,
             State.WAITING: WaitStage(road, self.account, self.circuits, held_seconds=600, unknown_seconds=3600),
             State.HELD: HeldStage(road),

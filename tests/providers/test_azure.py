@@ -695,14 +695,14 @@ def test_availability_has_azures_words(
     answer = adapter.get_availability(EMULATOR)
     assert answer is not None
     assert (answer.availability, answer.is_available) == (availability, available)
-    assert answer.status_msg == f"{word}, about 61 s in the queue"
+    assert (answer.status_msg, answer.queue_seconds) == (f"{word}, about 61 s in the queue", 61)
 
 
 def test_a_queue_nobody_measured_is_not_guessed(double: AzureDouble, adapter: ProviderAdapter) -> None:
     double.targets[EMULATOR] = {"averageQueueTime": None}
     answer = adapter.get_availability(EMULATOR)
     assert answer is not None
-    assert answer.status_msg == "Available"
+    assert (answer.status_msg, answer.queue_seconds) == ("Available", None)
     with double.hold():
         assert adapter.poll(submit(adapter)).eta_seconds is None
 

@@ -854,6 +854,7 @@ def test_capabilities_are_the_last_calibration(account: Account) -> None:
     assert 1e-6 < extras["t1_seconds"][0] < 1e-2
     assert 0 < extras["one_qubit_error"] < extras["two_qubit_error"] < 0.5
     assert 0 < extras["readout_error"] < 0.5
+    assert 1e-9 < extras["one_qubit_seconds"] < extras["two_qubit_seconds"] < 1e-5
     assert extras["max_shots"] == 100_000
     assert extras["calibrated_at"].startswith("2025")
     assert (extras["can_measure_mid_circuit"], extras["can_branch"], extras["can_reset"]) == (True, True, True)

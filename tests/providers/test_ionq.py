@@ -241,10 +241,11 @@ def test_the_time_in_the_queue_is_told_where_it_is_known(
     seen = adapter.get_availability(QPU)
     assert seen is not None
     assert seen.status_msg == "available, average time in the queue 0:19:41 (h:mm:ss)"
+    assert seen.queue_seconds == pytest.approx(1181, abs=1)
     double.backends[1]["average_queue_time"] = None
     seen = adapter.get_availability(QPU)
     assert seen is not None
-    assert seen.status_msg == "available"
+    assert (seen.status_msg, seen.queue_seconds) == ("available", None)
 
 
 def test_a_calibration_is_read_once_an_hour(double: IonqDouble, adapter: IonqAdapter) -> None:

@@ -154,12 +154,10 @@ class AzureAdapter(ProviderAdapter):
         if status is None:
             return AvailabilityStatus(availability="OFFLINE", is_available=False, status_msg="not in this workspace")
         word = AVAILABILITY.get(status.current_availability)
-        text = status.current_availability
-        if status.average_queue_time is not None:
-            text += f", about {status.average_queue_time:.0f} s in the queue"
-        return AvailabilityStatus(
-            availability=word, is_available=word in ("ONLINE", "DEGRADED"), status_msg=self._service.printable(text)
-        )
+        text, wait = status.current_availability, status.average_queue_time
+        text = text if wait is None else f"{text}, about {wait:.0f} s in the queue"
+        text, up = self._service.printable(text), word in ("ONLINE", "DEGRADED")
+        return AvailabilityStatus(availability=word, is_available=up, queue_seconds=wait, status_msg=text)
 
     @override
     def get_pricing(self, device_id: str | None = None) -> dict[str, float] | None:

@@ -103,8 +103,9 @@ class Capability(BaseModel):
 
     ``extras`` carries the rest, each value three-valued (the value, None for unknown, `NOT_APPLICABLE`). Names with a
     fixed meaning: ``native_gates``, ``coupling_map`` (pairs of qubits), ``t1_seconds`` and ``t2_seconds`` (by qubit),
-    ``readout_error``, ``one_qubit_error``, ``two_qubit_error`` (0 to 1, median), ``max_shots``, ``calibrated_at``
-    (RFC 3339), ``can_measure_mid_circuit``, ``can_branch``.
+    ``readout_error``, ``one_qubit_error``, ``two_qubit_error`` (0 to 1, median), ``one_qubit_seconds``,
+    ``two_qubit_seconds`` (a gate's duration, median), ``max_shots``, ``calibrated_at`` (RFC 3339),
+    ``can_measure_mid_circuit``, ``can_branch``.
     """
 
     num_qubits: int | None = None
@@ -167,10 +168,14 @@ class MinerIdentity(BaseModel):
 
 
 class AvailabilityStatus(BaseModel):
-    """Live availability. ``availability`` is ONLINE, OFFLINE, DEGRADED or MAINTENANCE; ``next_available`` RFC 3339."""
+    """Live availability. ``availability`` is ONLINE, OFFLINE, DEGRADED or MAINTENANCE; ``next_available`` RFC 3339.
+
+    ``queue_seconds`` is how long the vendor says a job waits there now, as it says it.
+    """
 
     availability: str | None = None
     pending_jobs: int | None = None
+    queue_seconds: float | None = None
     is_available: bool | None = None
     next_available: str | None = None
     status_msg: str | None = None

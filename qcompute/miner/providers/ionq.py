@@ -188,7 +188,8 @@ class IonqAdapter(ProviderAdapter):
         if backend.degraded and is_available:
             word = "DEGRADED"
         text = self._client.scrubbed(backend.queue_text)
-        return AvailabilityStatus(availability=word, is_available=is_available, status_msg=text)
+        wait = backend.queue_seconds
+        return AvailabilityStatus(availability=word, is_available=is_available, queue_seconds=wait, status_msg=text)
 
     @override
     def get_pricing(self, device_id: str | None = None) -> dict[str, float] | None:

@@ -90,6 +90,8 @@ class Calibrated:
             "readout_error": _median(_value(readings, "readout_error") for readings in properties.qubits),
             "one_qubit_error": _median(self._gate_errors(1)),
             "two_qubit_error": _median(self._gate_errors(2)),
+            "one_qubit_seconds": _median(self._gate_seconds(1)),
+            "two_qubit_seconds": _median(self._gate_seconds(2)),
             "max_shots": self.configuration.max_shots,
             "calibrated_at": properties.last_update_date,
             "can_measure_mid_circuit": self.can_measure_mid_circuit,
@@ -100,10 +102,14 @@ class Calibrated:
         }
 
     def _gate_errors(self, width: int) -> Iterator[float | None]:
-        """Of the gates with so many qubits."""
-        for gate in self.properties.gates:
-            if len(gate.qubits) == width and gate.gate not in _FREE:
-                yield _value(gate.parameters, "gate_error")
+        return (_value(gate.parameters, "gate_error") for gate in self._gates(width))
+
+    def _gate_seconds(self, width: int) -> Iterator[float | None]:
+        return (_time(gate.parameters, "gate_length") for gate in self._gates(width))
+
+    def _gates(self, width: int) -> Iterator[api.GateReadings]:
+        """Those with so many qubits that cost anything."""
+        return (gate for gate in self.properties.gates if len(gate.qubits) == width and gate.gate not in _FREE)
 
 
 def _value(readings: Iterable[api.Reading], name: str) -> float | None:

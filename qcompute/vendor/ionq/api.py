@@ -39,7 +39,7 @@ MAX_PAGE: Final = 100
 """Jobs on a page, and ids in a question."""
 CALIBRATED: Final = (
     *("calibrated_at", "coupling_map", "t1_seconds", "t2_seconds"),
-    *("readout_error", "one_qubit_error", "two_qubit_error"),
+    *("readout_error", "one_qubit_error", "two_qubit_error", "one_qubit_seconds", "two_qubit_seconds"),
 )
 """What of a device's description follows from its calibration."""
 MIN_DEBIASED_SHOTS: Final = 500
@@ -64,11 +64,16 @@ class Backend(BaseModel):
     supported_error_mitigations: list[str] | None = None
 
     @property
+    def queue_seconds(self) -> float | None:
+        """How long jobs have waited lately; None where IonQ does not say."""
+        return None if self.average_queue_time is None else self.average_queue_time / 1000
+
+    @property
     def queue_text(self) -> str:
         """The status in IonQ's word, and how long jobs have waited lately."""
-        if self.average_queue_time is None:
+        if self.queue_seconds is None:
             return self.status
-        wait = timedelta(seconds=round(self.average_queue_time / 1000))
+        wait = timedelta(seconds=round(self.queue_seconds))
         return f"{self.status}, average time in the queue {wait} (h:mm:ss)"
 
 
@@ -98,7 +103,8 @@ class Characterization(BaseModel):
         by_qubit = [None if times.get(name) is None else [times[name]] * qubits for name in ("t1", "t2")]
         pairs = None if self.connectivity is None else [list(pair) for pair in self.connectivity]
         rates = [self.error_rate(operation) for operation in ("spam", "1q", "2q")]
-        known = dict(zip(CALIBRATED, (self.date, pairs, *by_qubit, *rates), strict=True))
+        durations = [times.get(operation) for operation in ("1q", "2q")]
+        known = dict(zip(CALIBRATED, (self.date, pairs, *by_qubit, *rates, *durations), strict=True))
         return known | {"calibration_id": self.id, "timing_seconds": times}
 
 

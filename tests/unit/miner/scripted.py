@@ -16,6 +16,7 @@ from qcompute.ledger.memory import MemoryLedger
 from qcompute.miner.account import Account
 from qcompute.miner.budget import Budget, Budgets
 from qcompute.miner.circuit_cache import CircuitCache
+from qcompute.miner.fleet import Fleet
 from qcompute.miner.job import Job, NewJob, Nonce, State
 from qcompute.miner.limits import BudgetSettings
 from qcompute.miner.providers.base import (
@@ -253,6 +254,7 @@ class Scene:
         self.road = Road(self.ledger, self.signer, self.told, budgets=Budgets([self.budget]), clock=self.clock)
         self.vendor = Vendor()
         self.account = Account(ProviderKey("scripted"), self.vendor, threads=2, clock=lambda: self.clock().timestamp())
+        self.fleet = Fleet([self.account], self.road.budgets)
         self.circuits = CircuitCache(self.ledger, Parser(), processes=1)
         self._nonce = 0
 

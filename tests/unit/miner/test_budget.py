@@ -19,6 +19,7 @@ from qcompute.miner.job import Charge, CostKind, Job, Outcome, State, Verdict
 from qcompute.miner.limits import BudgetSettings, MinerSettings
 from qcompute.miner.providers.base import Found, JobHandle
 from qcompute.miner.router import RouterStage
+from qcompute.miner.routing import RoutingSettings
 from qcompute.miner.runner import WaitStage
 from qcompute.miner.submit import SubmitStage
 from qcompute.units import ExecutionId, Money, ProviderKey
@@ -48,7 +49,7 @@ async def opened() -> AsyncIterator[Callable[..., Scene]]:
 
 
 def router(scene: Scene) -> RouterStage:
-    return RouterStage(scene.road, scene.account, scene.circuits, concurrency=8)
+    return RouterStage(scene.road, scene.fleet, scene.circuits, RoutingSettings(), concurrency=8)
 
 
 def submitter(scene: Scene, *, dry_run: bool = False) -> SubmitStage:

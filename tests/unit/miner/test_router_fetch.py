@@ -16,6 +16,7 @@ from qcompute.miner.fetch import FetchStage
 from qcompute.miner.job import State, Verdict
 from qcompute.miner.providers.base import Device
 from qcompute.miner.router import RouterStage, token_of
+from qcompute.miner.routing import RoutingSettings
 from qcompute.units import Money
 from tests.unit.miner.scripted import BELL, Parser, Scene
 
@@ -98,7 +99,7 @@ async def test_a_definite_no_refuses_the_job(scene: Scene, answer: str | Excepti
 
 
 def routing(scene: Scene) -> RouterStage:
-    return RouterStage(scene.road, scene.account, scene.circuits, concurrency=4)
+    return RouterStage(scene.road, scene.fleet, scene.circuits, RoutingSettings(), concurrency=4)
 
 
 async def test_routing_chooses_a_device_a_token_and_an_estimate(scene: Scene) -> None:
@@ -162,7 +163,7 @@ async def test_a_circuit_that_does_not_parse_is_refused_with_its_line(scene: Sce
             raise CannotRun("line 7: undefined gate", reason="parse_error", line=7)
 
     strict = CircuitCache(scene.ledger, Strict(), processes=1)
-    await RouterStage(scene.road, scene.account, strict, concurrency=1).handle(await scene.ready())
+    await RouterStage(scene.road, scene.fleet, strict, RoutingSettings(), concurrency=1).handle(await scene.ready())
     row = await scene.row()
     assert (row.verdict, row.error_code, row.error) == (Verdict.REFUSED, "parse_error", "line 7: undefined gate")
     await strict.close()

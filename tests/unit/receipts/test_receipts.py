@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from qcompute.chain.keys import signer_from_uri
 from qcompute.miner.job import Job, Verdict
+from qcompute.miner.placement import Candidate, Placement, Policy
 from qcompute.receipts import (
     FalseReceipt,
     UnusableReceipt,
@@ -23,6 +24,7 @@ from qcompute.receipts import (
     verify_receipt,
 )
 from qcompute.receipts.__main__ import main
+from qcompute.receipts.document import ExecutedOn
 from qcompute.testing.ledger_records import failed, new_job, succeeded
 from qcompute.units import ProviderKey
 
@@ -74,6 +76,52 @@ def test_a_job_without_a_result_has_a_receipt_too() -> None:
 def test_an_unsettled_job_has_none() -> None:
     with pytest.raises(ValueError, match="verdict"):
         build_receipt(job(verdict=None), succeeded(), SIGNER)
+
+
+QPU = Candidate(account="ibm", device_id="torino", device_type="QPU", reason="first")
+STAND_IN = Candidate(account="aer", device_id="sim", device_type="SIMULATOR", reason="next", fallback_from="a QPU")
+
+
+def placed(*candidates: Candidate, **changes: Any) -> str:
+    """The receipt of a job at the last of some candidates."""
+    left = ("refused",) * (len(candidates) - 1)
+    placement = Placement(policy=Policy.ORDER, asked="a QPU", candidates=candidates, left=left)
+    there = {"provider": placement.current.account, "device_id": placement.current.device_id}
+    at = job(**({"submitted_at": NOW, "placement": placement.document()} | there | changes))
+    return build_receipt(at, succeeded(), SIGNER)
+
+
+def test_it_says_where_the_job_was_executed() -> None:
+    seen = verify_receipt(placed(QPU))
+    assert seen.executed_on == ExecutedOn(account="ibm", device_id="torino", device_type="QPU")
+    assert seen.fallback_from is None
+
+
+def test_a_stand_in_cannot_be_passed_off_as_what_was_asked_for() -> None:
+    text = placed(QPU, STAND_IN)
+    seen = verify_receipt(text)
+    assert seen.executed_on == ExecutedOn(account="aer", device_id="sim", device_type="SIMULATOR")
+    assert seen.fallback_from == "a QPU"
+    with pytest.raises(FalseReceipt):
+        verify_receipt(text.replace('"fallback_from":"a QPU"', '"fallback_from":null'))
+
+
+def test_a_job_that_no_vendor_had_was_executed_nowhere() -> None:
+    seen = verify_receipt(placed(QPU, STAND_IN, submitted_at=None))
+    assert (seen.executed_on, seen.fallback_from) == (None, None)
+
+
+def test_of_another_device_than_was_chosen_the_type_is_not_guessed() -> None:
+    """A job found again after a restore may be on a device the restored placement does not know of."""
+    seen = verify_receipt(placed(QPU, device_id="kyiv"))
+    assert seen.executed_on == ExecutedOn(account="ibm", device_id="kyiv", device_type=None)
+
+
+def test_receipts_from_before_there_were_several_accounts_still_verify() -> None:
+    facts = {k: v for k, v in json.loads(receipt()).items() if k not in {"executed_on", "fallback_from", "signature"}}
+    signature = "0x" + SIGNER.sign(b"qcompute-receipt/1\n" + canonical(facts)).hex()
+    seen = verify_receipt(canonical(facts | {"signature": signature}))
+    assert (seen.executed_on, seen.fallback_from) == (None, None)
 
 
 FIELDS = sorted(set(json.loads(receipt())) - {"signature", "version"})

@@ -1,0 +1,137 @@
+"""What the daemon makes of a fleet: one account for each slot, with an adapter, a budget and a health check each."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial, reduce
+from pathlib import Path
+from typing import Any, Final, cast
+
+from qcompute.cluster.account_setup import AccountSetup
+from qcompute.cluster.builder import ClusterBuilder
+from qcompute.cluster.builtin.vendor import VendorProvider
+from qcompute.cluster.health import check_account, fitted
+from qcompute.cluster.nodes import QPURegistry
+from qcompute.cluster.provider import NodeProvider
+from qcompute.cluster.registry import NodeProviderRegistry
+from qcompute.cluster.settings import ClusterSettings
+from qcompute.cluster.slot import Slot
+from qcompute.cluster.spec import QPUNodeSpec
+from qcompute.errors import ConfigError
+from qcompute.miner.limits import BudgetSettings
+from qcompute.miner.providers.base import ProviderAdapter
+from qcompute.units import ProviderKey
+
+_ON_THIS_MACHINE: Final = frozenset({"aer", "rest"})
+"""Vendors whose adapters describe their devices without asking anybody."""
+
+
+@dataclass(frozen=True, slots=True)
+class AccountPlan:
+    """One account of the fleet, opened but not yet asked for anything.
+
+    ``name`` is unique in the fleet and stays the same over restarts; ``vendor`` is the key of its adapter, or of the
+    node provider where that runs circuits itself. The adapter is this account's alone, and with it rate limits,
+    idempotency and files.
+
+    ``nodes`` are the places circuits run. A node's ``device_id`` is the adapter's device that stands for it: for
+    clouds, endpoints and own providers each node is a device; of ``local_cpu`` and the GPU providers all nodes are one
+    device, because they are alike, and each is one process of the adapter. Only devices some node names are used; no
+    nodes at all means every device the adapter lists, which the vendor alone knows.
+
+    ``health_check`` returns when the account can be used. It may block and ask the vendor.
+    """
+
+    name: ProviderKey
+    vendor: ProviderKey
+    adapter: ProviderAdapter
+    budget: BudgetSettings
+    nodes: tuple[QPUNodeSpec, ...]
+    health_check: Callable[[], None]
+    """Raises `VendorError`, `ConfigError` or `SandboxUnavailable` with the reason when it cannot."""
+
+
+def open_cluster(settings: ClusterSettings, directory: Path) -> list[AccountPlan]:
+    """The accounts of the fleet, in its order. Asks nobody over a network; call it on the main thread.
+
+    An account keeps its files in ``directory`` in a folder of its name.
+
+    Raises:
+        ConfigError: there is no fleet, a slot cannot work as it is written, or an adapter cannot be opened; the text
+            names the account and the fix. The accounts opened so far are closed.
+    """
+    plans: list[AccountPlan] = []
+    try:
+        plans.extend(_opened(slot, directory) for slot in slots_of(settings))
+    except BaseException:
+        for plan in plans:
+            plan.adapter.close()
+        raise
+    return plans
+
+
+def slots_of(settings: ClusterSettings) -> tuple[Slot, ...]:
+    """The fleet as it is written, whichever way that is; nothing is opened.
+
+    Raises:
+        ConfigError: it cannot be read, or is empty; the setting is named.
+    """
+    builder = _from_tables(settings) if settings.builder is None else _from_path(settings.builder)
+    if not builder.slots:
+        raise ConfigError("PROVIDER=cluster needs a fleet: write [[cluster.nodes]] tables, or set cluster.builder")
+    return builder.slots
+
+
+def _from_tables(settings: ClusterSettings) -> ClusterBuilder:
+    builder = ClusterBuilder()
+    for number, node in enumerate(settings.nodes):
+        try:
+            builder.add(node.provider, name=node.name, settings=node.settings, budget=node.budget, **node.arguments)
+        except (KeyError, ValueError) as error:
+            raise ConfigError(f"cluster.nodes[{number}]: {error.args[0]}") from None
+    return builder
+
+
+def _from_path(path: str) -> ClusterBuilder:
+    module, _, name = path.partition(":")
+    try:
+        found: Any = reduce(getattr, name.split("."), cast("Any", importlib.import_module(module)))
+        made = found() if callable(found) else found
+    except ImportError as error:
+        raise ConfigError(f"cluster.builder: {module} cannot be imported: {error}") from error
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ConfigError(f"cluster.builder: {path}: {error.args[0]}") from error
+    if isinstance(made, QPURegistry):
+        made.close()
+        raise ConfigError(f"cluster.builder: {path} builds the cluster itself: return the ClusterBuilder, not built")
+    if not isinstance(made, ClusterBuilder):
+        raise ConfigError(f"cluster.builder: {path} must be a ClusterBuilder or a function that returns one")
+    return made
+
+
+def _opened(slot: Slot, directory: Path) -> AccountPlan:
+    folder = directory / slot.name
+    try:
+        provider, nodes = NodeProviderRegistry.instantiate(slot.provider, **slot.arguments)
+    except ValueError as error:
+        raise ConfigError(f"cluster account {slot.name!r}: {error}") from None
+    adapter = provider.open_adapter(nodes, AccountSetup(slot.name, folder, slot.arguments, slot.settings))
+    return AccountPlan(
+        name=slot.name,
+        vendor=_vendor(provider, slot),
+        adapter=adapter,
+        budget=slot.budget,
+        nodes=tuple(_known(provider, nodes, adapter)),
+        health_check=partial(check_account, provider, adapter),
+    )
+
+
+def _vendor(provider: NodeProvider, slot: Slot) -> ProviderKey:
+    return provider.vendor if isinstance(provider, VendorProvider) else ProviderKey(slot.provider)
+
+
+def _known(provider: NodeProvider, nodes: Sequence[QPUNodeSpec], adapter: ProviderAdapter) -> Sequence[QPUNodeSpec]:
+    here = isinstance(provider, VendorProvider) and provider.vendor in _ON_THIS_MACHINE
+    return fitted(nodes, adapter) if here else nodes

@@ -1,0 +1,201 @@
+"""This machine's own nodes: Aer on its CPUs, and on GPUs that have been seen to work."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar, Final, TypeVar
+
+from pydantic import BaseModel, Field
+from typing_extensions import override
+
+from qcompute.cluster.account_setup import AccountSetup
+from qcompute.cluster.builtin.late import LateAdapter
+from qcompute.cluster.builtin.vendor import NodeArguments, VendorProvider
+from qcompute.cluster.spec import DEVICE, LOW_ENTANGLEMENT, NOTE, NodeType, QPUNodeSpec
+from qcompute.miner.providers.base import ProviderAdapter
+from qcompute.units import ProviderKey
+
+_BYTES_PER_AMPLITUDE: Final = 16
+_OVERHEAD_BYTES: Final = 700 << 20
+"""Address space of python, qiskit and Aer before the first amplitude, as the aer adapter counts it."""
+_LEAST_BYTES: Final = 2 << 30
+_CGROUP_LIMIT: Final = Path("/sys/fs/cgroup/memory.max")
+
+
+class LocalCpuArguments(NodeArguments):
+    """Arguments of ``local_cpu``."""
+
+    n_nodes: int = Field(default=1, ge=1, le=1024)
+    """Simulations at once; each is a process."""
+    max_qubits: int = Field(default=30, ge=1)
+    """The widest state vector of one node; fewer where this machine's memory, shared by all nodes, does not hold it."""
+
+
+class LocalCpu(VendorProvider[LocalCpuArguments]):
+    """One account of the ``aer`` adapter with ``n_nodes`` processes: a node is one of them, all are one device."""
+
+    DISPLAY_NAME: ClassVar[str] = "Local CPU (Aer)"
+    Arguments: ClassVar[type[BaseModel] | None] = LocalCpuArguments
+    vendor: ClassVar[ProviderKey] = ProviderKey("aer")
+
+    @override
+    def nodes(self, arguments: LocalCpuArguments) -> list[QPUNodeSpec]:
+        width = _width(arguments)
+        metadata: dict[str, Any] = {DEVICE: "aer_automatic"}
+        if width < arguments.max_qubits:
+            metadata[NOTE] = (
+                f"{arguments.max_qubits} qubits do not fit: {memory_bytes() >> 20} MiB for {arguments.n_nodes} nodes"
+            )
+        return [
+            QPUNodeSpec(f"local-cpu-{number}", NodeType.CPU_AER, width, tags=["local", "cpu"], metadata=metadata)
+            for number in range(arguments.n_nodes)
+        ]
+
+    @override
+    def config(self, arguments: LocalCpuArguments) -> dict[str, Any]:
+        needed = _OVERHEAD_BYTES + (_BYTES_PER_AMPLITUDE << _width(arguments))
+        return {"processes": arguments.n_nodes, "memory_bytes": max(needed, _LEAST_BYTES)}
+
+    @classmethod
+    @override
+    def node_kinds(cls, arguments: Mapping[str, Any]) -> Counter[str]:
+        return Counter(CPU=cls.arguments(arguments).n_nodes)
+
+
+class GpuArguments(NodeArguments):
+    """Arguments of the providers of GPU nodes."""
+
+    n_nodes: int = Field(default=1, ge=1, le=64)
+    """Simulations at once."""
+
+
+class GpuAerArguments(GpuArguments):
+    """Arguments of ``local_gpu_aer``."""
+
+    max_qubits: int = Field(default=32, ge=1)
+    """The widest state vector of one node."""
+
+
+class GpuMpsArguments(GpuArguments):
+    """Arguments of ``local_gpu_mps``."""
+
+    max_qubits: int = Field(default=4096, ge=1)
+    """The widest circuit of one node, if its entanglement is low."""
+
+
+class CuQuantumArguments(GpuArguments):
+    """Arguments of ``local_gpu_cuquantum``."""
+
+    max_qubits: int = Field(default=36, ge=1)
+    """The widest state vector of one node."""
+
+
+G = TypeVar("G", GpuAerArguments, GpuMpsArguments, CuQuantumArguments)
+
+
+class _LocalGpu(VendorProvider[G]):
+    """GPU nodes: one account, one device, ``n_nodes`` processes. Offline unless a child has run ``engine`` on the GPU.
+
+    ``engine`` is Aer's method. How much memory the GPU has, ``settings.gpu_memory_bytes`` says.
+    """
+
+    vendor: ClassVar[ProviderKey] = ProviderKey("aer")
+    node_type: ClassVar[NodeType]
+    engine: ClassVar[str]
+    kind: ClassVar[str]
+    device: ClassVar[str]
+
+    @override
+    def nodes(self, arguments: G) -> list[QPUNodeSpec]:
+        metadata: dict[str, Any] = {DEVICE: self.device, "engine": self.engine}
+        if self.node_type is NodeType.GPU_TENSOR:
+            metadata[NOTE] = LOW_ENTANGLEMENT
+        return [
+            QPUNodeSpec(
+                f"local-{self.kind.lower().replace(' ', '-')}-{number}",
+                self.node_type,
+                arguments.max_qubits,
+                tags=["local", "gpu"],
+                metadata=metadata,
+            )
+            for number in range(arguments.n_nodes)
+        ]
+
+    @override
+    def config(self, arguments: G) -> dict[str, Any]:
+        return {"processes": arguments.n_nodes, "device": "GPU", "methods": [self.engine]}
+
+    @override
+    def open_adapter(self, nodes: Sequence[QPUNodeSpec], setup: AccountSetup) -> ProviderAdapter:
+        """Never raises for a GPU that is not there: the account then has no device, until a health check finds one."""
+        self._adapter = LateAdapter(partial(super().open_adapter, nodes, setup))
+        return self._adapter
+
+    @override
+    def check_health(self, adapter: ProviderAdapter) -> None:
+        if isinstance(adapter, LateAdapter):
+            adapter.open_now()
+        super().check_health(adapter)
+
+    @classmethod
+    @override
+    def node_kinds(cls, arguments: Mapping[str, Any]) -> Counter[str]:
+        return Counter({cls.kind: cls.arguments(arguments).n_nodes})
+
+
+class LocalGpuAer(_LocalGpu[GpuAerArguments]):
+    """State vectors on a CUDA GPU, by Aer."""
+
+    DISPLAY_NAME: ClassVar[str] = "Local GPU (Aer state vector)"
+    Arguments: ClassVar[type[BaseModel] | None] = GpuAerArguments
+    node_type: ClassVar[NodeType] = NodeType.GPU_AER
+    engine: ClassVar[str] = "statevector"
+    kind: ClassVar[str] = "GPU SV"
+    device: ClassVar[str] = "aer_gpu_statevector"
+
+
+class LocalGpuMps(_LocalGpu[GpuMpsArguments]):
+    """Tensor networks on a GPU, by Aer, whose own method of MPS has no GPU: wide circuits of low entanglement."""
+
+    DISPLAY_NAME: ClassVar[str] = "Local GPU (Aer tensor network)"
+    Arguments: ClassVar[type[BaseModel] | None] = GpuMpsArguments
+    node_type: ClassVar[NodeType] = NodeType.GPU_TENSOR
+    engine: ClassVar[str] = "tensor_network"
+    kind: ClassVar[str] = "GPU MPS"
+    device: ClassVar[str] = "aer_gpu_tensor_network"
+
+
+class LocalGpuCuQuantum(_LocalGpu[CuQuantumArguments]):
+    """State vectors on a CUDA GPU, by Aer with NVIDIA's cuStateVec."""
+
+    DISPLAY_NAME: ClassVar[str] = "Local GPU (cuQuantum)"
+    Arguments: ClassVar[type[BaseModel] | None] = CuQuantumArguments
+    node_type: ClassVar[NodeType] = NodeType.GPU_AER
+    engine: ClassVar[str] = "statevector"
+    kind: ClassVar[str] = "GPU cuQuantum"
+    device: ClassVar[str] = "aer_gpu_custatevec"
+
+    @override
+    def config(self, arguments: CuQuantumArguments) -> dict[str, Any]:
+        return super().config(arguments) | {"custatevec": True}
+
+
+def memory_bytes() -> int:
+    """What this process may use of the machine's memory."""
+    physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    try:
+        allowed = _CGROUP_LIMIT.read_text(encoding="ascii").strip()
+    except OSError:
+        return physical
+    return min(physical, int(allowed)) if allowed.isdecimal() else physical
+
+
+def _width(arguments: LocalCpuArguments) -> int:
+    """Qubits of the widest state vector that every node can hold at the same time."""
+    share = memory_bytes() // arguments.n_nodes - _OVERHEAD_BYTES
+    fits = max(share // _BYTES_PER_AMPLITUDE, 2).bit_length() - 1
+    return min(arguments.max_qubits, fits)

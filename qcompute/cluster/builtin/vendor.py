@@ -1,0 +1,154 @@
+"""What the built-in providers have in common: they make the settings of an adapter out of the specification's words."""
+
+from __future__ import annotations
+
+import difflib
+import tempfile
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Generic, TypeVar, cast
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
+from typing_extensions import override
+
+from qcompute.cluster.account_setup import AccountSetup
+from qcompute.cluster.execution import run_circuit
+from qcompute.cluster.provider import NodeProvider
+from qcompute.cluster.spec import QPUNodeSpec
+from qcompute.connections.credentials import checked_name
+from qcompute.errors import ConfigError, SandboxUnavailable, Unavailable, VendorError
+from qcompute.miner.providers.base import ProviderAdapter
+from qcompute.miner.providers.registry import open_adapter
+from qcompute.units import Counts, ProviderKey
+
+SecretName = Annotated[str, AfterValidator(checked_name)]
+"""The name of a secret; a value that looks like the secret itself is refused."""
+
+
+class NodeArguments(BaseModel):
+    """What every built-in provider takes."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    tags: tuple[str, ...] = ()
+    """Added to the tags of every node."""
+
+
+A = TypeVar("A", bound=NodeArguments)
+
+
+def checked(model: type[A], provider: str, given: Mapping[str, Any]) -> A:
+    """``given`` as the arguments of a provider.
+
+    Raises:
+        ValueError: one is missing, wrong or unknown; it is named, its value is not shown.
+    """
+    try:
+        return model.model_validate(dict(given))
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False, include_context=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        near = difflib.get_close_matches(where, list(model.model_fields), n=1)
+        hint = f"; did you mean {near[0]}?" if near and near[0] != where else ""
+        raise ValueError(f"{provider}: {where}: {first['msg']}{hint}") from None
+
+
+class VendorProvider(NodeProvider, Generic[A]):
+    """Nodes of an account whose adapter is in ``qcompute/miner/providers``: ``vendor`` is its key."""
+
+    Arguments: ClassVar[type[BaseModel] | None]
+    vendor: ClassVar[ProviderKey]
+
+    def __init__(self) -> None:
+        self._given: dict[str, Any] = {}
+        self._adapter: ProviderAdapter | None = None
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
+
+    @abstractmethod
+    def nodes(self, arguments: A) -> list[QPUNodeSpec]:
+        """The nodes, without their tags."""
+
+    @abstractmethod
+    def config(self, arguments: A) -> dict[str, Any]:
+        """The adapter's settings, as in ``[providers.<vendor>]``.
+
+        Raises:
+            ConfigError: it can be seen already that the vendor will not take them.
+        """
+
+    @override
+    def build_nodes(self, **kwargs: Any) -> list[QPUNodeSpec]:
+        arguments = self.arguments(kwargs)
+        self._given = kwargs
+        return [replace(node, tags=[*node.tags, *arguments.tags]) for node in self.nodes(arguments)]
+
+    @override
+    def open_adapter(self, nodes: Sequence[QPUNodeSpec], setup: AccountSetup) -> ProviderAdapter:
+        table = self.config(self.arguments(setup.arguments)) | dict(setup.settings)
+        try:
+            self._adapter = open_adapter(self.vendor, table, directory=setup.directory)
+        except ConfigError as error:
+            raise ConfigError(f"cluster account {setup.name!r}: {error.message}") from None
+        return self._adapter
+
+    @override
+    def check_health(self, adapter: ProviderAdapter) -> None:
+        devices = adapter.list_devices()
+        if not devices:
+            raise Unavailable(f"{self.display_name()}: the account has no device")
+        said = ""
+        for device in devices:
+            availability = adapter.get_availability(device.device_id)
+            if availability is None or availability.is_available is not False:
+                return
+            said = said or availability.status_msg or ""
+        raise Unavailable(f"{self.display_name()}: no device is available" + (f": {said}" if said else ""))
+
+    @override
+    def health_check(self) -> bool:
+        try:
+            self.check_health(self._opened())
+        except (VendorError, ConfigError, SandboxUnavailable):
+            return False
+        return True
+
+    @override
+    def execute(self, circuit: Any, shots: int, node_spec: QPUNodeSpec) -> Counts:
+        """Counts of the adapter's own job on the node's device: the daemon's road, without its ledger and budget.
+
+        Raises:
+            CannotRun: the node cannot run it.
+            VendorError: it did not complete; nothing else runs in its place.
+        """
+        return run_circuit(self._opened(), node_spec.device_id, circuit, shots)
+
+    def close(self) -> None:
+        """End what was opened for a provider used outside a cluster; a cluster closes its own adapters."""
+        if self._folder is not None and self._adapter is not None:
+            self._adapter.close()
+            self._folder.cleanup()
+            self._folder = self._adapter = None
+
+    @classmethod
+    def arguments(cls, given: Mapping[str, Any]) -> A:
+        """``given``, checked.
+
+        Raises:
+            ValueError: see `checked`.
+        """
+        return checked(cast("type[A]", cls.Arguments), cls.display_name(), given)
+
+    def _opened(self) -> ProviderAdapter:
+        """The account's adapter; one used outside a cluster gets its own, with files that end with this process."""
+        if self._adapter is None:
+            folder = tempfile.TemporaryDirectory(prefix="qcompute-account-")
+            setup = AccountSetup(self.vendor, Path(folder.name), arguments=self._given)
+            try:
+                self._adapter = self.open_adapter([], setup)
+            except BaseException:
+                folder.cleanup()
+                raise
+            self._folder = folder
+        return self._adapter

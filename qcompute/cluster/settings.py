@@ -1,0 +1,47 @@
+"""Settings of ``PROVIDER=cluster``: a fleet in the TOML file, or the path of one written in Python."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from qcompute.miner.limits import BudgetSettings
+
+
+class ClusterNodeSettings(BaseModel):
+    """One ``[[cluster.nodes]]`` table. Every key that is not named here is an argument of the provider."""
+
+    model_config = ConfigDict(frozen=True, extra="allow", hide_input_in_errors=True)
+
+    provider: str = Field(min_length=1)
+    """Key of a node provider, or the path of one: ``my_lab.nodes:MyProvider``."""
+    name: str | None = Field(default=None, pattern=r"^[a-z][a-z0-9_-]{0,63}$")
+    """The account's name; by default the provider's key and, from the second of them on, a number. Keep it: jobs on
+    their way are found again by it."""
+    settings: dict[str, Any] = Field(default_factory=dict[str, Any])
+    """Settings of the account's adapter, which win over what follows from the arguments."""
+    budget: BudgetSettings = Field(default_factory=BudgetSettings)
+    """What may be spent with this account."""
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """What the provider is given."""
+        return dict(self.model_extra or {})
+
+
+class ClusterSettings(BaseModel):
+    """The fleet: either ``nodes`` or a ``builder``."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    builder: str | None = Field(default=None, pattern=r"^[A-Za-z_][A-Za-z0-9_.]*:[A-Za-z_][A-Za-z0-9_.]*$")
+    """Path of a `ClusterBuilder`, or of a function that returns one: ``my_lab.fleet:cluster``."""
+    nodes: tuple[ClusterNodeSettings, ...] = ()
+    """The accounts and their nodes."""
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if self.builder is not None and self.nodes:
+            raise ValueError("write the fleet as cluster.nodes or name a cluster.builder, not both")
+        return self

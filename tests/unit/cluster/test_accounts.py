@@ -1,0 +1,221 @@
+"""What the daemon is given of a fleet, whichever way it is written."""
+
+from __future__ import annotations
+
+import tomllib
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from qcompute.cluster import AccountPlan, ClusterBuilder, ClusterSettings, make_local_cluster, open_cluster
+from qcompute.cluster.accounts import slots_of
+from qcompute.cluster.adapter import NodeAdapter
+from qcompute.cluster.builtin.late import LateAdapter
+from qcompute.errors import ConfigError, Unavailable, VendorError
+from qcompute.miner.limits import BudgetSettings
+from qcompute.miner.providers.aer import AerAdapter
+
+FLEET = """
+[[cluster.nodes]]
+provider = "local_cpu"
+n_nodes = 2
+max_qubits = 20
+tags = ["desk"]
+
+[[cluster.nodes]]
+provider = "custom_rest"
+name = "forge"
+endpoints = ["http://127.0.0.1:1"]
+settings = { health_path = "" }
+[cluster.nodes.budget]
+per_day = 5
+currency = "EUR"
+
+[[cluster.nodes]]
+provider = "tests.providers.lab_nodes:LabMachine"
+n_nodes = 1
+[cluster.nodes.settings]
+wall_seconds = 60.0
+"""
+
+
+def fleet() -> ClusterBuilder:
+    """The same in Python."""
+    return (
+        ClusterBuilder()
+        .add("local_cpu", n_nodes=2, max_qubits=20, tags=("desk",))
+        .add(
+            "custom_rest",
+            name="forge",
+            endpoints=["http://127.0.0.1:1"],
+            settings={"health_path": ""},
+            budget=BudgetSettings(per_day=Decimal(5), currency="EUR"),
+        )
+        .add("tests.providers.lab_nodes:LabMachine", n_nodes=1, settings={"wall_seconds": 60.0})
+    )
+
+
+BUILT_HERE = fleet()
+
+
+def built_already() -> object:
+    return make_local_cluster(1)
+
+
+def wrong() -> object:
+    return ClusterBuilder().add("local_cpu", n_nodez=1)
+
+
+def read(text: str) -> ClusterSettings:
+    return ClusterSettings.model_validate(tomllib.loads(text).get("cluster", {}))
+
+
+def path(name: str) -> ClusterSettings:
+    return ClusterSettings(builder=f"tests.unit.cluster.test_accounts:{name}")
+
+
+def closed(plans: list[AccountPlan]) -> list[AccountPlan]:
+    for plan in plans:
+        plan.adapter.close()
+    return plans
+
+
+def test_a_fleet_is_the_same_in_toml_in_a_function_and_in_a_builder() -> None:
+    in_toml = slots_of(read(FLEET))
+    assert in_toml == slots_of(path("fleet")) == slots_of(path("BUILT_HERE")) == fleet().slots
+    assert [slot.name for slot in in_toml] == ["local_cpu", "forge", "labmachine"]
+
+
+def test_so_are_its_accounts(tmp_path: Path) -> None:
+    def facts(plans: list[AccountPlan]) -> list[object]:
+        return [(one.name, one.vendor, one.budget, one.nodes, type(one.adapter)) for one in closed(plans)]
+
+    first = facts(open_cluster(read(FLEET), tmp_path / "a"))
+    assert first == facts(open_cluster(path("fleet"), tmp_path / "b"))
+
+
+def test_an_account_has_its_own_adapter_budget_and_folder(tmp_path: Path) -> None:
+    plans = open_cluster(read(FLEET), tmp_path)
+    desk, forge, lab = closed(plans)
+    assert [(plan.name, plan.vendor) for plan in plans] == [
+        ("local_cpu", "aer"),
+        ("forge", "rest"),
+        ("labmachine", "tests.providers.lab_nodes:LabMachine"),
+    ]
+    assert isinstance(desk.adapter, AerAdapter)
+    assert isinstance(lab.adapter, NodeAdapter)
+    assert desk.budget == lab.budget == BudgetSettings()
+    assert (forge.budget.per_day, forge.budget.currency) == (Decimal(5), "EUR")
+    assert [(node.node_id, node.device_id, node.max_qubits) for node in desk.nodes] == [
+        ("local-cpu-0", "aer_automatic", 20),
+        ("local-cpu-1", "aer_automatic", 20),
+    ]
+    assert [node.device_id for node in lab.nodes] == [device.device_id for device in lab.adapter.list_devices()]
+    assert sorted(folder.name for folder in tmp_path.iterdir()) == ["labmachine", "local_cpu"]
+    assert (tmp_path / "local_cpu" / "aer").is_dir()
+
+
+def test_health_is_asked_of_each_account_and_says_why_not(tmp_path: Path) -> None:
+    nobody = read('[[cluster.nodes]]\nprovider="custom_rest"\nendpoints=["http://127.0.0.1:1"]')
+    desk, forge, lab = plans = open_cluster(read(FLEET), tmp_path)
+    desk.health_check()
+    forge.health_check()
+    lab.health_check()
+    closed(plans)
+    (plan,) = open_cluster(nobody, tmp_path)
+    with pytest.raises(VendorError, match="Custom REST endpoints: no device is available"):
+        plan.health_check()
+    closed([plan])
+
+
+def test_a_gpu_that_is_not_there_does_not_keep_the_others_from_starting(tmp_path: Path) -> None:
+    """Its account has no device, so nothing is advertised, and its health check says why."""
+    text = '[[cluster.nodes]]\nprovider="local_cpu"\n[[cluster.nodes]]\nprovider="local_gpu_aer"\nsettings={nonsense=1}'
+    cpu, gpu = plans = open_cluster(read(text), tmp_path)
+    assert isinstance(gpu.adapter, LateAdapter)
+    assert gpu.adapter.list_devices() == []
+    with pytest.raises(ConfigError, match="cluster account 'local_gpu_aer': "):
+        gpu.health_check()
+    with pytest.raises(Unavailable):
+        gpu.adapter.submit("circuit")
+    cpu.health_check()
+    closed(plans)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("", r"write \[\[cluster\.nodes\]\] tables, or set cluster\.builder"),
+        ('[[cluster.nodes]]\nprovider="lokal"', r"cluster\.nodes\[0\]: no node provider 'lokal'; known are"),
+        ('[[cluster.nodes]]\nprovider="local_cpu"\nn_node=1', r"cluster\.nodes\[0\]: .*did you mean n_nodes\?"),
+        (
+            '[[cluster.nodes]]\nprovider="local_cpu"\n[[cluster.nodes]]\nprovider="local_cpu"\nname="local_cpu"',
+            r"cluster\.nodes\[1\]: two accounts of the cluster are named 'local_cpu'",
+        ),
+        (
+            '[[cluster.nodes]]\nprovider="ibm_quantum"\nibm_token="0f3a9c5b7e1d2f4a6b8c"',
+            r"cluster\.nodes\[0\]: ibm_quantum: ibm_token: this is no name of a secret",
+        ),
+        ('[[cluster.nodes]]\nprovider="local_cpu"\nsettings={spol="x"}', "cluster account 'local_cpu': .*spol"),
+        ('[[cluster.nodes]]\nprovider="lumi_amd_gpu"\nn_nodes=1', "cluster account 'lumi_amd_gpu': "),
+    ],
+)
+def test_a_fleet_that_cannot_work_is_refused_with_the_place(tmp_path: Path, text: str, told: str) -> None:
+    with pytest.raises(ConfigError, match=told) as raised:
+        open_cluster(read(text), tmp_path)
+    assert "0f3a9c5b" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("no_such", "has no attribute 'no_such'"),
+        ("closed", "missing 1 required positional argument|must be a ClusterBuilder"),
+        ("FLEET", "must be a ClusterBuilder or a function that returns one"),
+        ("built_already", "return the ClusterBuilder, not built"),
+        ("wrong", r"did you mean n_nodes\?"),
+    ],
+)
+def test_a_builder_that_is_none_is_refused(tmp_path: Path, name: str, told: str) -> None:
+    with pytest.raises(ConfigError, match=f"cluster.builder: .*({told})"):
+        open_cluster(path(name), tmp_path)
+
+
+def test_a_module_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"cluster\.builder: no_such_lab cannot be imported"):
+        open_cluster(ClusterSettings(builder="no_such_lab:cluster"), tmp_path)
+
+
+def test_what_was_opened_is_closed_when_a_later_one_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ended: list[str] = []
+    real = AerAdapter.close
+
+    def close(adapter: AerAdapter) -> None:
+        ended.append("aer")
+        real(adapter)
+
+    monkeypatch.setattr(AerAdapter, "close", close)
+    with pytest.raises(ConfigError, match="lumi"):
+        open_cluster(
+            read('[[cluster.nodes]]\nprovider="local_cpu"\n[[cluster.nodes]]\nprovider="lumi_amd_gpu"\nn_nodes=1'),
+            tmp_path,
+        )
+    assert ended == ["aer"]
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        {"builder": "a:b", "nodes": [{"provider": "local_cpu"}]},
+        {"builder": "no path"},
+        {"node": []},
+        {"nodes": [{"name": "x"}]},
+        {"nodes": [{"provider": "local_cpu", "name": "My Lab"}]},
+        {"nodes": [{"provider": "local_cpu", "budget": {"per_dya": 1}}]},
+    ],
+)
+def test_settings_are_checked(table: dict[str, object]) -> None:
+    with pytest.raises(ValidationError):
+        ClusterSettings.model_validate(table)
