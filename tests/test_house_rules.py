@@ -32,7 +32,7 @@ READS_ENVIRONMENT: Final = {
 }
 
 CATCHES_BROADLY: Final = {
-    "qcompute/miner/app.py": "a side task that dies takes the daemon down, whatever killed it",
+    "qcompute/miner/duty.py": "a side task that dies takes the daemon down, whatever killed it",
     "qcompute/miner/stage.py": "a bug met in one job must not stop the others",
     "qcompute/miner/submit.py": "an adapter may raise anything: it may be paid",
     "qcompute/miner/pack.py": "hands what a submit met to the tasks that handle the rows",

@@ -16,7 +16,7 @@ from collections.abc import Callable, Collection, Coroutine, Mapping
 from functools import partial
 from typing import Any, Final, ParamSpec, TypeVar
 
-from qcompute.errors import Unavailable
+from qcompute.errors import QComputeError, Unavailable
 from qcompute.miner.pace import Pace
 from qcompute.miner.polls import PollQueue
 from qcompute.miner.providers.base import (
@@ -111,6 +111,7 @@ class Account:
         threads: int,
         clock: Callable[[], float] = time.monotonic,
         tags: Mapping[str, Collection[str]] | None = None,
+        health: Callable[[], None] | None = None,
     ) -> None:
         self.key = key
         self.adapter = adapter
@@ -118,6 +119,9 @@ class Account:
         self.submit_arguments = submit_takes(adapter)
         self.monotonic = clock
         self._tags = None if tags is None else {device: frozenset(words) for device, words in tags.items()}
+        self._health = health
+        self.offline_because: str | None = None
+        """Why the account cannot be used, since the last `look`; None while it can."""
         self._pace = Pace(self.limits.rates, clock)
         self._threads = ProviderThreads(key, threads)
         self._polls = PollQueue(
@@ -170,6 +174,22 @@ class Account:
                     extra={"action": "slow_call", "provider": self.key},
                 )
 
+    async def look(self) -> None:
+        """Check the account's health, and say when that has changed. Without a check it counts as healthy."""
+        if self._health is None:
+            return
+        try:
+            await self.ask(Verb.DESCRIBE, self._health)
+        except QComputeError as error:
+            if self.offline_because is None:
+                extra = {"action": "account_offline", "provider": self.key}
+                _log.warning("%s is offline: %s", self.key, error.message, extra=extra)
+            self.offline_because = error.message
+        else:
+            if self.offline_because is not None:
+                _log.info("%s is back", self.key, extra={"action": "account_online", "provider": self.key})
+            self.offline_because = None
+
     def devices(self) -> list[Device]:
         """The devices jobs may go to, in their order. Blocks; call it in this account's threads."""
         devices = self.adapter.list_devices()
@@ -185,6 +205,8 @@ class Account:
         Raises:
             VendorError: the vendor cannot be asked.
         """
+        if self.offline_because is not None:
+            return self.offline_because
         told = self._kept_availability(device_id) or await self.ask(Verb.DESCRIBE, self.availability, device_id)
         if told is None or told.is_available is not False:
             return None

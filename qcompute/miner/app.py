@@ -118,6 +118,7 @@ class Daemon:
             ("telemetry", parts.telemetry.run),
             ("metagraph", parts.watch.run),
             ("budgets", self._refresh_budgets),
+            ("account health", parts.fleet.watch),
         ]
 
     def _handle_signals(self) -> None:

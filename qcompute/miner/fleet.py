@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
+from typing import Final
 
 from qcompute.miner.account import Account
 from qcompute.miner.budget import Budgets
 from qcompute.units import ProviderKey
+
+HEALTH_SECONDS: Final = 15.0
+"""How often accounts are looked at: one that is offline comes back by itself."""
 
 
 class Fleet:
@@ -30,6 +34,12 @@ class Fleet:
     def get(self, name: ProviderKey | None) -> Account | None:
         """The account of that name."""
         return None if name is None else self._accounts.get(name)
+
+    async def watch(self) -> None:
+        """Look again and again which accounts can be used, until cancelled."""
+        while True:
+            await asyncio.gather(*(account.look() for account in self._accounts.values()))
+            await asyncio.sleep(HEALTH_SECONDS)
 
     async def close(self, *, limit_seconds: float) -> None:
         """Close all adapters at once, giving up after the limit."""

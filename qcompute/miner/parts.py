@@ -19,6 +19,8 @@ from qcompute.chain.watch import AxonPublisher, MetagraphWatch
 from qcompute.circuits.compiler import CircuitCompiler
 from qcompute.circuits.download import GuardedDownloader
 from qcompute.circuits.screen import screen
+from qcompute.cluster.accounts import AccountPlan, open_cluster
+from qcompute.errors import ConfigError
 from qcompute.jobserver import open_job_server
 from qcompute.jobserver.client import HttpJobServer
 from qcompute.jobserver.telemetry import Telemetry
@@ -36,6 +38,7 @@ from qcompute.miner.fleet import Fleet
 from qcompute.miner.heartbeat import Heartbeat
 from qcompute.miner.intake import JobIntake
 from qcompute.miner.job import SPLIT_LANE
+from qcompute.miner.limits import BudgetSettings
 from qcompute.miner.operator import operator_app
 from qcompute.miner.outbox import OutboxStage
 from qcompute.miner.providers.registry import open_adapter
@@ -57,6 +60,9 @@ CLOSE_SECONDS: Final = 3.0
 
 SUBMITS_AT_ONCE: Final = 256
 """Rows that may be submitted or wait for the account's turn; the calls themselves are bounded by its threads."""
+
+CLUSTER: Final = "cluster"
+"""The provider that is no adapter: all accounts of ``[cluster]``."""
 
 ROUTES_AT_ONCE: Final = 16
 """Rows routed at once; parsing is bounded by the sandbox, look-ups by the account's threads."""
@@ -160,10 +166,27 @@ async def build(settings: Settings) -> Parts:
 
 def _fleet(settings: Settings) -> Fleet:
     # Adapters are made on the main thread: some SDKs crash when another one imports them first.
-    name = ProviderKey(settings.provider)
-    adapter = open_adapter(name, settings.provider_table, directory=settings.neuron.directory)
-    account = Account(name, adapter, threads=settings.miner.provider_threads)
-    return Fleet([account], Budgets([Budget(name, settings.budget, clock=utc_now)]))
+    threads = settings.miner.provider_threads
+    if settings.provider != CLUSTER:
+        name = ProviderKey(settings.provider)
+        adapter = open_adapter(name, settings.provider_table, directory=settings.neuron.directory)
+        budgets = Budgets([Budget(name, settings.budget, clock=utc_now)])
+        return Fleet([Account(name, adapter, threads=threads)], budgets)
+    if settings.budget != BudgetSettings():
+        raise ConfigError("with PROVIDER=cluster each account has its own budget: write [cluster.nodes.budget]")
+    plans = open_cluster(settings.cluster, settings.neuron.directory)
+    accounts = [
+        Account(plan.name, plan.adapter, threads=threads, tags=_tags(plan), health=plan.health_check) for plan in plans
+    ]
+    return Fleet(accounts, Budgets(Budget(plan.name, plan.budget, clock=utc_now) for plan in plans))
+
+
+def _tags(plan: AccountPlan) -> dict[str, set[str]] | None:
+    """What the operator calls each device: its nodes' names and tags; None when the vendor says which devices are."""
+    words: dict[str, set[str]] = {}
+    for node in plan.nodes:
+        words.setdefault(node.device_id, set()).update((node.node_id, *node.tags))
+    return words or None
 
 
 def published_endpoint(settings: Settings) -> AxonEndpoint | None:

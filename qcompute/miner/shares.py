@@ -114,4 +114,5 @@ def _placed(part: Job, placement: Placement, alike: list[Candidate], estimate: M
 
 def _kind(account: Account) -> object:
     """The adapter's class, also of one that has the nine methods alone and is wrapped."""
-    return type(getattr(account.adapter, "inner", account.adapter))
+    adapter: object = getattr(account.adapter, "inner", account.adapter)
+    return type(adapter)

@@ -18,6 +18,7 @@ from qcompute.errors import BadReply, Bug, StaleRow
 from qcompute.miner.job import SPLIT_LANE, CostKind, CountsSource, Job, Outcome, State, Verdict
 from qcompute.miner.road import Road
 from qcompute.miner.stage import Stage
+from qcompute.protocol import PART_MARK
 from qcompute.receipts import ReceiptPart
 from qcompute.units import DeviceId, ExecutionId, Money, ProviderKey, Shots
 
@@ -43,8 +44,8 @@ class Place:
 
 
 def part_id(whole: ExecutionId, number: int) -> ExecutionId:
-    """The execution id of a part, from 0. No request can carry it: a slash is not allowed there."""
-    return ExecutionId(f"{whole}/{number:02d}")
+    """The execution id of a part, from 0: another than any request can carry, and one that fits into a URL."""
+    return ExecutionId(f"{whole}{PART_MARK}{number:02d}")
 
 
 def part_options(configuration_data: dict[str, Any], number: int, device: DeviceId) -> dict[str, Any]:

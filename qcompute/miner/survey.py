@@ -75,6 +75,8 @@ class Survey:
         trouble: Exception | None = None
         try:
             self._fleet.budgets.of(account.key).require_room(None)
+            if account.offline_because is not None:
+                raise Unavailable(account.offline_because)
             known = await described.now()
         except (BudgetSpent, VendorError) as error:
             known, trouble = described.last, error

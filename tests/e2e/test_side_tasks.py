@@ -27,6 +27,7 @@ SIDE_TASKS: Final = (
     "work on @road",
     "work on mock",
     "budgets",
+    "account health",
     "strays",
     "stage held",
     "stage settled",

@@ -24,9 +24,9 @@ from qcompute.miner.road import Road
 from qcompute.miner.router import RouterStage, token_of
 from qcompute.miner.routing import RoutingSettings
 from qcompute.miner.runner import WaitStage
-from qcompute.miner.split import LOOK_SECONDS, SplitStage, part_options
+from qcompute.miner.split import LOOK_SECONDS, SplitStage, part_id, part_options
 from qcompute.miner.submit import SubmitStage
-from qcompute.protocol import ExecutionStatus
+from qcompute.protocol import ExecutionStatus, is_execution_id, is_row_id
 from qcompute.receipts import verify_receipt
 from qcompute.units import DeviceId, ExecutionId, Money, ProviderKey
 from tests.unit.miner.scripted import Scene, Server, Vendor
@@ -119,8 +119,8 @@ async def test_a_split_job_waits_for_parts_of_its_own(nodes: Nodes) -> None:
     whole = await nodes.row()
     assert (whole.state, whole.lane, whole.submit_started_at) == (State.WAITING, SPLIT_LANE, None)
     assert [(part.execution_id, part.provider, part.device_id, part.shots) for part in parts] == [
-        ("job-1/00", "left", "sim", 50),
-        ("job-1/01", "right", "sim", 50),
+        ("job-1~00", "left", "sim", 50),
+        ("job-1~01", "right", "sim", 50),
     ]
     assert {part.state for part in parts} == {State.SUBMITTING}
     assert [part.token for part in parts] == [token_of(part) for part in parts]
@@ -221,11 +221,11 @@ async def test_a_part_in_the_middle_of_a_paid_call_is_not_called_off(nodes: Node
     marked = await nodes.ledger.save(parts[0], replace(parts[0], submit_started_at=nodes.clock()))
     await nodes.road.end_without_result(parts[1], Verdict.FAILED, code="deadline", message="too late")
     await nodes.look()
-    assert await nodes.row("job-1/00") == marked
+    assert await nodes.row("job-1~00") == marked
     await nodes.ledger.save(marked, replace(marked, submit_started_at=None))
     nodes.clock.pass_seconds(LOOK_SECONDS)
     await nodes.look()
-    assert (await nodes.row("job-1/00")).deadline_at == nodes.clock()
+    assert (await nodes.row("job-1~00")).deadline_at == nodes.clock()
 
 
 async def test_a_whole_that_nobody_woke_looks_by_itself(nodes: Nodes) -> None:
@@ -246,7 +246,7 @@ async def test_a_part_that_is_done_wakes_the_whole(nodes: Nodes) -> None:
     await nodes.poll()
     await nodes.deliver()
     assert (await nodes.row()).due_at <= nodes.clock()
-    assert (await nodes.row("job-1/00")).state is State.CLOSED
+    assert (await nodes.row("job-1~00")).state is State.CLOSED
 
 
 async def test_waking_bears_with_a_whole_that_changes_just_then(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -336,6 +336,14 @@ async def test_more_parts_than_shots_are_refused(nodes: Nodes) -> None:
     few = await nodes.ledger.save(job, replace(job, shots=2))
     await RouterStage(nodes.road, nodes.fleet, nodes.circuits, RoutingSettings(), concurrency=1).handle(few)
     assert ((await nodes.row()).verdict, (await nodes.row()).error_code) == (Verdict.REFUSED, "cannot_split")
+
+
+def test_a_part_can_be_asked_for_by_its_id_and_never_be_sent() -> None:
+    name = part_id(ExecutionId("job-1"), 7)
+    assert is_row_id(name)
+    assert not is_execution_id(name)
+    assert not is_row_id(f"{name}~01")
+    assert not is_row_id("job-1~x")
 
 
 def test_every_part_has_a_seed_of_its_own() -> None:
