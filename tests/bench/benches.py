@@ -22,6 +22,7 @@ from qcompute.local.service import Fault, FaultKind
 from qcompute.miner.job import State
 from qcompute.testing.ledger_records import brought_to
 from tests.bench.report import Figure
+from tests.bench.split import split
 from tests.bench.vendors import OPEN_WIDE, inflight
 from tests.ledger.postgres_server import PostgresServer
 from tests.scene import VALIDATOR_URI, Scene, running_scene
@@ -122,6 +123,7 @@ BENCHES: Final[dict[str, Callable[[], Coroutine[Any, Any, list[Figure]]]]] = {
     "finish": finish,
     "inflight": inflight,
     "postgres": postgres,
+    "split": split,
 }
 
 
