@@ -16,7 +16,7 @@ from datetime import datetime
 from typing import Any, assert_never
 
 import orjson
-from sqlalchemy import Connection, Executable
+from sqlalchemy import Connection
 
 from qcompute.errors import Bug, StaleRow
 from qcompute.ledger import statements
@@ -25,6 +25,7 @@ from qcompute.ledger.contract import Intake
 from qcompute.ledger.cursor import Place
 from qcompute.ledger.dialect import KEYS, Dialect
 from qcompute.ledger.figures import Effects
+from qcompute.ledger.many import Many
 from qcompute.ledger.nonce_book import forget_nonces, use_nonces
 from qcompute.ledger.operations import (
     Accept,
@@ -49,6 +50,7 @@ from qcompute.ledger.rows import (
     outcome_row,
     part_row,
     saved_row,
+    stored_job,
 )
 from qcompute.ledger.secretbox import SecretBox
 from qcompute.ledger.times import micros
@@ -132,14 +134,14 @@ class Batch:
                 continue
             answers[place] = Intake.ACCEPTED
             known[row["execution_id"]] = (row["version"], row["state"])
+            self.effects.arrivals[State.ACCEPTED, NOBODYS_LANE].append(job_from(row))
             row["input_data_url"] = self._box.seal(row["input_data_url"])
             new.append(row)
         if new:
             # In one order everywhere, so that two processes do not wait for each other's rows.
-            self._connection.execute(statements.INSERT_JOB, sorted(new, key=_id))
+            self._dialect.insert_job(self._connection, sorted(new, key=_id))
             self.effects.states[State.ACCEPTED] += len(new)
             self.effects.open_jobs.update(row["validator_hotkey"] for row in new)
-            self.effects.arrivals.add((State.ACCEPTED, NOBODYS_LANE))
 
     def _save(self, saves: Sequence[tuple[int, Save]], answers: list[Any]) -> None:
         fences = self._fences({operation.tenure.lane for _, operation in saves if operation.tenure is not None})
@@ -147,7 +149,7 @@ class Batch:
         if any(operation.after.state is State.CLOSED for _, operation in saves):
             latest = self.effects.latest = Place(*self._connection.execute(statements.LATEST).one())
         known = self._known(_ids_of(saves))
-        writes: dict[Executable, list[Row]] = defaultdict(list)
+        writes: dict[Many, list[Row]] = defaultdict(list)
         for place, operation in saves:
             before = operation.before
             try:
@@ -157,22 +159,24 @@ class Batch:
             except Bug as error:
                 answers[place] = error
                 continue
-            if (refusal := _refusal(operation, known, fences)) is not None:
+            refusal = _refusal(operation, known, fences)
+            if refusal is not None:
                 answers[place] = refusal
                 continue
             known[before.execution_id] = (row["version"], row["state"])
             known |= {part["execution_id"]: (part["version"], part["state"]) for part in added}
             self._note(operation, row)
-            answers[place] = job_from(row)
-            writes[statements.REPLACE_JOB].append(self._replacement(operation, row))
-            for statement, columns in belongings:
-                writes[statement].append({"execution_id": before.execution_id, **columns})
-            if added:
-                writes[statements.INSERT_JOB].extend(added)
-        for statement, rows in writes.items():
+            stored = answers[place] = stored_job(before, operation.after, row)
+            if brings_forward(before, stored):
+                self.effects.arrivals[stored.state, stored.lane].append(stored)
+            writes[self._dialect.replace_job].append(self._replacement(operation, row))
+            for put, columns in belongings:
+                writes[put].append({"execution_id": before.execution_id, **columns})
+            writes[self._dialect.insert_job].extend(added)
+        for write, rows in ((write, rows) for write, rows in writes.items() if rows):
             # Stable: two saves of one job stay in their order.
-            changed = self._connection.execute(statement, sorted(rows, key=_id)).rowcount
-            if statement is statements.REPLACE_JOB and changed != len(rows):
+            changed = write(self._connection, sorted(rows, key=_id))
+            if write is self._dialect.replace_job and changed != len(rows):
                 raise Raced
         reached = self.effects.latest
         if reached is not None and reached != latest:
@@ -187,21 +191,20 @@ class Batch:
             effects.open_jobs[before.validator_hotkey] -= before.parent_id is None
         effects.states[before.state] -= 1
         effects.states[after.state] += 1
-        if brings_forward(before, after):
-            effects.arrivals.add((after.state, after.lane))
-        effects.states.update(part.state for part in operation.parts)
-        effects.arrivals.update((part.state, part.lane) for part in operation.parts)
+        for part in operation.parts:
+            effects.states[part.state] += 1
+            effects.arrivals[part.state, part.lane].append(part)
 
     def _replacement(self, operation: Save, row: Row) -> Row:
-        parameters = dict(row)
-        del parameters["validator_hotkey"]
-        url = parameters.pop("input_data_url")
+        """The row as the parameters of `statements.REPLACE_JOB`."""
+        url = row.pop("input_data_url")
+        del row["validator_hotkey"]
+        row["key"] = row.pop("execution_id")
+        row["was"] = operation.before.version
         keeps_url = url is not None and url == operation.before.input_data_url
-        parameters["key"] = parameters.pop("execution_id")
-        parameters["was"] = operation.before.version
-        parameters["keeps_url"] = keeps_url
-        parameters["url"] = None if keeps_url or url is None else self._box.seal(url)
-        return parameters
+        row["keeps_url"] = keeps_url
+        row["url"] = None if keeps_url or url is None else self._box.seal(url)
+        return row
 
     def _known(self, ids: Iterable[ExecutionId]) -> dict[ExecutionId, tuple[int, str]]:
         """Version and state of those rows that exist."""
@@ -231,9 +234,9 @@ class Batch:
         self.effects.states[State.CLOSED] -= purged
         return purged
 
-    def _belongings(self, operation: Save) -> list[tuple[Executable, Row]]:
+    def _belongings(self, operation: Save) -> list[tuple[Many, Row]]:
         dialect = self._dialect
-        belongings: list[tuple[Executable, Row]] = []
+        belongings: list[tuple[Many, Row]] = []
         if operation.circuit is not None:
             belongings.append((dialect.put_circuit, {"text": exact_text(operation.circuit)}))
         if operation.outcome is not None:
@@ -245,11 +248,15 @@ class Batch:
         return belongings
 
 
+def _id(row: Row) -> str:
+    return row["execution_id"] if "execution_id" in row else row["key"]
+
+
 def _refusal(
     operation: Save, known: Mapping[ExecutionId, tuple[int, str]], fences: Mapping[str, int]
 ) -> StaleRow | Bug | None:
-    """Why nothing of it may be written; None when it may."""
-    before, tenure = operation.before, operation.tenure
+    """Why nothing of a save may be written; None when it may."""
+    tenure, before = operation.tenure, operation.before
     if tenure is not None and fences.get(tenure.lane) != tenure.fence:
         return Fenced(tenure.lane)
     if known.get(before.execution_id) != (before.version, before.state):
@@ -263,7 +270,3 @@ def _ids_of(saves: Sequence[tuple[int, Save]]) -> set[ExecutionId]:
     """The rows that are replaced, and those that are added."""
     replaced = {operation.before.execution_id for _, operation in saves}
     return replaced.union(part.execution_id for _, operation in saves for part in operation.parts)
-
-
-def _id(row: Row) -> str:
-    return row["execution_id"] if "execution_id" in row else row["key"]

@@ -78,7 +78,7 @@ class MemoryLedger(Ledger):
         if job.execution_id in self._rows:
             return Intake.DUPLICATE
         self._rows[job.execution_id] = row
-        self._arrived(State.ACCEPTED, NOBODYS_LANE)
+        self._arrived(State.ACCEPTED, NOBODYS_LANE, [job_from(row)])
         return Intake.ACCEPTED
 
     @override
@@ -159,9 +159,10 @@ class MemoryLedger(Ledger):
             self._receipts[before.execution_id] = receipt_text
         if charge_columns is not None:
             self._charges[before.execution_id] = charge_columns
+        saved = job_from(row)
         if brings_forward(before, after):
-            self._arrived(after.state, after.lane)
-        return job_from(row)
+            self._arrived(after.state, after.lane, [saved])
+        return saved
 
     @override
     async def split(self, before: Job, after: Job, parts: Sequence[Job], *, tenure: Tenure | None = None) -> Job:
@@ -174,7 +175,7 @@ class MemoryLedger(Ledger):
             raise Bug(f"a part of job {before.execution_id} is there already")
         self._rows |= rows
         for part in parts:
-            self._arrived(part.state, part.lane)
+            self._arrived(part.state, part.lane, [part])
         return await self.save(before, after, tenure=tenure)
 
     @override

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from qcompute.circuits.program import CompiledCircuit
+from qcompute.circuits.program import CompiledCircuit, JobOptions
 from qcompute.cluster.splitting import MAX_PARTS, SplitKind, SplitRequest, check_job_may_split
 from qcompute.errors import Bug
 from qcompute.miner.account import Account
@@ -19,7 +19,7 @@ from qcompute.miner.circuit_cache import CircuitCache
 from qcompute.miner.fleet import Fleet
 from qcompute.miner.job import Job
 from qcompute.miner.placement import Candidate, Placement, Price
-from qcompute.miner.prepare import made_ready
+from qcompute.miner.prepare import look_at, made_ready
 from qcompute.miner.providers.base import Verb
 from qcompute.miner.routing import DeviceType
 from qcompute.miner.split import Place, parts_of
@@ -91,9 +91,11 @@ class Shares:
         account = self._account(part.provider)
         for device in await account.ask(Verb.DESCRIBE, account.devices):
             if device.device_id == part.device_id:
-                _, estimate = await made_ready(account, self._circuits, part, circuit, device)
-                self._fleet.budgets.of(account.key).checked(estimate)
-                return estimate
+                options = JobOptions.of(part.configuration_data)
+                looked = await account.call("check", look_at, account.adapter, circuit, device, part.shots, options)
+                ready = await made_ready(account, self._circuits, part, circuit, looked)
+                self._fleet.budgets.of(account.key).checked(ready.estimate)
+                return ready.estimate
         return None  # it is gone; the submit will say so
 
     def _account(self, name: str | None) -> Account:

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from qcompute.miner.job import State
+from tests.bench.loading import OPEN_WIDE
 from tests.bench.report import Figure
-from tests.bench.vendors import OPEN_WIDE
 from tests.scene import Scene, running_scene
 
 BACKEND: Final = "fake_guadalupe"
