@@ -45,7 +45,7 @@ class Verdict(StrEnum):
 
 MOVES: Final[Mapping[State, frozenset[State]]] = {
     State.ACCEPTED: frozenset({State.ACCEPTED, State.READY, State.SETTLED}),
-    State.READY: frozenset({State.READY, State.SUBMITTING, State.SETTLED}),
+    State.READY: frozenset({State.READY, State.SUBMITTING, State.WAITING, State.SETTLED}),
     State.SUBMITTING: frozenset({State.SUBMITTING, State.WAITING, State.HELD, State.SETTLED}),
     State.WAITING: frozenset({State.WAITING, State.HELD, State.SETTLED}),
     State.HELD: frozenset({State.HELD, State.SUBMITTING, State.WAITING, State.SETTLED}),
@@ -53,13 +53,18 @@ MOVES: Final[Mapping[State, frozenset[State]]] = {
     State.CLOSED: frozenset(),
 }
 """Every allowed move; staying means "try again later". A held job goes on only by an operator's hand
-(`qcompute.miner.commands`), and back to submitting with its mark, so that it is looked for first."""
+(`qcompute.miner.commands`), and back to submitting with its mark, so that it is looked for first. From ready straight
+to waiting goes only a job that was split: its parts are submitted, itself never is."""
 
 
 _IN_LANES: Final = frozenset({State.SUBMITTING, State.WAITING})
 
 NOBODYS_LANE: Final = ""
 """The lane of rows that no account works on: those not yet submitted, those that ended, those that are held."""
+
+
+SPLIT_LANE: Final = "@split"
+"""The lane of jobs that wait for their parts. No account has such a name."""
 
 
 class CostKind(StrEnum):
