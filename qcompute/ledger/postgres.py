@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Final
 
 import psycopg
 from typing_extensions import override
 
+from qcompute.ledger.contract import Hear
 from qcompute.ledger.figures import Figures
 from qcompute.ledger.operations import Recount
 from qcompute.ledger.postgres_failures import POSTGRES_FAILURES, translated
@@ -88,6 +90,13 @@ class PostgresLedger(SqlLedger):
         await super().wait_for_arrival(state, timeout_seconds, lane=lane)
 
     @override
+    @contextmanager
+    def hearing(self, state: State, hear: Hear, *, lane: str = NOBODYS_LANE) -> Generator[None]:
+        self._listener.attach()
+        with super().hearing(state, hear, lane=lane):
+            yield
+
+    @override
     async def _current(self) -> Figures:
         self._listener.attach()
         if time.monotonic() - self._read_at > FIGURES_SECONDS:
@@ -108,6 +117,6 @@ class PostgresLedger(SqlLedger):
     def _hear(self, news: News) -> None:
         """Called on the event loop for what another process committed."""
         self._figures.move_latest(news.latest)
-        arrivals = self._arrivals if news.arrivals is None else news.arrivals
-        for state, lane in list(arrivals):
-            self._arrived(state, lane)
+        arrivals = {*self._arrivals, *self._hearing} if news.arrivals is None else news.arrivals
+        for state, lane in arrivals:
+            self._arrived(state, lane, None)

@@ -11,18 +11,9 @@ from qcompute.circuits.program import CompiledCircuit, JobOptions
 from qcompute.circuits.target import Target
 from qcompute.errors import CannotRun
 from qcompute.miner.account import Account
-from qcompute.miner.circuit_cache import CircuitCache
+from qcompute.miner.circuit_cache import CircuitCache, Ready
 from qcompute.miner.job import Job
-from qcompute.miner.providers.base import Device, Prepared, ProviderAdapter, Verb
-from qcompute.units import Money
-
-
-@dataclass(frozen=True, slots=True)
-class Ready:
-    """What `submit` is given, and what that is expected to cost."""
-
-    prepared: Prepared
-    estimate: Money | None
+from qcompute.miner.providers.base import Device, ProviderAdapter, Verb
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,21 +49,28 @@ async def made_ready(
         CannotRun: the device cannot run it.
         VendorError, SandboxUnavailable: that cannot be told now.
     """
-    if looked.ready is not None:
-        return looked.ready
-    options = JobOptions.of(job.configuration_data)
-    if looked.target is not None:
-        circuit = await circuits.translated(circuit, looked.target, options.optimization_level)
-    return await account.call("prepare", _ready, account.adapter, circuit, looked.device, job.shots, options)
+    ready = looked.ready
+    if ready is None:
+        options = JobOptions.of(job.configuration_data)
+        if looked.target is not None:
+            circuit = await circuits.translated(circuit, looked.target, options.optimization_level)
+        ready = await account.call("prepare", _ready, account.adapter, circuit, looked.device, job.shots, options)
+    circuits.keep_ready(job, account.key, looked.device.device_id, ready, account.monotonic())
+    return ready
 
 
 async def prepare_again(account: Account, circuits: CircuitCache, job: Job) -> Ready:
     """The same text for the same job, computed anew instead of stored.
 
+    Most jobs are submitted as soon as they are routed; what the router had made ready is then used as it is.
+
     Raises:
         CannotRun: the device is gone or cannot run it any more.
         VendorError, SandboxUnavailable: that cannot be told now.
     """
+    device_id = job.device_id or ""
+    if (ready := circuits.ready(job, account.key, device_id, account.monotonic())) is not None:
+        return ready
     circuit = await circuits.compiled(job)
     looked = await account.ask(Verb.DESCRIBE, _look_again, account, circuit, job)
     return await made_ready(account, circuits, job, circuit, looked)
