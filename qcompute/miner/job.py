@@ -1,7 +1,7 @@
 """The job: its states, its verdicts, the moves that are allowed. Pure: no I/O, no clock.
 
 `State` says where a job is on the road, `Verdict` how it ended. A stage takes a row in one state and leaves it in the
-same or a later one, in one transaction; no move walks back.
+same or a later one, in one transaction; `MOVES` says which may walk back, and when.
 """
 
 from __future__ import annotations
@@ -47,14 +47,14 @@ MOVES: Final[Mapping[State, frozenset[State]]] = {
     State.ACCEPTED: frozenset({State.ACCEPTED, State.READY, State.SETTLED}),
     State.READY: frozenset({State.READY, State.SUBMITTING, State.WAITING, State.SETTLED}),
     State.SUBMITTING: frozenset({State.SUBMITTING, State.WAITING, State.HELD, State.SETTLED}),
-    State.WAITING: frozenset({State.WAITING, State.HELD, State.SETTLED}),
+    State.WAITING: frozenset({State.WAITING, State.SUBMITTING, State.HELD, State.SETTLED}),
     State.HELD: frozenset({State.HELD, State.SUBMITTING, State.WAITING, State.SETTLED}),
     State.SETTLED: frozenset({State.SETTLED, State.CLOSED}),
     State.CLOSED: frozenset(),
 }
 """Every allowed move; staying means "try again later". A held job goes on only by an operator's hand
-(`qcompute.miner.commands`), and back to submitting with its mark, so that it is looked for first. From ready straight
-to waiting goes only a job that was split: its parts are submitted, itself never is."""
+(`qcompute.miner.commands`), and back to submitting with its mark, so that it is looked for first. A waiting one goes
+back only where its vendor lost it and running it again costs nothing (`BaseExecutionStatus.is_lost`)."""
 
 
 _IN_LANES: Final = frozenset({State.SUBMITTING, State.WAITING})
