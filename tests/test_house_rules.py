@@ -61,6 +61,8 @@ HEAVY: Final = (
     "azure",
     "torch",
     "psycopg",
+    "dask",
+    "distributed",
 )
 
 

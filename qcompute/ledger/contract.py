@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from qcompute.ledger.claims import Claims, Tenure
 from qcompute.miner.job import (
@@ -33,6 +33,9 @@ from qcompute.units import ExecutionId, Hotkey, ProviderKey
 
 Hear: TypeAlias = Callable[[Sequence[Job] | None], None]
 """See `Ledger.hearing`; must not block or raise."""
+
+LONGEST_WORDS: Final = 7000
+"""What Postgres carries in one notice, and some less."""
 
 
 class Intake(StrEnum):
@@ -227,6 +230,18 @@ class Ledger(ABC):
             yield
         finally:
             listeners.remove(hear)
+
+    async def tell_others(self, words: str) -> None:  # noqa: B027 - a store of one process has nobody to tell
+        """Send words, of `LONGEST_WORDS` bytes at most, to the other processes that work on this ledger.
+
+        They may get lost, and are not kept.
+
+        Raises:
+            StoreError: the database failed.
+        """
+
+    def hear_others(self, hear: Callable[[str], None]) -> None:  # noqa: B027 - as above
+        """Have the words of others brought to ``hear``, on the event loop; replaces whoever heard them before."""
 
     def _arrived(self, state: State, lane: str, jobs: Sequence[Job] | None) -> None:
         """Called by stores on the event loop after a commit that put jobs into a lane of ``state``; None: any jobs."""

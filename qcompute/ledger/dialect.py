@@ -93,7 +93,8 @@ def dialect(keys: KeyList, writing: Writing) -> Dialect:
         ),
         fences=select(owners.c.lane, owners.c.fence)
         .select_from(keys.rows.join(owners, owners.c.lane == keys.text))
-        .with_for_update(read=True, of=owners),
+        # A beat, which changes no key, goes on beside this lock; who takes a lane locks the row against it.
+        .with_for_update(read=True, key_share=True, of=owners),
         raise_nonce=put(nonces, "hotkey", "scope", if_greater="value_ns"),
         insert_job=writing.insert_job,
         replace_job=writing.replace_job,

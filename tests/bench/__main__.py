@@ -6,8 +6,11 @@ import sys
 
 import uvloop
 
-from tests.bench.benches import BENCHES
+from tests.bench.benches import BENCHES as ROAD_BENCHES
 from tests.bench.report import FILE, show
+from tests.bench.takeover import takeover
+
+BENCHES = {**ROAD_BENCHES, "takeover": takeover}
 
 
 def main(names: list[str]) -> int:

@@ -20,7 +20,9 @@ from qcompute.testing.ledger_records import brought_to
 from tests.bench.loading import OPEN_WIDE, bare_endpoint, hanging_host, load, scene
 from tests.bench.report import Figure
 from tests.bench.road import road
+from tests.bench.simulate import simulate
 from tests.bench.split import split
+from tests.bench.split_dask import dask
 from tests.bench.vendors import inflight
 from tests.ledger.postgres_server import PostgresServer
 from tests.scene import running_scene
@@ -122,6 +124,8 @@ BENCHES: Final[dict[str, Callable[[], Coroutine[Any, Any, list[Figure]]]]] = {
     "postgres": postgres,
     "split": split,
     "road": road,
+    "simulate": simulate,
+    "dask": dask,
 }
 
 
