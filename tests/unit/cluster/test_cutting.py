@@ -47,7 +47,7 @@ def cutter() -> Iterator[CircuitCutter]:
 @pytest.fixture(scope="module")
 def simulate() -> Iterator[RunCircuit]:
     """A node: Aer in a child, its seed taken from the circuit, so that a part gives the same wherever it runs."""
-    pool = SandboxPool("qcompute.miner.providers.aer:work", limits=SandboxLimits(memory_bytes=4 << 30), size=1)
+    pool = SandboxPool("qcompute.vendor.aer.child:work", limits=SandboxLimits(memory_bytes=4 << 30), size=1)
 
     def run_circuit(node: str, text: str, shots: Shots) -> tuple[Counts, str]:
         seed = int.from_bytes(hashlib.sha256(text.encode()).digest()[:4])
