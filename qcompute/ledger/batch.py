@@ -53,7 +53,7 @@ from qcompute.ledger.rows import (
 )
 from qcompute.ledger.secretbox import SecretBox
 from qcompute.ledger.times import micros
-from qcompute.miner.job import NOBODYS_LANE, Nonce, State
+from qcompute.miner.job import NOBODYS_LANE, Job, Nonce, State
 from qcompute.units import ExecutionId
 
 
@@ -165,9 +165,7 @@ class Batch:
                 continue
             known[before.execution_id] = (row["version"], row["state"])
             self._note(operation, row)
-            stored = answers[place] = stored_job(before, operation.after, row)
-            if brings_forward(before, stored):
-                self.effects.arrivals[stored.state, stored.lane].append(stored)
+            answers[place] = self._arrived(before, stored_job(before, operation.after, row))
             writes[self._dialect.replace_job].append(self._replacement(operation, row))
             for put, part in parts:
                 writes[put].append({"execution_id": before.execution_id, **part})
@@ -189,6 +187,11 @@ class Batch:
             effects.open_jobs[before.validator_hotkey] -= 1
         effects.states[before.state] -= 1
         effects.states[after.state] += 1
+
+    def _arrived(self, before: Job, stored: Job) -> Job:
+        if brings_forward(before, stored):
+            self.effects.arrivals[stored.state, stored.lane].append(stored)
+        return stored
 
     def _replacement(self, operation: Save, row: Row) -> Row:
         """The row as the parameters of `statements.REPLACE_JOB`."""

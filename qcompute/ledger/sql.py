@@ -22,7 +22,16 @@ from qcompute.ledger.figures import Figures
 from qcompute.ledger.keepers import Read
 from qcompute.ledger.opening import Opened
 from qcompute.ledger.operations import Accept, Claim, ForgetCharges, ForgetNonces, Operation, Purge, Save, UseNonce
-from qcompute.ledger.rows import NUL, Row, charge_from, finished_from, job_from, outcome_from, summed_by_day
+from qcompute.ledger.rows import (
+    NUL,
+    Row,
+    charge_from,
+    finished_from,
+    job_from,
+    outcome_from,
+    outcome_row,
+    summed_by_day,
+)
 from qcompute.ledger.times import from_micros, micros
 from qcompute.ledger.worker import Worker
 from qcompute.miner.job import (
@@ -36,9 +45,14 @@ from qcompute.miner.job import (
     Outcome,
     State,
 )
+from qcompute.miner.kept import Kept
 from qcompute.units import ExecutionId, Hotkey, ProviderKey
 
 _T = TypeVar("_T")
+
+_KEPT_PARTS: Final = 1000
+_KEPT_CHARACTERS: Final = 4 << 20
+"""Of the circuits, and of the outcomes, that a stage wrote and the next will read."""
 
 _PURGE_PIECE: Final = 500
 """Jobs removed in one transaction, so that a large purge keeps no request waiting for long."""
@@ -52,6 +66,9 @@ class SqlLedger(Ledger):
         self._clock = clock
         self._closing: asyncio.Task[None] | None = None
         self._claims: Claims = SoleClaims(self._claim)
+        # Written by one stage to be read by the next; of jobs that are not closed yet, so none that a purge removes.
+        self._circuits: Kept[ExecutionId, str] = Kept(entries=_KEPT_PARTS, size=_KEPT_CHARACTERS)
+        self._outcomes: Kept[ExecutionId, Outcome] = Kept(entries=_KEPT_PARTS, size=_KEPT_CHARACTERS)
 
     @property
     @override
@@ -147,7 +164,17 @@ class SqlLedger(Ledger):
         charge: Charge | None = None,
         tenure: Tenure | None = None,
     ) -> Job:
-        return await self._write(Save(before, after, circuit, outcome, receipt, charge, tenure))
+        stored: Job = await self._write(Save(before, after, circuit, outcome, receipt, charge, tenure))
+        if circuit is not None:
+            self._circuits.put(stored.execution_id, circuit, len(circuit))
+        if outcome is not None:
+            row = outcome_row(outcome)
+            size = len(row["counts"] or "") + len(row["metadata"])
+            self._outcomes.put(stored.execution_id, outcome_from(row), size)
+        if stored.state is State.CLOSED:
+            self._circuits.drop(stored.execution_id)
+            self._outcomes.drop(stored.execution_id)
+        return stored
 
     @override
     async def get(self, execution_id: ExecutionId) -> Job | None:
@@ -155,10 +182,16 @@ class SqlLedger(Ledger):
 
     @override
     async def circuit(self, execution_id: ExecutionId) -> str | None:
+        self._check_open()
+        if (kept := self._circuits.get(execution_id)) is not None:
+            return kept
         return _first(await self._ask_of(execution_id, statements.CIRCUIT, _only_value))
 
     @override
     async def outcome(self, execution_id: ExecutionId) -> Outcome | None:
+        self._check_open()
+        if (kept := self._outcomes.get(execution_id)) is not None:
+            return kept
         return _first(await self._ask_of(execution_id, statements.OUTCOME, outcome_from))
 
     @override

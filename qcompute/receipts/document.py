@@ -19,6 +19,7 @@ from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any, Final, Literal
 
+import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from qcompute.chain.contract import Signer
@@ -30,6 +31,7 @@ from qcompute.units import Counts, Hotkey
 VERSION: Final = "qcompute-receipt/1"
 _SIGNATURE = re.compile(r"0x[0-9a-f]{128}")
 _MAX_BYTES: Final = 1 << 20
+_SORTED: Final = orjson.OPT_SORT_KEYS | orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_DATACLASS
 
 
 class FalseReceipt(QComputeError):
@@ -106,7 +108,15 @@ def canonical(value: object) -> bytes:
         TypeError: a floating-point number, or something JSON has no form for.
     """
     _refuse_floats(value)
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+    return _in_one_form(value)
+
+
+def _in_one_form(value: object) -> bytes:
+    try:
+        return orjson.dumps(value, option=_SORTED)
+    except TypeError:
+        # Integers beyond 64 bits and keys that are no texts; what has no form at all is refused here as well.
+        return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
 
 
 def build_receipt(job: Job, outcome: Outcome, signer: Signer) -> str:
@@ -146,7 +156,7 @@ def build_receipt(job: Job, outcome: Outcome, signer: Signer) -> str:
         },
     } | _place(job)
     signature = "0x" + signer.sign(_signed_bytes(facts)).hex()
-    return canonical(facts | {"signature": signature}).decode()
+    return _in_one_form(facts | {"signature": signature}).decode()
 
 
 def _place(job: Job) -> dict[str, Any]:
