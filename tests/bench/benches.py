@@ -21,6 +21,7 @@ from tests.bench.loading import OPEN_WIDE, bare_endpoint, hanging_host, load, sc
 from tests.bench.report import Figure
 from tests.bench.road import road
 from tests.bench.vendors import inflight
+from tests.bench.waiting import resume, waiting
 from tests.ledger.postgres_server import PostgresServer
 from tests.scene import running_scene
 
@@ -120,6 +121,8 @@ BENCHES: Final[dict[str, Callable[[], Coroutine[Any, Any, list[Figure]]]]] = {
     "inflight": inflight,
     "postgres": postgres,
     "road": road,
+    "waiting": waiting,
+    "resume": resume,
 }
 
 
