@@ -33,6 +33,7 @@ from qcompute.ledger.operations import (
     ForgetCharges,
     ForgetNonces,
     Operation,
+    Postpone,
     Purge,
     Recount,
     Save,
@@ -78,7 +79,7 @@ class Batch:
                     intakes.append((place, operation))
                 case Save():
                     saves.append((place, operation))
-                case Claim() | ForgetNonces() | ForgetCharges() | Purge() | Recount():
+                case Postpone() | Claim() | ForgetNonces() | ForgetCharges() | Purge() | Recount():
                     answers[place] = self._alone(operation)
                 case _:
                     assert_never(operation)
@@ -88,9 +89,13 @@ class Batch:
             self._save(saves, answers)
         return answers
 
-    def _alone(self, operation: Claim | ForgetNonces | ForgetCharges | Purge | Recount) -> int | None:
+    def _alone(
+        self, operation: Postpone | Claim | ForgetNonces | ForgetCharges | Purge | Recount
+    ) -> int | Fenced | None:
         """Those that come one by one, and seldom."""
         match operation:
+            case Postpone():
+                return self._postpone(operation)
             case Claim():
                 return self._claim(operation)
             case ForgetNonces(before_ns):
@@ -225,6 +230,14 @@ class Batch:
             self._connection.execute(statements.FIRST_CLAIM, first)
         fence: int = self._connection.execute(statements.FENCE, {"claimed": operation.lane}).scalar_one()
         return fence
+
+    def _postpone(self, operation: Postpone) -> Fenced | None:
+        tenure = operation.tenure
+        if tenure is not None and self._fences([tenure.lane]).get(tenure.lane) != tenure.fence:
+            return Fenced(tenure.lane)
+        # In one order everywhere, as for saves.
+        self._dialect.postpone(self._connection, sorted(operation.rows, key=_id))
+        return None
 
     def _purge(self, operation: Purge) -> int:
         parameters = {"closed_before": operation.closed_before_us, "most": operation.limit}

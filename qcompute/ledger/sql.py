@@ -16,12 +16,22 @@ from qcompute.errors import StoreError
 from qcompute.ledger import statements
 from qcompute.ledger.batch import Effects
 from qcompute.ledger.claims import Claims, SoleClaims, Tenure
-from qcompute.ledger.contract import Intake, Ledger, Page
+from qcompute.ledger.contract import Intake, Ledger, Page, Poll, Postponed, poll_from
 from qcompute.ledger.cursor import read_cursor, write_cursor
 from qcompute.ledger.figures import Figures
 from qcompute.ledger.keepers import Read
 from qcompute.ledger.opening import Opened
-from qcompute.ledger.operations import Accept, Claim, ForgetCharges, ForgetNonces, Operation, Purge, Save, UseNonce
+from qcompute.ledger.operations import (
+    Accept,
+    Claim,
+    ForgetCharges,
+    ForgetNonces,
+    Operation,
+    Postpone,
+    Purge,
+    Save,
+    UseNonce,
+)
 from qcompute.ledger.rows import (
     NUL,
     Row,
@@ -136,6 +146,26 @@ class SqlLedger(Ledger):
             return [self._job(row) for row in islice(rows, wanted)]
 
         return await self._read(read)
+
+    @override
+    async def polls_due(
+        self, now: datetime, limit: int, *, lane: str, skip: AbstractSet[ExecutionId] = frozenset()
+    ) -> list[Poll]:
+        self._check_open()
+        wanted = max(limit, 0)
+        most = wanted + len(skip) if wanted else 0
+        parameters = {"state": State.WAITING.value, "lane": lane, "now": micros(now), "most": most}
+
+        def read(connection: Connection) -> list[Poll]:
+            rows = connection.execute(statements.POLLS_DUE, parameters)
+            return [poll_from(row) for row in islice((row for row in rows if row[0] not in skip), wanted)]
+
+        return await self._read(read)
+
+    @override
+    async def postpone(self, polls: Sequence[Postponed], *, tenure: Tenure | None = None) -> None:
+        rows: list[Row] = [{"key": one.execution_id, "was": one.version, "due": micros(one.due_at)} for one in polls]
+        await self._write(Postpone(rows, tenure))
 
     @override
     async def next_due_at(self, state: State, *, lane: str = NOBODYS_LANE) -> datetime | None:

@@ -97,7 +97,7 @@ async def _polling(folder: Path, scene: Scene) -> tuple[float, float]:
 
 
 def bare_polling() -> float:
-    """The part of a core that a table and a loop take for the same: what is due is read, and made due a minute later."""
+    """The part of a core that a mere table takes for the same: what is due is read, and made due a minute later."""
     with tempfile.TemporaryDirectory() as folder, closing(sqlite3.connect(Path(folder) / "bare.sqlite3")) as database:
         database.execute("PRAGMA journal_mode=WAL")
         database.execute("CREATE TABLE jobs (id TEXT PRIMARY KEY, due REAL, handle TEXT)")
@@ -183,6 +183,6 @@ def _peak(scene: Scene) -> int:
 
 
 def _pid(scene: Scene) -> int:
-    if scene.miner.process is None:
-        raise RuntimeError("the miner does not run")
+    if scene.miner.process is None or scene.miner.process.returncode is not None:
+        raise RuntimeError(f"the miner does not run; its last lines:\n{scene.miner.last_lines(30)}")
     return scene.miner.process.pid
