@@ -18,11 +18,7 @@ def line(bench: str, run: str, value: float) -> dict[str, Any]:
 
 
 def test_the_last_run_of_each_counts() -> None:
-    lines = [
-        line("road", "2026-11-21T10", 1.0),
-        line("road", "2026-11-21T11", 4.0),
-        line("collect", "2026-11-21T10", 5),
-    ]
+    runs = [("road", "2026-11-21T10", 1.0), ("road", "2026-11-21T11", 4.0), ("collect", "2026-11-21T10", 5.0)]
     seen = performance.latest([json.dumps(line(*one)) for one in runs])
     assert [figure["value"] for figure in seen["road"]] == [4.0]
     assert [figure["value"] for figure in seen["collect"]] == [5]
