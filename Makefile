@@ -32,7 +32,7 @@ demo: $(READY) ## run the daemon against an embedded platform and show what happ
 
 # Two at a time; the second list measures, so nothing may run beside it. What is in neither would not be run:
 # tests/test_house_rules.py sees to that.
-TOGETHER := tests/unit tests/providers tests/docs tests/wire tests/ledger tests/fuzz tests/crash tests/e2e tests/hostile
+TOGETHER := tests/unit tests/providers tests/docs tests/wire tests/ledger tests/fuzz tests/crash tests/e2e tests/hostile tests/gpu
 ALONE := tests/bench tests/live tests/test_house_rules.py
 
 .PHONY: test

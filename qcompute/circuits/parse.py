@@ -72,6 +72,7 @@ def describe(source: str, settings: CircuitSettings) -> CompiledCircuit:
         num_ops=len(circuit.data),
         has_mid_circuit_measurement=walk.mid_circuit,
         has_control_flow=walk.control_flow,
+        busiest_cut=walk.busiest_cut,
     )
 
 

@@ -26,8 +26,9 @@ class CompiledCircuit(BaseModel):
     ``measured`` maps each written classical bit to the qubit last measured into it, as ``(clbit, qubit)`` pairs in
     clbit order; bits are numbered over all registers in declared order. ``depth`` and ``gate_counts`` are of the
     circuit as written, its own gates under new names (`qcompute.circuits.own_gates`); ``num_ops`` counts every
-    instruction, measurements and barriers included. ``translation`` is the circuit in the form of the device it was
-    compiled for, None where a device takes the text as it is.
+    instruction, measurements and barriers included. 2 ** ``busiest_cut`` bounds, by the gates across, the entanglement
+    between the qubits up to some k and the rest, for the worst k; None where it is not known. ``translation`` is the
+    circuit in the form of the device it was compiled for, None where a device takes the text as it is.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -44,6 +45,7 @@ class CompiledCircuit(BaseModel):
     num_ops: int
     has_mid_circuit_measurement: bool = False
     has_control_flow: bool = False
+    busiest_cut: int | None = None
     translation: Translation | None = None
 
     @property

@@ -44,6 +44,8 @@ class SandboxLimits:
     """What one child may use. ``cpu_seconds`` and ``wall_seconds`` are per call, the others for its life.
 
     ``trusted`` is for an entry that runs the operator's own code: it may use the network and write files.
+    ``counts_address_space``: memory is all that is mapped; otherwise what is mapped for writing alone, for libraries
+    that reserve far more than they use, as CUDA does.
     """
 
     memory_bytes: int = 2 << 30
@@ -52,6 +54,7 @@ class SandboxLimits:
     max_reply_bytes: int = 8 << 20
     open_files: int = 64
     trusted: bool = False
+    counts_address_space: bool = True
 
 
 class _Died(Exception):
@@ -66,7 +69,7 @@ class _Child:
     """One process and its two pipes."""
 
     def __init__(self, entry: str, limits: SandboxLimits, folder: str, environment: Mapping[str, str]) -> None:
-        names = ("memory_bytes", "open_files", "trusted")
+        names = ("memory_bytes", "open_files", "trusted", "counts_address_space")
         facts = json.dumps({name: getattr(limits, name) for name in names})
         self._limits = limits
         self.idle_since = time.monotonic()
@@ -86,10 +89,10 @@ class _Child:
         os.set_blocking(self._to, False)
         os.set_blocking(self._from, False)
 
-    def wait_until_ready(self) -> None:
-        """Raises `SandboxUnavailable` when the child does not come up."""
+    def wait_until_ready(self, cancel: threading.Event | None) -> None:
+        """Raises `SandboxUnavailable` when the child does not come up, `SandboxCancelled` when nobody needs it."""
         try:
-            self._exchange(b"", time.monotonic() + START_SECONDS, None)
+            self._exchange(b"", time.monotonic() + START_SECONDS, cancel)
         except (_Died, TimeoutError, CannotRun):
             self.kill()
             raise SandboxUnavailable("a sandboxed process did not start; is qiskit installed?") from None
@@ -211,7 +214,7 @@ class SandboxPool:
         wall = self._limits.wall_seconds if wall_seconds is None else wall_seconds
         cpu = self._limits.cpu_seconds if cpu_seconds is None else cpu_seconds
         with self._free:
-            child = self._take()
+            child = self._take(cancel)
             try:
                 answer = child.ask(request, cpu, wall, cancel)
             except _Died as death:
@@ -247,7 +250,7 @@ class SandboxPool:
         with self._lock:
             return len(self._idle) + len(self._busy)
 
-    def _take(self) -> _Child:
+    def _take(self, cancel: threading.Event | None) -> _Child:
         with self._lock:
             if self._closed:
                 raise SandboxUnavailable("the sandbox is closed")
@@ -268,8 +271,8 @@ class SandboxPool:
             self._drop(started)
             raise SandboxUnavailable("the sandbox is closed")
         try:
-            started.wait_until_ready()
-        except SandboxUnavailable:
+            started.wait_until_ready(cancel)
+        except (SandboxUnavailable, SandboxCancelled):
             self._drop(started)
             raise
         return started

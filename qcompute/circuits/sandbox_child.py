@@ -50,13 +50,14 @@ def main() -> None:
     tempfile.tempdir = str(Path.cwd())  # libraries look for one by writing a file, which the limits forbid
     module, _, function = entry.partition(":")
     handler: Handler = getattr(importlib.import_module(module), function)
-    spare = limits["memory_bytes"] - _address_space()
+    used = _address_space if limits["counts_address_space"] else _data
+    spare = limits["memory_bytes"] - used()
     _send(replies, {"ready": True})
     for line in requests:
         message = json.loads(line)
         _allow_cpu(message["cpu_seconds"])
         answer = _handled(handler, message["request"])
-        left = limits["memory_bytes"] - _address_space()
+        left = limits["memory_bytes"] - used()
         _send(replies, answer | {"worn": _is_worn(answer, left / spare)})
 
 
@@ -111,7 +112,8 @@ def _silence() -> None:
 
 def _limit(limits: dict[str, Any]) -> None:
     memory, files = limits["memory_bytes"], limits["open_files"]
-    resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
+    counted = resource.RLIMIT_AS if limits["counts_address_space"] else resource.RLIMIT_DATA
+    resource.setrlimit(counted, (memory, memory))
     resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
     if not limits["trusted"]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
@@ -128,6 +130,11 @@ def _allow_cpu(seconds: float) -> None:
 def _address_space() -> int:
     """Bytes of it in use, which is what the limit on memory counts."""
     return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0]) * resource.getpagesize()
+
+
+def _data() -> int:
+    """Bytes mapped for writing, which is what the limit on data counts."""
+    return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[5]) * resource.getpagesize()
 
 
 def _used_cpu_seconds() -> float:

@@ -5,17 +5,28 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from itertools import accumulate
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from qiskit import QuantumCircuit
+    from qiskit.circuit import Operation
+
+_LOOPS: Final = frozenset({"for_loop", "while_loop"})
+_CONTROLLED_ONCE: Final = frozenset(
+    {"cx", "cy", "cz", "ch", "cp", "cu1", "crx", "cry", "crz", "cs", "csdg", "csx", "cu", "cu3", "rxx", "ryy", "rzz"}
+    | {"rzx", "ecr"}
+)
+"""Gates on two qubits of Schmidt rank 2."""
 
 
 class Walk:
     """What a circuit does with its measurements.
 
     ``measured`` is the qubit last measured into each written classical bit, by number; ``mid_circuit`` whether anything
-    happens to a qubit after it was measured; ``control_flow`` whether there is a condition or a loop.
+    happens to a qubit after it was measured; ``control_flow`` whether there is a condition or a loop. ``busiest_cut``
+    is how often gates can double the entanglement between the qubits up to some k and the rest, for the worst k; None
+    where a loop repeats gates.
     """
 
     def __init__(self, circuit: QuantumCircuit) -> None:
@@ -23,7 +34,14 @@ class Walk:
         self.mid_circuit = False
         self.control_flow = False
         self._read: set[int] = set()
+        self._looped = False
+        self._crossing = [0] * (circuit.num_qubits + 1)
         self._through(circuit, list(range(circuit.num_qubits)), list(range(circuit.num_clbits)))
+
+    @property
+    def busiest_cut(self) -> int | None:
+        """See the class."""
+        return None if self._looped else max(accumulate(self._crossing), default=0)
 
     def _through(self, circuit: QuantumCircuit, qubits: list[int], clbits: list[int]) -> None:
         """``qubits[k]`` and ``clbits[k]`` are the outermost circuit's numbers of this circuit's k-th bits."""
@@ -35,9 +53,21 @@ class Walk:
             name = instruction.operation.name
             if name != "barrier" and self._read.intersection(on):
                 self.mid_circuit = True
+            if len(on) > 1:
+                self._cross(instruction.operation, on)
             for block in getattr(instruction.operation, "blocks", ()):
                 self.control_flow = True
                 self._through(block, on, into)
             if name == "measure":
                 self.measured[into[0]] = on[0]
                 self._read.add(on[0])
+
+    def _cross(self, operation: Operation, on: list[int]) -> None:
+        if operation.name in _LOOPS:
+            self._looped = True
+        if operation.name == "barrier" or getattr(operation, "blocks", ()):
+            return
+        # One controlled on a qubit has Schmidt rank 2 across every cut; of k qubits none has more than 4 ** (k // 2).
+        doubled = 1 if operation.name in _CONTROLLED_ONCE else 2 * (len(on) // 2)
+        self._crossing[min(on)] += doubled
+        self._crossing[max(on)] -= doubled

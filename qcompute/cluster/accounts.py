@@ -50,7 +50,7 @@ class AccountPlan:
     budget: BudgetSettings
     nodes: tuple[QPUNodeSpec, ...]
     health_check: Callable[[], None]
-    """Raises `VendorError`, `ConfigError` or `SandboxUnavailable` with the reason when it cannot."""
+    """Raises `VendorError` or `ConfigError` with the reason when it cannot."""
 
 
 def open_cluster(settings: ClusterSettings, directory: Path) -> list[AccountPlan]:

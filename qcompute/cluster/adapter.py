@@ -67,8 +67,8 @@ class NodeSettings(BaseModel):
 
     wall_seconds: float = Field(default=3600.0, gt=0)
     """The longest one circuit may take; then its process is ended."""
-    cpu_seconds: float = Field(default=3000.0, gt=0, le=3000.0)
-    """CPU time of one circuit in its process."""
+    cpu_seconds: float = Field(default=1800.0, gt=0, le=1800.0)
+    """CPU time of one circuit in its process; waiting for a machine takes none."""
     memory_bytes: int | None = Field(default=None, ge=1 << 30)
     """Address space of one process. No limit when not set: libraries for GPUs reserve far more than they use."""
     idle_seconds: float = Field(default=120.0, gt=0)

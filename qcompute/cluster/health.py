@@ -8,7 +8,7 @@ from typing import Final
 
 from qcompute.cluster.provider import NodeProvider
 from qcompute.cluster.spec import DEVICE_TYPE, NOTE, NodeType, QPUNodeSpec
-from qcompute.errors import QComputeError, Unavailable
+from qcompute.errors import ConfigError, QComputeError, Unavailable, VendorError
 from qcompute.miner.providers.base import Device, ProviderAdapter
 
 MAX_REASON: Final = 300
@@ -19,13 +19,14 @@ def check_account(provider: NodeProvider, adapter: ProviderAdapter) -> None:
 
     Raises:
         VendorError: it cannot; the message is the reason.
-        ConfigError: it cannot before a setting is changed.
-        SandboxUnavailable: no child process could be started to look.
+        ConfigError: it cannot before a setting is changed, or something is installed or plugged in.
     """
     try:
         provider.check_health(adapter)
-    except QComputeError:
+    except (ConfigError, VendorError):
         raise
+    except QComputeError as error:
+        raise Unavailable(error.message) from error
     except Exception as error:
         # Without its text, which may hold whatever the provider was talking to.
         raise Unavailable(f"{provider.display_name()}: its health check raised {type(error).__name__}") from error

@@ -14,8 +14,6 @@ from qcompute.errors import ConfigError, Refused, SandboxUnavailable, VendorErro
 from qcompute.miner.providers.base import ProviderAdapter
 from qcompute.units import Counts
 
-Problem = ConfigError | VendorError | SandboxUnavailable
-
 
 @dataclass(slots=True)
 class RegisteredAccount:

@@ -6,6 +6,7 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from qcompute.cluster.spec import refuse_secrets
 from qcompute.miner.limits import BudgetSettings
 
 
@@ -23,6 +24,13 @@ class ClusterNodeSettings(BaseModel):
     """Settings of the account's adapter, which win over what follows from the arguments."""
     budget: BudgetSettings = Field(default_factory=BudgetSettings)
     """What may be spent with this account."""
+
+    @model_validator(mode="after")
+    def _without_secrets(self) -> Self:
+        # Here already: --check-config prints every setting.
+        refuse_secrets(self.arguments)
+        refuse_secrets(self.settings, where="settings.")
+        return self
 
     @property
     def arguments(self) -> dict[str, Any]:

@@ -25,7 +25,7 @@ NOTE: Final = "note"
 """In ``metadata``: what must be known about ``max_qubits``."""
 LOW_ENTANGLEMENT: Final = "this width holds for circuits of low entanglement only"
 
-_CREDENTIAL: Final = re.compile(r"(^|_)(token|secret|passw(or)?d|passphrase|(api|access|private|secret|account)_?key)$")
+_CREDENTIAL: Final = re.compile(r"(^|_)(token|secret|passw(or)?d|passphrase|api_?key|key)$")
 _USER_IN_URL: Final = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s@]*@", re.IGNORECASE)
 
 

@@ -103,16 +103,16 @@ def resolve(name: str, environ: Mapping[str, str]) -> Secret:
     Raises:
         ConfigError: there is none, it is empty, or its file can be read by others; the message says what to set.
     """
-    try:
-        checked_name(name)
-    except ValueError as error:
-        raise ConfigError(str(error)) from None
+    if not _NAME.fullmatch(name):
+        raise ConfigError(_NO_NAME)
     variable = variable_of(name)
     value, file = environ.get(variable, "").strip(), environ.get(variable + FILE_SUFFIX, "").strip()
     if value:
         return Secret(name, value)
     if file:
         return Secret(name, _content(Path(file), variable + FILE_SUFFIX))
+    if _looks_like_a_value(name):
+        raise ConfigError(_NO_NAME)
     raise ConfigError(
         f"the secret {name!r} is not set: set {variable}, or {variable}{FILE_SUFFIX} to a file that holds it"
     )

@@ -11,12 +11,12 @@ and is done again from the start.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, assert_never
 
 import orjson
-from sqlalchemy import Connection, Executable
+from sqlalchemy import Connection
 
 from qcompute.errors import Bug, StaleRow
 from qcompute.ledger import statements
@@ -25,6 +25,7 @@ from qcompute.ledger.contract import Intake
 from qcompute.ledger.cursor import Place
 from qcompute.ledger.dialect import KEYS, Dialect
 from qcompute.ledger.figures import Effects
+from qcompute.ledger.many import Many
 from qcompute.ledger.nonce_book import forget_nonces, use_nonces
 from qcompute.ledger.operations import (
     Accept,
@@ -48,6 +49,7 @@ from qcompute.ledger.rows import (
     new_job_row,
     outcome_row,
     saved_row,
+    stored_job,
 )
 from qcompute.ledger.secretbox import SecretBox
 from qcompute.ledger.times import micros
@@ -131,14 +133,14 @@ class Batch:
                 continue
             answers[place] = Intake.ACCEPTED
             known[row["execution_id"]] = (row["version"], row["state"])
+            self.effects.arrivals[State.ACCEPTED, NOBODYS_LANE].append(job_from(row))
             row["input_data_url"] = self._box.seal(row["input_data_url"])
             new.append(row)
         if new:
             # In one order everywhere, so that two processes do not wait for each other's rows.
-            self._connection.execute(statements.INSERT_JOB, sorted(new, key=_id))
+            self._dialect.insert_job(self._connection, sorted(new, key=_id))
             self.effects.states[State.ACCEPTED] += len(new)
             self.effects.open_jobs.update(row["validator_hotkey"] for row in new)
-            self.effects.arrivals.add((State.ACCEPTED, NOBODYS_LANE))
 
     def _save(self, saves: Sequence[tuple[int, Save]], answers: list[Any]) -> None:
         fences = self._fences({operation.tenure.lane for _, operation in saves if operation.tenure is not None})
@@ -146,7 +148,7 @@ class Batch:
         if any(operation.after.state is State.CLOSED for _, operation in saves):
             latest = self.effects.latest = Place(*self._connection.execute(statements.LATEST).one())
         known = self._known({operation.before.execution_id for _, operation in saves})
-        writes: dict[Executable, list[Row]] = defaultdict(list)
+        writes: dict[Many, list[Row]] = defaultdict(list)
         for place, operation in saves:
             before = operation.before
             try:
@@ -155,22 +157,22 @@ class Batch:
             except Bug as error:
                 answers[place] = error
                 continue
-            if operation.tenure is not None and fences.get(operation.tenure.lane) != operation.tenure.fence:
-                answers[place] = Fenced(operation.tenure.lane)
-                continue
-            if known.get(before.execution_id) != (before.version, before.state):
-                answers[place] = StaleRow()
+            refusal = _refusal(operation, known, fences)
+            if refusal is not None:
+                answers[place] = refusal
                 continue
             known[before.execution_id] = (row["version"], row["state"])
             self._note(operation, row)
-            answers[place] = job_from(row)
-            writes[statements.REPLACE_JOB].append(self._replacement(operation, row))
-            for statement, part in parts:
-                writes[statement].append({"execution_id": before.execution_id, **part})
-        for statement, rows in writes.items():
+            stored = answers[place] = stored_job(before, operation.after, row)
+            if brings_forward(before, stored):
+                self.effects.arrivals[stored.state, stored.lane].append(stored)
+            writes[self._dialect.replace_job].append(self._replacement(operation, row))
+            for put, part in parts:
+                writes[put].append({"execution_id": before.execution_id, **part})
+        for write, rows in writes.items():
             # Stable: two saves of one job stay in their order.
-            changed = self._connection.execute(statement, sorted(rows, key=_id)).rowcount
-            if statement is statements.REPLACE_JOB and changed != len(rows):
+            changed = write(self._connection, sorted(rows, key=_id))
+            if write is self._dialect.replace_job and changed != len(rows):
                 raise Raced
         reached = self.effects.latest
         if reached is not None and reached != latest:
@@ -185,19 +187,17 @@ class Batch:
             effects.open_jobs[before.validator_hotkey] -= 1
         effects.states[before.state] -= 1
         effects.states[after.state] += 1
-        if brings_forward(before, after):
-            effects.arrivals.add((after.state, after.lane))
 
     def _replacement(self, operation: Save, row: Row) -> Row:
-        parameters = dict(row)
-        del parameters["validator_hotkey"]
-        url = parameters.pop("input_data_url")
+        """The row as the parameters of `statements.REPLACE_JOB`."""
+        url = row.pop("input_data_url")
+        del row["validator_hotkey"]
+        row["key"] = row.pop("execution_id")
+        row["was"] = operation.before.version
         keeps_url = url is not None and url == operation.before.input_data_url
-        parameters["key"] = parameters.pop("execution_id")
-        parameters["was"] = operation.before.version
-        parameters["keeps_url"] = keeps_url
-        parameters["url"] = None if keeps_url or url is None else self._box.seal(url)
-        return parameters
+        row["keeps_url"] = keeps_url
+        row["url"] = None if keeps_url or url is None else self._box.seal(url)
+        return row
 
     def _known(self, ids: Iterable[ExecutionId]) -> dict[ExecutionId, tuple[int, str]]:
         """Version and state of those rows that exist."""
@@ -227,9 +227,9 @@ class Batch:
         self.effects.states[State.CLOSED] -= purged
         return purged
 
-    def _part_rows(self, operation: Save) -> list[tuple[Executable, Row]]:
+    def _part_rows(self, operation: Save) -> list[tuple[Many, Row]]:
         dialect = self._dialect
-        parts: list[tuple[Executable, Row]] = []
+        parts: list[tuple[Many, Row]] = []
         if operation.circuit is not None:
             parts.append((dialect.put_circuit, {"text": exact_text(operation.circuit)}))
         if operation.outcome is not None:
@@ -243,3 +243,15 @@ class Batch:
 
 def _id(row: Row) -> str:
     return row["execution_id"] if "execution_id" in row else row["key"]
+
+
+def _refusal(
+    operation: Save, known: Mapping[ExecutionId, tuple[int, str]], fences: Mapping[str, int]
+) -> StaleRow | None:
+    """Why a save may not be done any more."""
+    tenure, before = operation.tenure, operation.before
+    if tenure is not None and fences.get(tenure.lane) != tenure.fence:
+        return Fenced(tenure.lane)
+    if known.get(before.execution_id) != (before.version, before.state):
+        return StaleRow()
+    return None

@@ -9,13 +9,13 @@ from __future__ import annotations
 import asyncio
 from abc import ABC, abstractmethod
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Sequence
 from collections.abc import Set as AbstractSet
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Final
+from typing import Final, TypeAlias
 
 from qcompute.ledger.claims import Claims, Tenure
 from qcompute.miner.job import (
@@ -33,6 +33,9 @@ from qcompute.units import ExecutionId, Hotkey, ProviderKey
 
 LONGEST_WORDS: Final = 7000
 """What Postgres carries in one notice, and some less."""
+
+Hear: TypeAlias = Callable[[Sequence[Job] | None], None]
+"""See `Ledger.hearing`; must not block or raise."""
 
 
 class Intake(StrEnum):
@@ -62,6 +65,7 @@ class Ledger(ABC):
 
     def __init__(self) -> None:
         self._arrivals: defaultdict[tuple[State, str], asyncio.Event] = defaultdict(asyncio.Event)
+        self._hearing: defaultdict[tuple[State, str], list[Hear]] = defaultdict(list)
 
     @property
     @abstractmethod
@@ -205,6 +209,22 @@ class Ledger(ABC):
     def hear_others(self, hear: Callable[[str], None]) -> None:  # noqa: B027 - as above
         """Have the words of others brought to ``hear``, on the event loop; replaces whoever heard them before."""
 
-    def _arrived(self, state: State, lane: str) -> None:
-        """Called by stores on the event loop after a commit that put a row into a lane of ``state``."""
+    @contextmanager
+    def hearing(self, state: State, hear: Hear, *, lane: str = NOBODYS_LANE) -> Generator[None]:
+        """Within the block, call ``hear`` on the event loop with every job that is put into a lane of ``state``.
+
+        Each is handed over as it was stored, before whoever stored it goes on; None stands for jobs that nobody here
+        knows, of another process, say: `due` finds them. Entered on the event loop.
+        """
+        listeners = self._hearing[state, lane]
+        listeners.append(hear)
+        try:
+            yield
+        finally:
+            listeners.remove(hear)
+
+    def _arrived(self, state: State, lane: str, jobs: Sequence[Job] | None) -> None:
+        """Called by stores on the event loop after a commit that put jobs into a lane of ``state``; None: any jobs."""
         self._arrivals[state, lane].set()
+        for hear in self._hearing[state, lane]:
+            hear(jobs)

@@ -14,6 +14,8 @@ from typing import Any, Final, Protocol
 from sqlalchemy import ColumnElement, Executable, FromClause, Table, Text, bindparam, column, func, select
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
+from qcompute.ledger import statements
+from qcompute.ledger.many import Many, OneByOne
 from qcompute.ledger.schema import charges, circuits, jobs, nonces, outcomes, owners, receipts, used_nonces
 
 KEYS: Final = "keys"
@@ -21,11 +23,21 @@ KEYS: Final = "keys"
 
 
 class Upsert(Protocol):
-    """Makes the statement that inserts rows, replacing those of the same key."""
+    """Makes what inserts rows, replacing those of the same key."""
 
-    def __call__(self, table: Table, *key: str, if_greater: str | None = None) -> Executable:
+    def __call__(self, table: Table, *key: str, if_greater: str | None = None) -> Many:
         """``if_greater`` names a column: a row is replaced only by one that has a greater value there."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Writing:
+    """How a kind of database writes many rows."""
+
+    insert_job: Many
+    replace_job: Many
+    """Rows of `qcompute.ledger.statements.REPLACE_JOB`. Each job stands in one row only."""
+    put: Upsert
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,15 +65,18 @@ class Dialect:
     """For each id in `KEYS` what is needed of its row, or NULLs."""
     fences: Executable
     """Lane and fence of those lanes in `KEYS` that were ever taken; nobody can take one until the transaction ends."""
-    raise_nonce: Executable
-    """A greater one replaces the one there is; a smaller one changes nothing."""
-    put_circuit: Executable
-    put_outcome: Executable
-    put_receipt: Executable
-    put_charge: Executable
+    raise_nonce: Many
+    """A greater one replaces the one there is; a smaller one changes nothing. How many it changed says whether
+    somebody else raised one meanwhile."""
+    insert_job: Many
+    replace_job: Many
+    put_circuit: Many
+    put_outcome: Many
+    put_receipt: Many
+    put_charge: Many
 
 
-def dialect(keys: KeyList, put: Upsert) -> Dialect:
+def dialect(keys: KeyList, writing: Writing) -> Dialect:
     """The statements, from the words of a database."""
     scope = (nonces.c.hotkey == keys.part(0)) & (nonces.c.scope == keys.part(1))
     use = (
@@ -69,7 +84,7 @@ def dialect(keys: KeyList, put: Upsert) -> Dialect:
         & (used_nonces.c.scope == keys.part(1))
         & (used_nonces.c.value_ns == keys.number(2))
     )
-    raise_nonce = put(nonces, "hotkey", "scope", if_greater="value_ns")
+    put = writing.put
     return Dialect(
         greatest_nonces=select(nonces).select_from(keys.rows.outerjoin(nonces, scope)),
         used_nonces=select(used_nonces).select_from(keys.rows.outerjoin(used_nonces, use)),
@@ -80,8 +95,9 @@ def dialect(keys: KeyList, put: Upsert) -> Dialect:
         .select_from(keys.rows.join(owners, owners.c.lane == keys.text))
         # A beat, which changes no key, goes on beside this lock; who takes a lane locks the row against it.
         .with_for_update(read=True, key_share=True, of=owners),
-        # How many rows it changed says whether somebody else raised it meanwhile.
-        raise_nonce=raise_nonce.execution_options(preserve_rowcount=True),
+        raise_nonce=put(nonces, "hotkey", "scope", if_greater="value_ns"),
+        insert_job=writing.insert_job,
+        replace_job=writing.replace_job,
         put_circuit=put(circuits, "execution_id"),
         put_outcome=put(outcomes, "execution_id"),
         put_receipt=put(receipts, "execution_id"),
@@ -94,11 +110,11 @@ def others(table: Table, key: tuple[str, ...]) -> list[str]:
     return [column.name for column in table.c if column.name not in key]
 
 
-def _sqlite_upsert(table: Table, *key: str, if_greater: str | None = None) -> Executable:
+def _sqlite_upsert(table: Table, *key: str, if_greater: str | None = None) -> Many:
     statement = sqlite_insert(table)
     condition = None if if_greater is None else table.c[if_greater] < statement.excluded[if_greater]
     replaced = {name: statement.excluded[name] for name in others(table, key)}
-    return statement.on_conflict_do_update(index_elements=list(key), set_=replaced, where=condition)
+    return OneByOne(statement.on_conflict_do_update(index_elements=list(key), set_=replaced, where=condition))
 
 
 def _sqlite_keys() -> KeyList:
@@ -110,4 +126,6 @@ def _sqlite_keys() -> KeyList:
     return KeyList(rows, rows.c.value, part, part)
 
 
-SQLITE: Final = dialect(_sqlite_keys(), _sqlite_upsert)
+SQLITE: Final = dialect(
+    _sqlite_keys(), Writing(OneByOne(statements.INSERT_JOB), OneByOne(statements.REPLACE_JOB), _sqlite_upsert)
+)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 
 from sqlalchemy import Connection
 
 from qcompute.ledger import statements
 from qcompute.ledger.cursor import Place
-from qcompute.miner.job import State
+from qcompute.miner.job import Job, State
 from qcompute.units import Hotkey
+
+
+def _none() -> defaultdict[tuple[State, str], list[Job]]:
+    return defaultdict(list)
 
 
 @dataclass(slots=True)
@@ -23,8 +27,8 @@ class Effects:
     """How many more jobs are in each state."""
     open_jobs: Counter[Hotkey] = field(default_factory=Counter[Hotkey])
     """How many more unclosed jobs each validator has."""
-    arrivals: set[tuple[State, str]] = field(default_factory=set[tuple[State, str]])
-    """The states and lanes where something new is to be done."""
+    arrivals: defaultdict[tuple[State, str], list[Job]] = field(default_factory=_none)
+    """What is newly to be done, by state and lane."""
 
 
 @dataclass(slots=True)

@@ -76,7 +76,7 @@ class MemoryLedger(Ledger):
         if job.execution_id in self._rows:
             return Intake.DUPLICATE
         self._rows[job.execution_id] = row
-        self._arrived(State.ACCEPTED, NOBODYS_LANE)
+        self._arrived(State.ACCEPTED, NOBODYS_LANE, [job_from(row)])
         return Intake.ACCEPTED
 
     @override
@@ -161,9 +161,10 @@ class MemoryLedger(Ledger):
             self._receipts[before.execution_id] = receipt_text
         if charge_columns is not None:
             self._charges[before.execution_id] = charge_columns
+        saved = job_from(row)
         if brings_forward(before, after):
-            self._arrived(after.state, after.lane)
-        return job_from(row)
+            self._arrived(after.state, after.lane, [saved])
+        return saved
 
     @override
     async def get(self, execution_id: ExecutionId) -> Job | None:

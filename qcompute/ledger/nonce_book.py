@@ -56,7 +56,7 @@ def use_nonces(connection: Connection, dialect: Dialect, nonces: Sequence[Nonce]
     if raised:
         # In one order everywhere, so that two processes do not wait for each other's rows.
         rows = [_row((*scope, value)) for scope, value in sorted(raised.items())]
-        if connection.execute(dialect.raise_nonce, rows).rowcount != len(rows):
+        if dialect.raise_nonce(connection, rows) != len(rows):
             raise Raced
     if added:
         connection.execute(statements.USE_NONCE, [_row(use) for use in sorted(added)])

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Final
 
 import psycopg
 from typing_extensions import override
 
+from qcompute.ledger.contract import Hear
 from qcompute.ledger.figures import Figures
 from qcompute.ledger.operations import Recount
 from qcompute.ledger.postgres_claims import PostgresClaims
@@ -109,6 +111,13 @@ class PostgresLedger(SqlLedger):
         self._listener.attach()
 
     @override
+    @contextmanager
+    def hearing(self, state: State, hear: Hear, *, lane: str = NOBODYS_LANE) -> Generator[None]:
+        self._listener.attach()
+        with super().hearing(state, hear, lane=lane):
+            yield
+
+    @override
     async def _current(self) -> Figures:
         self._listener.attach()
         if time.monotonic() - self._read_at > FIGURES_SECONDS:
@@ -134,9 +143,9 @@ class PostgresLedger(SqlLedger):
             self._hear_words(news)
             return
         self._figures.move_latest(news.latest)
-        arrivals = self._arrivals if news.arrivals is None else news.arrivals
-        for state, lane in list(arrivals):
-            self._arrived(state, lane)
+        arrivals = {*self._arrivals, *self._hearing} if news.arrivals is None else news.arrivals
+        for state, lane in arrivals:
+            self._arrived(state, lane, None)
 
 
 def _ignore(words: str) -> None:

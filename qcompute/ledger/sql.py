@@ -276,8 +276,8 @@ class SqlLedger(Ledger):
     def _learn(self, effects: Effects) -> None:
         """Called on the event loop after each commit, before those who wrote go on."""
         self._figures.add(effects)
-        for state, lane in effects.arrivals:
-            self._arrived(state, lane)
+        for (state, lane), jobs in effects.arrivals.items():
+            self._arrived(state, lane, jobs)
 
 
 def _rows(result: CursorResult[Any], skip: AbstractSet[str] = frozenset()) -> Iterator[Row]:

@@ -159,20 +159,23 @@ class Account:
 
     async def _run(self, what: str, work: Callable[[], T]) -> T:
         started = time.monotonic()
-        future = self._threads.submit(work)
-        while True:
-            done, _ = await asyncio.wait({future}, timeout=SLOW_CALL_SECONDS)
-            if done:
-                return future.result()
-            if not self._warned_slow:
-                self._warned_slow = True
-                _log.warning(
-                    "%s: %s has not returned for %.0f s; its thread is lost until it does",
-                    self.key,
-                    what,
-                    time.monotonic() - started,
-                    extra={"action": "slow_call", "provider": self.key},
-                )
+        slow = asyncio.get_running_loop().call_later(SLOW_CALL_SECONDS, self._warn_slow, what, started)
+        try:
+            return await self._threads.submit(work)
+        finally:
+            slow.cancel()
+
+    def _warn_slow(self, what: str, started: float) -> None:
+        if self._warned_slow:
+            return
+        self._warned_slow = True
+        _log.warning(
+            "%s: %s has not returned for %.0f s; its thread is lost until it does",
+            self.key,
+            what,
+            time.monotonic() - started,
+            extra={"action": "slow_call", "provider": self.key},
+        )
 
     async def look(self) -> None:
         """Check the account's health, and say when that has changed. Without a check it counts as healthy."""

@@ -43,6 +43,8 @@ class Policy(StrEnum):
 
 def clipped(reason: str) -> str:
     """A reason as it is kept: at most `MAX_REASON` characters, all printable (vendors' words may be anything)."""
+    if len(reason) <= MAX_REASON and reason.isprintable():
+        return reason
     reason = "".join(sign if sign.isprintable() else " " for sign in reason[: MAX_REASON + 1])
     return reason if len(reason) <= MAX_REASON else f"{reason[: MAX_REASON - 1]}…"
 

@@ -85,16 +85,18 @@ class RouterStage(Stage):
         age_seconds = (now - job.received_at).total_seconds()
         question = Question(job.execution_id, now, waited_seconds=age_seconds, wish=wish)
         policy = wish.policy or self._settings.policy
-        options = await self._survey.options(job, circuit, compare=policy in COMPARED)
+        compare = policy in COMPARED
+        findings = await self._survey.look(job, circuit, compare=compare)
         while True:
-            answer = ranked(options, question, self._settings)
+            answer = ranked(findings.options, question, self._settings)
             if isinstance(answer, Unplaced):
                 return answer
-            name = answer.current.name
-            at = next(index for index, option in enumerate(options) if option.name == name)
-            if options[at].is_prepared:
+            option = next(one for one in findings.options if one.name == answer.current.name)
+            if option.is_prepared:
                 return answer
-            options[at] = await self._survey.made_ready(options[at], job, circuit)
+            ready = await findings.made_ready(option.name)
+            if ready.refusal is None and not compare:  # its price changes nothing of the order
+                return answer.priced(ready.estimate)
 
     async def _on_to_submit(self, job: Job, placement: Placement) -> None:
         there = placement.current

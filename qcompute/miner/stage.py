@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 from abc import ABC, abstractmethod
-from collections import deque
+from collections.abc import Sequence
 from typing import ClassVar, Final
 
 from qcompute.errors import Bug, StaleRow, StoreError
@@ -35,6 +36,12 @@ STORE_PATIENCE_SECONDS: Final = 60.0
 STORE_PAUSE_SECONDS: Final = 1.0
 """Between two tries of a database that fails."""
 
+LOOK_AHEAD: Final = 4
+"""A look fetches so many times the rows that may be in hand at once."""
+
+MOST_HEARD: Final = 1000
+"""So many rows handed over by other stages wait in memory to be taken; more wait in the table."""
+
 BUG_PAUSE_SECONDS: Final = 30.0
 BUG_PAUSE_MAX_SECONDS: Final = 3600.0
 
@@ -48,13 +55,18 @@ class Stage(ABC):
         self.road = road
         self.lane = lane
         self._concurrency = concurrency
-        self._backlog: deque[Job] = deque()
+        self._backlog: dict[ExecutionId, Job] = {}
         self._taken: dict[ExecutionId, asyncio.Task[None]] = {}
         self._poke = asyncio.Event()
         self._stopping = False
         self._store_failing_since: float | None = None
         self._looked_at = 0.0
         self._look_at = 0.0
+        self._is_looking = False
+        self._is_behind = True
+        self._heard: set[ExecutionId] = set()
+        self._heard_at = math.inf
+        self._has_ended = False
 
     @abstractmethod
     async def handle(self, job: Job) -> None:
@@ -66,16 +78,17 @@ class Stage(ABC):
         Raises:
             StoreError: the database kept failing for `STORE_PATIENCE_SECONDS`.
         """
-        while not self._stopping:
-            try:
-                if self._is_time_to_look():
-                    await self._look_for_rows()
-            except StoreError as error:
-                await self._bear(error)
-                continue
-            self._store_failing_since = None
-            self._start_rows()
-            await self._sleep()
+        with self.road.ledger.hearing(self.state, self._hear, lane=self.lane):
+            while not self._stopping:
+                try:
+                    if self._is_time_to_look():
+                        await self._look_for_rows()
+                except StoreError as error:
+                    await self._bear(error)
+                    continue
+                self._store_failing_since = None
+                self._start_rows()
+                await self._sleep()
 
     async def stop(self) -> None:
         """Take no more rows and wait until those taken are left in a stored state. The caller sets the limit."""
@@ -103,26 +116,60 @@ class Stage(ABC):
 
     def _is_time_to_look(self) -> bool:
         can_take = not self._backlog and len(self._taken) < self._concurrency
-        return can_take and asyncio.get_running_loop().time() >= self._look_at
+        return can_take and asyncio.get_running_loop().time() >= min(self._look_at, self._heard_at)
 
     async def _look_for_rows(self) -> None:
         """Fetch what is due, and note when to look again."""
+        self._heard.clear()
+        self._heard_at = math.inf
+        self._is_looking = True
+        try:
+            await self._fetch_rows()
+        except StoreError:
+            self._heard_at = 0.0
+            raise
+        finally:
+            self._is_looking = False
+
+    async def _fetch_rows(self) -> None:
         # A row in hand is still due in the table. If it is done by the time the answer is here, the answer shows it as
         # it was before, and handling that once more would, say, upload a result twice.
         in_hand = frozenset(self._taken)
-        limit = 4 * self._concurrency
+        limit = LOOK_AHEAD * self._concurrency
         rows = await self.road.ledger.due(self.state, self.road.clock(), limit, lane=self.lane, skip=in_hand)
-        self._backlog.extend(rows)
+        # What was heard of meanwhile is newer than the answer.
+        self._backlog.update((job.execution_id, job) for job in rows if job.execution_id not in self._heard)
         # A full answer may have left some behind: they are looked for as soon as these are taken.
-        pause = 0.0 if len(rows) == limit else await self._pause_seconds()
+        self._is_behind = len(rows) == limit
+        pause = 0.0 if self._is_behind else await self._pause_seconds()
         self._looked_at = asyncio.get_running_loop().time()
         self._look_at = self._looked_at + pause
 
     def _start_rows(self) -> None:
         while self._backlog and len(self._taken) < self._concurrency and not self._stopping:
-            job = self._backlog.popleft()
-            task = asyncio.create_task(self._guarded(job), name=f"{self.state}:{job.execution_id}")
-            self._taken[job.execution_id] = task
+            execution_id = next(iter(self._backlog))
+            job = self._backlog.pop(execution_id)
+            self._taken[execution_id] = asyncio.create_task(self._guarded(job))
+
+    def _hear(self, jobs: Sequence[Job] | None) -> None:
+        """Take up what has just been stored for this stage, without a look at the table."""
+        loop_now = asyncio.get_running_loop().time()
+        if jobs is None or len(self._backlog) >= MOST_HEARD:
+            self._is_behind = True
+            self._heard_at = loop_now
+        elif self._is_looking or not self._is_behind:
+            now = self.road.clock()
+            for job in jobs:
+                if self._is_looking:
+                    self._heard.add(job.execution_id)
+                self._backlog.pop(job.execution_id, None)
+                if job.due_at > now:
+                    due_at = loop_now + (job.due_at - now).total_seconds()
+                    self._heard_at = min(self._heard_at, max(due_at, self._looked_at + RELOOK_SECONDS))
+                elif job.execution_id not in self._taken:
+                    self._backlog[job.execution_id] = job
+        # Else rows that have been due for longer are in the table, and these are found behind them.
+        self._poke.set()
 
     async def _pause_seconds(self) -> float:
         """How long nothing can become due unless a row arrives or one in hand is left here for later."""
@@ -136,25 +183,18 @@ class Stage(ABC):
         return min(max(left, 0.0), LOOK_AGAIN_SECONDS)
 
     async def _sleep(self) -> None:
+        """Until a row arrives, one in hand comes to its end, or it is time to look."""
         loop = asyncio.get_running_loop()
         is_full = self._backlog or len(self._taken) >= self._concurrency
-        seconds = LOOK_AGAIN_SECONDS if is_full else max(self._look_at - loop.time(), 0.0)
-        arrival = asyncio.create_task(self.road.ledger.wait_for_arrival(self.state, seconds, lane=self.lane))
-        poked = asyncio.create_task(self._poke.wait())
-        try:
-            await asyncio.wait({arrival, poked}, return_when=asyncio.FIRST_COMPLETED)
-            if arrival.done():
-                self._look_at = loop.time()
-            else:
-                # A row that was in hand may be due again soon. A thousand of them end in a second, so not at each.
-                self._look_at = min(self._look_at, max(self._looked_at + RELOOK_SECONDS, loop.time()))
-        finally:
-            self._poke.clear()
-            arrival.cancel()
-            poked.cancel()
-            # Not by awaiting them: their cancelling and our own would look the same, and a stage that is told to end
-            # just then would go on.
-            await asyncio.wait({arrival, poked})
+        wake_at = loop.time() + LOOK_AGAIN_SECONDS if is_full else min(self._look_at, self._heard_at)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout_at(wake_at):
+                await self._poke.wait()
+        self._poke.clear()
+        if self._has_ended:
+            # A row that was in hand may be due again soon. A thousand of them end in a second, so not at each.
+            self._has_ended = False
+            self._look_at = min(self._look_at, max(self._looked_at + RELOOK_SECONDS, loop.time()))
 
     async def _guarded(self, job: Job) -> None:
         try:
@@ -169,6 +209,7 @@ class Stage(ABC):
             await self._bug(job)
         finally:
             del self._taken[job.execution_id]
+            self._has_ended = True
             self._poke.set()
 
     async def _bug(self, job: Job) -> None:

@@ -133,14 +133,14 @@ class SubmitStage(Stage):
                 self._budget.require_room(job.estimate)
             if has_another(job):
                 await self._require_available(job)
-            prepared, estimate = await prepare_again(self._account, self._circuits, job)
-            job = _priced(job, estimate)
+            ready = await prepare_again(self._account, self._circuits, job)
+            job = _priced(job, ready.estimate)
             if self._dry_run:
                 await self._refuse_dry(job)
                 return
             # Only here, where one process at a time works on an account, do reservations add up.
             charge = self._budget.reserve(job.execution_id, job.estimate)
-            await self._packer.join(job, prepared, charge)
+            await self._packer.join(job, ready.prepared, charge)
         except Left:
             return
         except (BudgetSpent, CannotRun, SandboxUnavailable, VendorError) as error:
@@ -372,7 +372,7 @@ class SubmitStage(Stage):
         # Submitted after the copy was made from which the ledger was restored: how its result is read is not in it.
         where = replace(job, device_id=DeviceId(handle.device_id))
         try:
-            prepared, _ = await prepare_again(self._account, self._circuits, where)
+            prepared = (await prepare_again(self._account, self._circuits, where)).prepared
         except CannotRun as error:
             text = f"the vendor has it as {handle.provider_job_id}, but how to read its result is lost: {error.message}"
             await self._hold(job, "restored", text)

@@ -13,14 +13,14 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Final
 
-from qcompute.circuits.program import CompiledCircuit
+from qcompute.circuits.program import CompiledCircuit, JobOptions
 from qcompute.circuits.success import Calibration, Work, estimated_success
-from qcompute.errors import BudgetSpent, CannotRun, QComputeError, Refused, Unavailable, VendorError
+from qcompute.errors import BudgetSpent, Bug, CannotRun, QComputeError, Refused, Unavailable, VendorError
 from qcompute.miner.account import Account, caught
 from qcompute.miner.circuit_cache import CircuitCache
 from qcompute.miner.fleet import Fleet
 from qcompute.miner.job import Job
-from qcompute.miner.prepare import made_ready
+from qcompute.miner.prepare import LookedAt, Ready, look_at, made_ready
 from qcompute.miner.providers.base import AvailabilityStatus, Device, ProviderAdapter, Verb
 from qcompute.miner.routing import Option, Refusal
 from qcompute.units import ProviderKey
@@ -45,32 +45,25 @@ class Survey:
         self._circuits = circuits
         self._described = {account.key: _Described(account) for account in fleet.accounts}
 
-    async def options(self, job: Job, circuit: CompiledCircuit, *, compare: bool) -> list[Option]:
-        """An option for each device, in the operator's order.
+    async def look(self, job: Job, circuit: CompiledCircuit, *, compare: bool) -> Findings:
+        """What every device says of the circuit.
 
-        ``compare``: circuits are made ready for the devices that fit, for their prices and chances of success.
+        ``compare``: it is made ready for the devices that fit, for their prices and chances of success.
         """
-        accounts = self._fleet.accounts
-        found = await asyncio.gather(*(self._of_account(account, job, circuit) for account in accounts))
-        flat = [option for options in found for option in options]
-        placed = [replace(option, place=place) for place, option in enumerate(flat)]
-        if not compare:
-            return placed
-        fit = [option for option in placed if option.refusal is None][:PREPARED_AT_MOST]
-        compared = await asyncio.gather(*(self._compared(option, job, circuit) for option in fit))
-        by_place = {option.place: option for option in compared}
-        return [by_place.get(option.place, option) for option in placed]
-
-    async def made_ready(self, option: Option, job: Job, circuit: CompiledCircuit) -> Option:
-        """``option`` with its price, or with why it cannot run the job after all."""
-        return (await self._made_ready(option, job, circuit))[0]
+        of_accounts = [self._of_account(account, job, circuit) for account in self._fleet.accounts]
+        # A task for each costs more than the looking, and most miners have one account.
+        found = await asyncio.gather(*of_accounts) if len(of_accounts) > 1 else [await one for one in of_accounts]
+        findings = Findings(self._fleet, self._circuits, job, circuit, [one for some in found for one in some])
+        if compare:
+            await findings.compare()
+        return findings
 
     def chosen(self, account: str, device_id: str) -> None:
         """A job goes there: until the vendor is asked again, its queue is longer than it said."""
         if (described := self._described.get(ProviderKey(account))) is not None:
             described.sent[device_id] += 1
 
-    async def _of_account(self, account: Account, job: Job, circuit: CompiledCircuit) -> list[Option]:
+    async def _of_account(self, account: Account, job: Job, circuit: CompiledCircuit) -> list[_Found]:
         described = self._described[account.key]
         trouble: Exception | None = None
         try:
@@ -81,47 +74,96 @@ class Survey:
         except (BudgetSpent, VendorError) as error:
             known, trouble = described.last, error
         if trouble is not None and not known:
-            return [Option(account.key, 0, None, None, refusal=refusal_of(trouble))]
-        fits = [trouble] * len(known)
+            return [_Found(Option(account.key, 0, None, None, refusal=refusal_of(trouble)), None)]
+        answers: list[LookedAt | Exception] = [trouble] * len(known) if trouble is not None else []
         if trouble is None:
-            devices = [one.device for one in known]
-            answer = await caught(account.call("check", _checked, account.adapter, circuit, devices, job.shots))
-            fits = [answer] * len(known) if isinstance(answer, Exception) else answer
+            looked = await caught(account.call("check", _look_at_all, account.adapter, circuit, known, job))
+            answers = [looked] * len(known) if isinstance(looked, Exception) else looked
         return [
-            _option(account, one, described.sent[one.device.device_id], fault or one.trouble)
-            for one, fault in zip(known, fits, strict=True)
+            _found(account, one, described.sent[one.device.device_id], place, answer)
+            for place, (one, answer) in enumerate(zip(known, answers, strict=True))
         ]
 
-    async def _made_ready(self, option: Option, job: Job, circuit: CompiledCircuit) -> tuple[Option, Work | None]:
-        account, device = self._found(option)
-        budget = self._fleet.budgets.of(account.key)
-        answer = await caught(made_ready(account, self._circuits, job, circuit, device))
+
+@dataclass(slots=True)
+class _Found:
+    """An option, and what its device said of the circuit."""
+
+    option: Option
+    looked: LookedAt | None
+
+
+class Findings:
+    """What the devices of all accounts say of one job. ``options`` is in the operator's order."""
+
+    def __init__(
+        self, fleet: Fleet, circuits: CircuitCache, job: Job, circuit: CompiledCircuit, found: list[_Found]
+    ) -> None:
+        self._fleet = fleet
+        self._circuits = circuits
+        self._job = job
+        self._circuit = circuit
+        self._found = found
+        for place, one in enumerate(found):
+            if one.option.place != place:
+                one.option = replace(one.option, place=place)
+            if one.looked is not None and one.looked.ready is not None:
+                one.option = self._with(one.option, one.looked.ready)
+
+    @property
+    def options(self) -> list[Option]:
+        """One for each device."""
+        return [one.option for one in self._found]
+
+    async def made_ready(self, name: str) -> Option:
+        """The option of that name with its price, or with why it cannot run the job after all."""
+        one = next(one for one in self._found if one.option.name == name)
+        await self._make_ready(one)
+        return one.option
+
+    async def compare(self) -> None:
+        """Make the circuit ready for the devices that can run it, and estimate its success on each."""
+        fit = [one for one in self._found if one.option.refusal is None][:PREPARED_AT_MOST]
+        await asyncio.gather(*(self._estimate(one) for one in fit))
+
+    async def _make_ready(self, one: _Found) -> Ready | None:
+        account = self._account(one)
+        if one.option.refusal is not None or one.looked is None:
+            return None
+        answer = await caught(made_ready(account, self._circuits, self._job, self._circuit, one.looked))
         if isinstance(answer, Exception):
             _tell(account, answer)
-            return replace(option, refusal=refusal_of(answer), is_prepared=True), None
-        prepared, estimate = answer
+            one.option = replace(one.option, refusal=refusal_of(answer), is_prepared=True)
+            return None
+        if not one.option.is_prepared:
+            one.option = self._with(one.option, answer)
+        return answer
+
+    async def _estimate(self, one: _Found) -> None:
+        ready = await self._make_ready(one)
+        if ready is None or one.option.refusal is not None:
+            return
+        account = self._account(one)
+        capability = await caught(account.ask(Verb.DESCRIBE, account.adapter.get_capability, one.option.device_id))
+        if isinstance(capability, Exception):
+            one.option = replace(one.option, success=refusal_of(capability).message)
+            return
+        calibration = Calibration.of(None if capability is None else capability.extras)
+        one.option = replace(one.option, success=estimated_success(Work.of(ready.prepared.compiled), calibration))
+
+    def _with(self, option: Option, ready: Ready) -> Option:
         try:
             # Whether there is room for so much is seen at the submit, by whoever has the account: a job may wait there.
-            budget.checked(estimate)
+            self._fleet.budgets.of(ProviderKey(option.account)).checked(ready.estimate)
         except CannotRun as error:
-            return replace(option, refusal=refusal_of(error), is_prepared=True), None
-        return replace(option, estimate=estimate, is_prepared=True), Work.of(prepared.compiled)
+            return replace(option, refusal=refusal_of(error), is_prepared=True)
+        return replace(option, estimate=ready.estimate, is_prepared=True)
 
-    async def _compared(self, option: Option, job: Job, circuit: CompiledCircuit) -> Option:
-        ready, work = await self._made_ready(option, job, circuit)
-        if ready.refusal is not None:
-            return ready
-        account, device = self._found(option)
-        capability = await caught(account.ask(Verb.DESCRIBE, account.adapter.get_capability, device.device_id))
-        if isinstance(capability, Exception):
-            return replace(ready, success=refusal_of(capability).message)
-        calibration = Calibration.of(None if capability is None else capability.extras)
-        return replace(ready, success=estimated_success(work, calibration))
-
-    def _found(self, option: Option) -> tuple[Account, Device]:
-        described = self._described[ProviderKey(option.account)]
-        device = next(one.device for one in described.last if one.device.device_id == option.device_id)
-        return described.account, device
+    def _account(self, one: _Found) -> Account:
+        account = self._fleet.get(ProviderKey(one.option.account))
+        if account is None:
+            raise Bug(f"there is no account {one.option.account}")
+        return account
 
 
 def refusal_of(error: Exception) -> Refusal:
@@ -217,25 +259,24 @@ def _describe(account: Account) -> list[_Known]:
     return known
 
 
-def _checked(
-    adapter: ProviderAdapter, circuit: CompiledCircuit, devices: list[Device], shots: int
-) -> list[Exception | None]:
-    faults: list[Exception | None] = []
-    for device in devices:
+def _look_at_all(
+    adapter: ProviderAdapter, circuit: CompiledCircuit, known: list[_Known], job: Job
+) -> list[LookedAt | Exception]:
+    options = JobOptions.of(job.configuration_data)
+    answers: list[LookedAt | Exception] = []
+    for one in known:
         try:
-            adapter.check(circuit, device, shots)
+            answers.append(one.trouble or look_at(adapter, circuit, one.device, job.shots, options))
         except QComputeError as error:
-            faults.append(error)
-        else:
-            faults.append(None)
-    return faults
+            answers.append(error)
+    return answers
 
 
-def _option(account: Account, known: _Known, sent: int, fault: Exception | None) -> Option:
+def _found(account: Account, known: _Known, sent: int, place: int, answer: LookedAt | Exception) -> _Found:
     told = known.availability or AvailabilityStatus()
-    return Option(
+    option = Option(
         account=account.key,
-        place=0,
+        place=place,
         device_id=known.device.device_id,
         device_type=known.device.device_type,
         tags=account.tags(known.device.device_id),
@@ -244,8 +285,9 @@ def _option(account: Account, known: _Known, sent: int, fault: Exception | None)
         pending_jobs=told.pending_jobs,
         unseen_jobs=sent,
         queue_seconds=told.queue_seconds,
-        refusal=None if fault is None else refusal_of(fault),
+        refusal=refusal_of(answer) if isinstance(answer, Exception) else None,
     )
+    return _Found(option, None if isinstance(answer, Exception) else answer)
 
 
 def _moment(text: str | None) -> datetime | None:

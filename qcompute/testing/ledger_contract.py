@@ -17,6 +17,7 @@ Needs ``pytest`` and ``pytest-asyncio`` in automatic mode.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 
@@ -24,7 +25,7 @@ import pytest
 
 from qcompute.errors import StaleRow, StoreError
 from qcompute.ledger.contract import Intake, Ledger
-from qcompute.miner.job import State
+from qcompute.miner.job import Job, State
 from qcompute.protocol import FIRST_CURSOR
 from qcompute.testing.ledger_charges import MOCK, ChargeContract
 from qcompute.testing.ledger_collecting import CollectContract, PurgeContract
@@ -39,6 +40,7 @@ from qcompute.testing.ledger_records import (
     own_nonce,
 )
 from qcompute.testing.ledger_saving import SaveContract
+from qcompute.units import ProviderKey
 
 
 class ArrivalContract(LedgerFixtures):
@@ -92,6 +94,24 @@ class ArrivalContract(LedgerFixtures):
             await ledger.save(replace(job, version=9), replace(job, state=State.READY))
         assert not await self._arrives(ledger, State.ACCEPTED)
         assert not await self._arrives(ledger, State.READY)
+
+    async def test_whoever_listens_is_given_each_job_as_stored_before_its_writer_goes_on(self, ledger: Ledger) -> None:
+        heard: list[Job] = []
+
+        def hear(jobs: Sequence[Job] | None) -> None:
+            heard.extend(jobs or ())
+
+        with ledger.hearing(State.ACCEPTED, hear), ledger.hearing(State.SUBMITTING, hear, lane="mock"):
+            job = await accepted(ledger, "a")
+            assert heard == [job]
+            ready = await ledger.save(job, replace(job, state=State.READY), circuit="c")
+            submitting = await ledger.save(
+                ready, replace(ready, state=State.SUBMITTING, provider=ProviderKey("mock"), handle={"at": (1, 2)})
+            )
+            assert heard == [job, submitting]
+            await ledger.save(submitting, replace(submitting, state=State.SUBMITTING, provider=ProviderKey("ionq")))
+        await accepted(ledger, "b")
+        assert heard == [job, submitting], "of another lane, or after the end"
 
     @pytest.mark.parametrize("seconds", [0, -1, 0.001])
     async def test_a_wait_ends_with_its_time(self, ledger: Ledger, seconds: float) -> None:

@@ -7,28 +7,26 @@ Peers are the reference miner's figures, measured on one 2-core machine (docs/ad
 from __future__ import annotations
 
 import asyncio
-import json
-import sys
 import tempfile
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, Final
 
-from qcompute.chain.keys import signer_from_uri
 from qcompute.ledger import open_ledger
 from qcompute.ledger.settings import LedgerSettings
-from qcompute.local.service import Fault, FaultKind
 from qcompute.miner.job import State
 from qcompute.testing.ledger_records import brought_to
+from tests.bench.loading import OPEN_WIDE, bare_endpoint, hanging_host, load, scene
 from tests.bench.report import Figure
-from tests.bench.vendors import OPEN_WIDE, inflight
+from tests.bench.road import road
+from tests.bench.simulate import simulate
+from tests.bench.vendors import inflight
 from tests.ledger.postgres_server import PostgresServer
-from tests.scene import VALIDATOR_URI, Scene, running_scene
+from tests.scene import running_scene
 
 REFERENCE: Final = "reference miner"
 BARE: Final = "bare signed endpoint, this run"
-CONNECTIONS: Final = 64
 
 
 async def collect() -> list[Figure]:
@@ -47,7 +45,7 @@ async def accept() -> list[Figure]:
     """New jobs a second, each durable before its answer; the circuits' host hangs, so that only intake is measured."""
     async with scene() as running:
         url = hanging_host(running)
-        ours = await load(running.miner.axon_port, running.miner.signer.hotkey, requests=150, url=url)
+        ours = await load(running.miner.axon_port, running.miner.signer.hotkey, requests=150, urls=[url])
     return [Figure("jobs accepted, durable", ours["per_second"], "jobs/s", REFERENCE, 20.0)]
 
 
@@ -60,7 +58,7 @@ async def postgres() -> list[Figure]:
         for environment in ({}, {"QCOMPUTE_LEDGER__URL": server.url(server.create())}):
             async with scene(environment) as running:
                 url = hanging_host(running)
-                ours = await load(running.miner.axon_port, running.miner.signer.hotkey, requests=150, url=url)
+                ours = await load(running.miner.axon_port, running.miner.signer.hotkey, requests=150, urls=[url])
             rates.append(ours["per_second"])
     finally:
         server.remove()
@@ -75,7 +73,7 @@ async def latency() -> list[Figure]:
     """Answers while the host of the circuits takes 2 s; four validators' worth of connections, one job each time."""
     async with scene() as running:
         url = hanging_host(running, seconds=2.0)
-        ours = await load(running.miner.axon_port, running.miner.signer.hotkey, connections=4, requests=100, url=url)
+        ours = await load(running.miner.axon_port, running.miner.signer.hotkey, connections=4, requests=100, urls=[url])
     return [
         Figure("answer p50, job host takes 2 s", ours["p50_ms"], "ms", REFERENCE, 4060.0, higher_is_better=False),
         Figure("answer p99, job host takes 2 s", ours["p99_ms"], "ms", REFERENCE, 4060.0, higher_is_better=False),
@@ -122,58 +120,9 @@ BENCHES: Final[dict[str, Callable[[], Coroutine[Any, Any, list[Figure]]]]] = {
     "finish": finish,
     "inflight": inflight,
     "postgres": postgres,
+    "road": road,
+    "simulate": simulate,
 }
-
-
-class scene:  # noqa: N801 - used like a function
-    """A scene in a temporary folder, open wide for one validator's load."""
-
-    def __init__(self, environment: Mapping[str, str] | None = None) -> None:
-        self._folder = tempfile.TemporaryDirectory()
-        self._scene = running_scene(Path(self._folder.name), environment=OPEN_WIDE | dict(environment or {}))
-
-    async def __aenter__(self) -> Scene:
-        return await self._scene.__aenter__()
-
-    async def __aexit__(self, *error: Any) -> None:  # noqa: PYI036 - passed on
-        await self._scene.__aexit__(*error)
-        self._folder.cleanup()
-
-
-def hanging_host(running: Scene, seconds: float = 3600.0) -> str:
-    """A URL whose host takes its time."""
-    running.platform.circuits.faults.append(Fault("GET", FaultKind.DELAY, seconds=seconds, times=None))
-    return running.platform.circuits.add("bench", "OPENQASM 2.0;")
-
-
-async def load(port: int, hotkey: str, *, connections: int = CONNECTIONS, requests: int, **more: str) -> dict[str, Any]:
-    """What the load generator saw; fails when an answer was wrong."""
-    wish = {"port": port, "miner": hotkey, "validator": VALIDATOR_URI, "connections": connections, "requests": requests}
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "tests.bench.load", json.dumps(wish | more), stdout=asyncio.subprocess.PIPE
-    )
-    output, _ = await process.communicate()
-    seen = json.loads(output)
-    if seen["ok"] != seen["requests"]:
-        raise RuntimeError(f"{seen['requests'] - seen['ok']} wrong answers, such as {seen['wrong']}")
-    return seen
-
-
-async def bare_endpoint() -> dict[str, Any]:
-    """The same load on an endpoint that only checks the signature."""
-    hotkey = signer_from_uri("//bench-bare").hotkey
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "tests.bench.bare", hotkey, stdout=asyncio.subprocess.PIPE
-    )
-    try:
-        if process.stdout is None:
-            raise RuntimeError("the bare endpoint has no output")
-        port = int(await process.stdout.readline())
-        await asyncio.sleep(0.5)
-        return await load(port, hotkey, requests=300)
-    finally:
-        process.terminate()
-        await process.wait()
 
 
 async def fill(file: Path, count: int) -> str:

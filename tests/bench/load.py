@@ -1,8 +1,7 @@
 """The load generator, a process of its own: sends pre-signed requests on kept-alive connections and times each.
 
-``python -m tests.bench.load '<json>'`` with port, miner, connections, requests (per connection), url, last_circuit,
-validator (a key URI). Prints one JSON line: requests, ok, seconds, per_second, p50_ms, p99_ms, worst_ms, wrong (first
-answer that was not 200).
+``python -m tests.bench.load`` reads one JSON object: ports (connections take turns), miner, connections, requests (per
+connection), urls, last_circuit, validator (a key URI). Prints one JSON line: the fields of `Result`.
 """
 
 from __future__ import annotations
@@ -26,12 +25,15 @@ class Result:
 
     requests: int
     ok: int
+    began_at: float
+    """On the system's monotonic clock."""
     seconds: float
     per_second: float
     p50_ms: float
     p99_ms: float
     worst_ms: float
     wrong: str
+    """The first answer that was not a good one."""
 
 
 async def _connection(
@@ -52,21 +54,26 @@ async def _connection(
     await writer.wait_closed()
 
 
-async def load(port: int, miner: str, validator: str, work: Work, *, connections: int, requests: int) -> Result:
+async def load(ports: list[int], miner: str, validator: str, work: Work, *, connections: int, requests: int) -> Result:
     """Run all connections at once, from one common start."""
     signer = signer_from_uri(validator)
-    signed = [presigned(signer, miner, work, requests, port) for _ in range(connections)]
     start, times, bad = asyncio.Event(), list[float](), list[str]()
-    tasks = [asyncio.create_task(_connection(port, batch, start, times, bad)) for batch in signed]
+    tasks: list[asyncio.Task[None]] = []
+    for connection in range(connections):
+        port = ports[connection % len(ports)]
+        numbers = range(connection * requests, (connection + 1) * requests)
+        signed = presigned(signer, miner, work, numbers, port)
+        tasks.append(asyncio.create_task(_connection(port, signed, start, times, bad)))
     await asyncio.sleep(0.2)  # all connections are open before the clock starts
-    began = time.perf_counter()
+    began = time.monotonic()
     start.set()
     await asyncio.gather(*tasks)
-    seconds = time.perf_counter() - began
+    seconds = time.monotonic() - began
     cuts = statistics.quantiles(times, n=100)
     return Result(
         requests=len(times),
         ok=len(times) - len(bad),
+        began_at=began,
         seconds=seconds,
         per_second=len(times) / seconds,
         p50_ms=cuts[49] * 1000,
@@ -77,11 +84,11 @@ async def load(port: int, miner: str, validator: str, work: Work, *, connections
 
 
 def main() -> None:
-    """Read the JSON argument, run, print."""
-    wish = json.loads(sys.argv[1])
-    work = Work(wish.get("url", ""), wish.get("last_circuit", Work().last_circuit))
+    """Read the wish, run, print."""
+    wish = json.loads(sys.stdin.read())
+    work = Work(tuple(wish["urls"]), wish.get("last_circuit", Work().last_circuit))
     run = load(
-        wish["port"],
+        wish["ports"],
         wish["miner"],
         wish["validator"],
         work,

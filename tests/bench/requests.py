@@ -14,13 +14,16 @@ from qcompute.units import Hotkey
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What each request brings: a job, or nothing (collect only). ``url`` is where the job's circuit lies."""
+    """What each request brings: a job, or nothing (collect only).
 
-    url: str = ""
+    ``urls`` are where the jobs' circuits lie; the requests take one after the other, and from the start again.
+    """
+
+    urls: tuple[str, ...] = ()
     last_circuit: str = FIRST_CURSOR
 
     def body(self, number: int) -> bytes:
-        collect = not self.url
+        collect = not self.urls
         return json.dumps(
             {
                 "name": SYNAPSE_NAME,
@@ -28,16 +31,16 @@ class Work:
                 "execution_id": COLLECT_ONLY if collect else f"bench-{uuid.uuid4()}-{number}",
                 "shots": 0 if collect else 100,
                 "configuration_data": {},
-                "input_data_url": self.url,
+                "input_data_url": "" if collect else self.urls[number % len(self.urls)],
                 "last_circuit": self.last_circuit,
             }
         ).encode()
 
 
-def presigned(signer: Signer, miner_hotkey: str, work: Work, count: int, port: int) -> list[bytes]:
-    """``count`` requests of one dendrite (one uuid, growing nonces), to be sent in order on one connection."""
+def presigned(signer: Signer, miner_hotkey: str, work: Work, numbers: range, port: int) -> list[bytes]:
+    """Requests of one dendrite (one uuid, growing nonces), to be sent in order on one connection."""
     dendrite = str(uuid.uuid1())
-    return [_one(signer, miner_hotkey, dendrite, work.body(number), port) for number in range(count)]
+    return [_one(signer, miner_hotkey, dendrite, work.body(number), port) for number in numbers]
 
 
 def _one(signer: Signer, miner_hotkey: str, dendrite: str, body: bytes, port: int) -> bytes:

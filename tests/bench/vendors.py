@@ -12,6 +12,7 @@ from typing import Any, Final
 from qcompute.local.demo_jobs import BELL
 from qcompute.miner.job import State
 from qcompute.miner.providers.base import Verb
+from tests.bench.loading import OPEN_WIDE
 from tests.bench.report import Figure
 from tests.doubles.kits import Kit, kit
 from tests.doubles.vendor import VendorDouble, VendorJob
@@ -22,11 +23,6 @@ AER_WORKER: Final = "tests.doubles.aer_worker"
 JOBS: Final = 1000
 CALL_SECONDS: Final = 0.05
 IN_FLIGHT_SECONDS: Final = 60.0
-OPEN_WIDE: Final = {
-    "QCOMPUTE_MINER__MAX_INFLIGHT": "1000000",
-    "QCOMPUTE_MINER__VALIDATOR_SHARE": "1.0",
-    "QCOMPUTE_LOGGING__LEVEL": "warning",
-}
 
 
 async def inflight() -> list[Figure]:

@@ -19,6 +19,8 @@ from qcompute.local.demo_jobs import ASYMMETRIC, BELL, GHZ
 from qcompute.miner.providers import aer
 from qcompute.miner.providers.base import JobHandle, ProviderStatus
 from qcompute.units import IdempotencyToken
+from qcompute.vendor.aer import child
+from qcompute.vendor.aer.settings import AerConfig
 from tests.providers.test_aer import T_GATE, directly
 
 pytestmark = pytest.mark.filterwarnings("ignore:Properties of fake_nighthawk:UserWarning")
@@ -36,7 +38,7 @@ def simulated(source: str, **changes: Any) -> dict[str, Any]:
         "shots": 1000,
         "max_memory_mb": 1024,
     }
-    return aer.work(request | changes)
+    return child.work(request | changes)
 
 
 @pytest.mark.parametrize("method", ["automatic", "statevector", "matrix_product_state"])
@@ -79,7 +81,7 @@ def test_noise_is_that_of_the_machine_named() -> None:
 def test_a_machine_is_described_as_qiskit_does() -> None:
     from qiskit_ibm_runtime.fake_provider import FakeManilaV2  # noqa: PLC0415 - the adapter must not import it here
 
-    facts = aer.work({"task": "describe", "noise_backend": "fake_manila"})
+    facts = child.work({"task": "describe", "noise_backend": "fake_manila"})
     manila: Any = FakeManilaV2()
     assert facts["num_qubits"] == manila.num_qubits == 5
     assert facts["basis_gates"] == list(manila.operation_names)
@@ -102,7 +104,7 @@ def test_what_aer_cannot_do_is_refused_in_its_own_words() -> None:
 
 @pytest.fixture
 def adapter(tmp_path: Path) -> Iterator[aer.AerAdapter]:
-    made = aer.AerAdapter(aer.AerConfig(spool=tmp_path))
+    made = aer.AerAdapter(AerConfig(spool=tmp_path))
     yield made
     made.close()
 

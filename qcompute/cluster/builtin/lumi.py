@@ -1,6 +1,7 @@
 """LUMI: a profile of the ``dask`` adapter on SLURM, which keeps one pilot worker in each allocation.
 
-Nothing of it ever runs on this machine: where the adapter cannot be opened, the nodes are offline and say why.
+Nothing of it ever runs on this machine: where the adapter cannot be opened, the nodes are offline and say why. On LUMI
+the workers' Aer runs on the cores that go with a die, because the ``dask`` adapter uses no GPUs; every node says so.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ DIE_MEMORY_BYTES: Final = 56 << 30
 OVERHEAD_BYTES: Final = 700 << 20
 LEAST_BYTES: Final = 2 << 30
 
+CORES_ONLY: Final = "its circuits run on the cores beside it, not on the GPU"
 DIE_QUBITS: Final = 31
 """Widest state vector in the 64 GiB of a die, at 16 bytes an amplitude: 2**31 of them leave half of it to Aer."""
 
@@ -63,8 +65,8 @@ class LumiAmdGpu(VendorProvider[LumiArguments]):
     @override
     def nodes(self, arguments: LumiArguments) -> list[QPUNodeSpec]:
         width = min(arguments.max_qubits_sv, DIE_QUBITS)
-        note = f"{arguments.max_qubits_sv} qubits do not fit into the 64 GiB of a die"
-        about = {NOTE: note} if width < arguments.max_qubits_sv else {}
+        narrow = f"{arguments.max_qubits_sv} qubits do not fit into the 64 GiB of a die; "
+        about = {NOTE: (narrow if width < arguments.max_qubits_sv else "") + CORES_ONLY}
         dies = [
             QPUNodeSpec(
                 f"lumi-n{node:02d}-gcd{die}",
@@ -82,7 +84,11 @@ class LumiAmdGpu(VendorProvider[LumiArguments]):
                 NodeType.GPU_TENSOR,
                 arguments.max_qubits_mps,
                 tags=["lumi", "rocm", "mps"],
-                metadata={DEVICE: "dask_mps", "partition": _partition(arguments), NOTE: LOW_ENTANGLEMENT},
+                metadata={
+                    DEVICE: "dask_mps",
+                    "partition": _partition(arguments),
+                    NOTE: f"{LOW_ENTANGLEMENT}; {CORES_ONLY}",
+                },
             )
             for node in range(arguments.n_nodes)
         ]

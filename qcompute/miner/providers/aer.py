@@ -1,37 +1,33 @@
 """Qiskit Aer on this machine: exact and noisy simulation in sandboxed child processes.
 
 Talks to: nothing outside this machine. Needs: ``pip install 'qcompute[aer]'``. Cannot: be a quantum computer; its
-devices call themselves SIMULATOR. Methods: statevector, matrix product state, stabilizer, automatic choice, and noise
-models of IBM's fake backends by name. Checked against qiskit-aer 0.18 and qiskit-ibm-runtime 0.51.
+devices call themselves SIMULATOR. Methods: statevector, matrix product state, stabilizer, density matrix, automatic
+choice, on a GPU also tensor network, and noise models of IBM's fake backends by name. Checked against qiskit-aer 0.18
+and qiskit-ibm-runtime 0.51; on a GPU only what `qcompute.vendor.aer_gpu` sees run at the start is offered.
 
 Jobs are files in a spool folder: a job's id is its token, so submitting twice is submitting once, and what was not
-finished when the daemon died runs again when it is back. The daemon itself imports nothing of qiskit.
+finished when the daemon died runs again when it is back. As many run at once as there are processes, and as memory
+holds: the next one waits until it fits. The daemon itself imports nothing of qiskit.
 """
-
-# qiskit ships no types
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
 from __future__ import annotations
 
 import json
 import logging
-import os
 import queue
-import re
 import threading
 import time
 import uuid
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, ClassVar, Final
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel
 from typing_extensions import override
 
 from qcompute.circuits.program import CompiledCircuit, JobOptions
 from qcompute.circuits.sandbox import SandboxCancelled, SandboxLimits, SandboxPool
-from qcompute.errors import CannotRun, Refused, SandboxUnavailable, Unavailable
+from qcompute.errors import CannotRun, ConfigError, Refused, SandboxUnavailable, SubmitUnknown, Unavailable
 from qcompute.miner.providers.base import (
     Absent,
     AvailabilityStatus,
@@ -50,53 +46,23 @@ from qcompute.miner.providers.base import (
     check_width,
 )
 from qcompute.units import IdempotencyToken
+from qcompute.vendor.aer.memory import BASE_BYTES, CLIFFORD, MACHINE, safe_bytes, simulation_bytes
+from qcompute.vendor.aer.settings import (
+    BYTES_PER_AMPLITUDE,
+    OVERHEAD_BYTES,
+    WIDE_METHOD_QUBITS,
+    AerConfig,
+    Method,
+    Processor,
+)
+from qcompute.vendor.aer.spool import Spool, is_job_id
+from qcompute.vendor.aer_gpu import CUDA_ENVIRONMENT, CUSTATEVEC, probe_gpu
 
 _log = logging.getLogger(__name__)
 
-_METHODS: Final = {
-    "aer_automatic": "automatic",
-    "aer_statevector": "statevector",
-    "aer_mps": "matrix_product_state",
-    "aer_stabilizer": "stabilizer",
-}
-_CLIFFORD: Final = frozenset(
-    {"h", "s", "sdg", "x", "y", "z", "cx", "cy", "cz", "swap", "id", "sx", "sxdg", "ecr", "iswap", "dcx"}
-    | {"measure", "reset", "barrier", "if_else", "delay"}
-)
 _BASIS: Final = ["cx", "cz", "h", "id", "rx", "ry", "rz", "s", "sdg", "swap", "sx", "t", "tdg", "u", "x", "y", "z"]
-_JOB_ID: Final = re.compile(r"[A-Za-z0-9-]{1,64}")
-_BYTES_PER_AMPLITUDE: Final = 16
-_OVERHEAD_BYTES: Final = 700 << 20
-"""Address space of python, qiskit and Aer before the first amplitude."""
-_WIDE_METHOD_QUBITS: Final = {"matrix_product_state": 256, "stabilizer": 4096}
-
-
-class AerConfig(BaseModel):
-    """How much of this machine simulations may use."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    processes: int = Field(default=1, ge=1)
-    """Simulations at once; each is a process."""
-    memory_bytes: int = Field(default=4 << 30, ge=1 << 30)
-    """Address space of one simulation: 4 GiB hold a statevector of 27 qubits."""
-    wall_seconds: float = Field(default=600.0, gt=0)
-    """The longest one simulation may take; longer ones fail and say so."""
-    cpu_seconds: float = Field(default=600.0, gt=0)
-    """CPU time of one simulation."""
-    idle_seconds: float = Field(default=120.0, gt=0)
-    """A simulation process without work ends after this."""
-    spool: Path = Path("~/.qcompute/aer")
-    """Where jobs and results lie until they are ``keep_days`` old. The daemon sets it to ``aer`` in the miner's own
-    folder unless told otherwise; two miners must not share one."""
-    keep_days: float = Field(default=3.0, gt=0)
-    """Results are fetched and stored at once; this is for looking at them by hand."""
-    noise_backends: tuple[str, ...] = ()
-    """IBM fake backends offered as noisy devices, by name: ``fake_manila``, ``fake_torino`` …"""
-    price_per_task: float = Field(default=0.0, ge=0)
-    """USD charged per job."""
-    price_per_shot: float = Field(default=0.0, ge=0)
-    """USD charged per shot."""
+_SHORT: Final = {Method.MATRIX_PRODUCT_STATE: "mps"}
+_GIB: Final = 1 << 30
 
 
 class AerAdapter(ProviderAdapter):
@@ -109,39 +75,32 @@ class AerAdapter(ProviderAdapter):
 
     def __init__(self, config: BaseModel | None = None) -> None:
         self._config = config if isinstance(config, AerConfig) else AerConfig()
-        self._spool = self._config.spool.expanduser()
-        self._spool.mkdir(parents=True, exist_ok=True)
-        limits = SandboxLimits(
-            memory_bytes=self._config.memory_bytes,
-            cpu_seconds=self._config.cpu_seconds,
-            wall_seconds=self._config.wall_seconds,
-            max_reply_bytes=64 << 20,
-        )
-        self._pool = SandboxPool(
-            "qcompute.miner.providers.aer:work",
-            limits=limits,
-            size=self._config.processes,
-            idle_seconds=self._config.idle_seconds,
-            name="simulate",
-        )
+        self._refused: dict[str, str] = {}
+        self._methods = self._usable_methods()
+        self._total_bytes = self._config.memory_total_bytes or safe_bytes()
+        self._state_bytes, self._limiting_setting = self._bytes_for_one()
+        self._spool = Spool(self._config.spool.expanduser())
+        self._pool = self._new_pool()
         self._lock = threading.Lock()
         self._cancels: dict[str, threading.Event] = {}
         self._running: set[str] = set()
+        self._short_of: dict[str, int] = {}
         self._waiting: queue.SimpleQueue[str | None] = queue.SimpleQueue()
-        self._unsaved: dict[str, dict[str, Any]] = {}
         self._described: dict[str, dict[str, Any]] = {}
         self._closed = False
-        self._recover()
+        self._describe_all()
+        for job_id in self._spool.unfinished(keep_days=self._config.keep_days):
+            self._enqueue(job_id)
         self._workers = [
             threading.Thread(target=self._work, name=f"aer-{number}", daemon=True)
-            for number in range(self._config.processes)
+            for number in range(self._config.simulations_at_once)
         ]
         for worker in self._workers:
             worker.start()
 
     @override
     def list_devices(self) -> list[Device]:
-        names = [*_METHODS, *(f"aer_{name}" for name in self._config.noise_backends)]
+        names = [*self._methods, *(f"aer_{name}" for name in self._config.noise_backends)]
         return [Device(device_id=name, provider="aer", vendor="qiskit-aer", device_type="SIMULATOR") for name in names]
 
     @override
@@ -150,9 +109,11 @@ class AerAdapter(ProviderAdapter):
 
     @override
     def get_capability(self, device_id: str | None = None) -> Capability | None:
-        name = device_id or next(iter(_METHODS))
-        if (method := _METHODS.get(name)) is not None:
-            extras = {"method": method, "memory_bytes": self._config.memory_bytes, "coupling_map": "all to all"}
+        name = device_id or next(iter(self._methods))
+        if (method := self._methods.get(name)) is not None:
+            extras = {"method": str(method), "memory_bytes": self._config.memory_bytes, "coupling_map": "all to all"}
+            if self._config.device is Processor.GPU:
+                extras |= {"device": str(Processor.GPU), "custatevec": self._config.custatevec}
             return Capability(num_qubits=self._max_qubits(method), basis_gates=_BASIS, extras=extras)
         if name.removeprefix("aer_") in self._config.noise_backends:
             facts = self._describe(name.removeprefix("aer_"))
@@ -161,22 +122,27 @@ class AerAdapter(ProviderAdapter):
 
     @override
     def check(self, circuit: CompiledCircuit, device: Device, shots: int) -> None:
-        check_width(circuit, device, self.get_capability(device.device_id))
-        if _METHODS.get(device.device_id) == "stabilizer" and (
-            foreign := sorted(circuit.gate_counts.keys() - _CLIFFORD)
+        try:
+            check_width(circuit, device, self.get_capability(device.device_id))
+        except CannotRun as refusal:
+            if self._methods.get(device.device_id) not in (Method.STATEVECTOR, Method.AUTOMATIC, Method.DENSITY_MATRIX):
+                raise
+            has = f"in {_gib(self._state_bytes)} of memory ({self._limiting_setting})"
+            raise CannotRun(f"{refusal.message} {has}", reason=refusal.reason) from None
+        if self._methods.get(device.device_id) is Method.STABILIZER and (
+            foreign := sorted(circuit.gate_counts.keys() - CLIFFORD)
         ):
             raise CannotRun(
                 f"{device.device_id} runs Clifford gates only, the circuit has {', '.join(foreign[:5])}",
                 reason="gate_set",
             )
+        self._check_memory(circuit, device.device_id, shots)
 
     @override
     def prepare(self, circuit: CompiledCircuit, device: Device, shots: int, options: JobOptions) -> Prepared:
-        method = _METHODS.get(device.device_id)
-        job = {
-            "source": circuit.source,
-            "method": method or "automatic",
-            "noise_backend": None if method else device.device_id.removeprefix("aer_"),
+        job = self._job_for(device.device_id, circuit.source) | {
+            "language": circuit.language,
+            "memory_bytes": self._needed_bytes(circuit, device.device_id, shots),
             "seed": options.seed,
             "optimization_level": options.optimization_level,
         }
@@ -191,28 +157,34 @@ class AerAdapter(ProviderAdapter):
         *,
         token: IdempotencyToken | None = None,
     ) -> JobHandle:
-        device = device_id or next(iter(_METHODS))
+        device = device_id or next(iter(self._methods))
         if device not in [known.device_id for known in self.list_devices()]:
-            raise Refused(f"aer has no device {device[:64]!r}")
+            why = f": {self._refused[device]}" if device in self._refused else ""
+            raise Refused(f"aer has no device {device[:64]!r}{why}")
         job_id = token or str(uuid.uuid4())
-        if not _JOB_ID.fullmatch(job_id):
+        if not is_job_id(job_id):
             raise Refused("a token must be 1 to 64 characters of A-Z a-z 0-9 -")
-        job = _job_of(circuit_data, device)
-        file = self._spool / f"{job_id}.job.json"
+        # Our own payload, or plain OpenQASM as an adapter of the reference is given it.
+        ours = circuit_data.startswith('{"aer"')
+        job = json.loads(circuit_data)["aer"] if ours else self._job_for(device, circuit_data)
         with self._lock:
-            if not file.exists():
+            if not self._spool.has(job_id):
                 document = job | {"device_id": device, "shots": shots or 1024, "created": time.time()}
                 try:
-                    _write_atomically(file, document)
+                    self._spool.add(job_id, document)
                 except OSError as error:
                     raise Unavailable(f"aer's spool cannot be written: {error.strerror}") from None
                 self._enqueue(job_id)
+        try:
+            self._spool.sync(job_id)  # while it is simulated: nobody is told of the job or its result before
+        except OSError as error:
+            raise SubmitUnknown(f"aer's spool may not have been written: {error.strerror}") from None
         return JobHandle(provider_job_id=job_id, device_id=device)
 
     @override
     def find(self, token: IdempotencyToken, since: datetime) -> Found | Absent | CannotTell:
         del since  # a file name is exact
-        job = _read(self._spool / f"{token}.job.json") if _JOB_ID.fullmatch(token) else None
+        job = self._spool.job(token)
         if job is None:
             return Absent()
         return Found(handles=[JobHandle(provider_job_id=token, device_id=job["device_id"])])
@@ -234,12 +206,13 @@ class AerAdapter(ProviderAdapter):
                 event.set()
             if event is None or job_id in self._running:
                 return  # it has ended, or its worker will write how it ended
+        MACHINE.look_again()
         self._end(job_id, {"status": ProviderStatus.CANCELLED, "message": "cancelled before it started"})
 
     @override
     def get_job_receipt(self, handle: JobHandle) -> JobReceipt:
-        job = self._job(handle.provider_job_id) or {}
-        result = self._result(handle.provider_job_id)
+        job = self._spool.job(handle.provider_job_id) or {}
+        result = self._spool.result(handle.provider_job_id)
         status = ProviderStatus(self._status(handle.provider_job_id).status)
         counts = result.get("counts") if result else None
         return JobReceipt(
@@ -256,6 +229,7 @@ class AerAdapter(ProviderAdapter):
                 "counts_source": "measured",
                 "message": (result or {}).get("message"),
                 "method": (result or {}).get("method"),
+                "device": (result or {}).get("device"),
                 "seed": (result or {}).get("seed"),
                 "noise_backend": job.get("noise_backend"),
                 "versions": (result or {}).get("versions"),
@@ -264,7 +238,7 @@ class AerAdapter(ProviderAdapter):
 
     @override
     def get_availability(self, device_id: str | None = None) -> AvailabilityStatus | None:
-        name = device_id or next(iter(_METHODS))
+        name = device_id or next(iter(self._methods))
         if name not in [device.device_id for device in self.list_devices()]:
             return None
         with self._lock:
@@ -279,50 +253,157 @@ class AerAdapter(ProviderAdapter):
 
     @override
     def limits(self) -> Limits:
-        return Limits(max_poll_batch=1000, max_running_jobs=self._config.processes, poll_interval_seconds=0.2)
+        return Limits(max_poll_batch=1000, poll_interval_seconds=0.2)
 
     @override
     def close(self) -> None:
         self._closed = True
+        MACHINE.look_again()
         for _ in self._workers:
             self._waiting.put(None)
         self._pool.close()
 
+    def _usable_methods(self) -> dict[str, Method]:
+        """Devices by id, without those that the GPU turned out not to run."""
+        config = self._config
+        if config.device is Processor.CPU:
+            return {f"aer_{_SHORT.get(method, method)}": method for method in config.methods_offered}
+        usable: dict[str, Method] = {}
+        for method in config.methods_offered:
+            what = CUSTATEVEC if config.custatevec and method is Method.STATEVECTOR else str(method)
+            name = f"aer_gpu_{_SHORT.get(method, what)}"
+            if (reason := probe_gpu(what)) is None:
+                usable[name] = method
+            else:
+                _log.warning("%s is not offered: %s", name, reason, extra={"action": "aer_gpu"})
+                self._refused[name] = reason
+        if not usable:
+            raise ConfigError(f"providers.aer.device = GPU: {next(iter(self._refused.values()))}")
+        return usable
+
+    def _bytes_for_one(self) -> tuple[int, str]:
+        """What one simulation has for its state and its shots, and the setting that says so."""
+        on_gpu = self._config.device is Processor.GPU
+        one = self._config.amplitude_bytes, f"providers.aer.{'gpu_memory_bytes' if on_gpu else 'memory_bytes'}"
+        machine = self._total_bytes - BASE_BYTES, "providers.aer.memory_total_bytes"
+        return one if on_gpu else min(one, machine)
+
+    def _new_pool(self) -> SandboxPool:
+        limits = SandboxLimits(
+            # Not more than it can be let in with, whatever an estimate said.
+            memory_bytes=min(self._config.memory_bytes, self._total_bytes - BASE_BYTES + OVERHEAD_BYTES),
+            cpu_seconds=self._config.cpu_seconds,
+            wall_seconds=self._config.wall_seconds,
+            max_reply_bytes=64 << 20,
+            counts_address_space=self._config.device is Processor.CPU,
+        )
+        return SandboxPool(
+            "qcompute.vendor.aer.child:work",
+            limits=limits,
+            size=self._config.simulations_at_once,
+            idle_seconds=self._config.idle_seconds,
+            name="simulate",
+            environment=CUDA_ENVIRONMENT if self._config.device is Processor.GPU else {},
+        )
+
+    def _describe_all(self) -> None:
+        """Ask for every fake backend once, so that a wrong name is told to the operator and not to a validator."""
+        for backend in self._config.noise_backends:
+            try:
+                self._describe(backend)
+            except CannotRun as refusal:
+                self._pool.close()
+                raise ConfigError(f"providers.aer.noise_backends: {refusal.message}") from None
+            except SandboxUnavailable as error:
+                _log.warning("%s is described later: %s", backend, error.message, extra={"action": "aer_describe"})
+
+    def _simulation_bytes(self, circuit: CompiledCircuit, device_id: str, shots: int) -> int:
+        method = self._methods.get(device_id)
+        return simulation_bytes(
+            circuit,
+            method or Method.AUTOMATIC,
+            shots,
+            noisy=method is None,
+            at_most=self._state_bytes,
+        )
+
+    def _needed_bytes(self, circuit: CompiledCircuit, device_id: str, shots: int) -> int:
+        """Memory of this machine that the simulation is let in with; on a GPU the amplitudes lie elsewhere."""
+        if self._config.device is Processor.GPU:
+            return self._config.memory_bytes
+        return BASE_BYTES + min(self._simulation_bytes(circuit, device_id, shots), self._state_bytes)
+
+    def _check_memory(self, circuit: CompiledCircuit, device_id: str, shots: int) -> None:
+        """Raises `CannotRun` for what can never fit."""
+        needed = self._simulation_bytes(circuit, device_id, shots)
+        if needed > self._state_bytes:
+            raise CannotRun(
+                f"{circuit.num_qubits} qubits and {shots} shots need {_gib(needed)} of memory on {device_id}, which has"
+                f" {_gib(self._state_bytes)} ({self._limiting_setting})",
+                reason="memory",
+            )
+
+    def _job_for(self, device_id: str, source: str) -> dict[str, Any]:
+        method = self._methods.get(device_id)
+        return {
+            "source": source,
+            "method": str(method or Method.AUTOMATIC),
+            "noise_backend": None if method else device_id.removeprefix("aer_"),
+            "device": str(self._config.device),
+            "custatevec": self._config.custatevec and method is Method.STATEVECTOR,
+            "seed": None,
+            "optimization_level": None,
+        }
+
     def _work(self) -> None:
         while (job_id := self._waiting.get()) is not None:
             event = self._cancels.get(job_id)
-            job = self._job(job_id)
-            if event is None or job is None or self._result(job_id) is not None:
+            job = self._spool.job(job_id)
+            if event is None or job is None or self._spool.result(job_id) is not None:
                 continue
-            with self._lock:
-                self._running.add(job_id)
+            # How much a plain text needs was not estimated: as much as it can get.
+            needed = min(job.get("memory_bytes") or self._config.memory_bytes, self._total_bytes)
+            self._short_of[job_id] = needed
+            let_in = MACHINE.enter(needed, self._total_bytes, lambda event=event: self._closed or event.is_set())
+            del self._short_of[job_id]
+            if not let_in:
+                continue
             try:
-                result = self._simulate(job, event)
-            except SandboxUnavailable:
-                if self._closed:
-                    return  # the job file stays: the next start runs it
-                result = {"status": ProviderStatus.FAILED, "message": "no process could be started to simulate it"}
-            self._end(job_id, result)
+                if self._begin(job_id, event):
+                    self._run(job_id, job, event)
+            finally:
+                MACHINE.leave(needed)
+
+    def _begin(self, job_id: str, event: threading.Event) -> bool:
+        with self._lock:
+            if event.is_set():
+                return False  # whoever cancelled it has written how it ended
+            self._running.add(job_id)
+        return True
+
+    def _run(self, job_id: str, job: dict[str, Any], event: threading.Event) -> None:
+        try:
+            result = self._simulate(job, event)
+        except SandboxUnavailable:
+            if self._closed:
+                return  # the job file stays: the next start runs it
+            result = {"status": ProviderStatus.FAILED, "message": "no process could be started to simulate it"}
+        self._end(job_id, result)
 
     def _simulate(self, job: dict[str, Any], cancel: threading.Event) -> dict[str, Any]:
         began = time.time()
-        request = {"task": "simulate", "max_memory_mb": (self._config.memory_bytes - _OVERHEAD_BYTES) >> 20} | job
+        request = job | {"task": "simulate", "max_memory_mb": self._state_bytes >> 20}
         try:
             answer = self._pool.call(request, cancel=cancel)
         except SandboxCancelled:
             answer = {"status": ProviderStatus.CANCELLED, "message": "cancelled while it ran"}
         except CannotRun as refusal:
-            answer = {"status": ProviderStatus.FAILED, "message": refusal.message}
+            hint = " (providers.aer.memory_bytes)" if refusal.reason == "sandbox_memory" else ""
+            answer = {"status": ProviderStatus.FAILED, "message": f"{refusal.message}{hint}"}
         return {"status": ProviderStatus.COMPLETED, "started": began, "ended": time.time()} | answer
 
     def _end(self, job_id: str, result: dict[str, Any]) -> None:
-        result = {"ended": time.time()} | result
-        try:
-            _write_atomically(self._spool / f"{job_id}.result.json", result)
-        except OSError as error:
-            # Answered from memory while this process lives; the next one simulates again.
-            _log.error("a result cannot be written: %s", error.strerror, extra={"action": "aer_result"})
-            self._unsaved[job_id] = result
+        self._spool.end(job_id, {"ended": time.time()} | result)
         with self._lock:
             self._running.discard(job_id)
             self._cancels.pop(job_id, None)
@@ -331,52 +412,28 @@ class AerAdapter(ProviderAdapter):
         self._cancels[job_id] = threading.Event()
         self._waiting.put(job_id)
 
-    def _recover(self) -> None:
-        """Run what a dead daemon left unfinished, in its order, and remove what is old."""
-        too_old = time.time() - self._config.keep_days * 86400
-        unfinished: list[tuple[float, str]] = []
-        for file in self._spool.glob("*.job.json"):
-            job_id = file.name.removesuffix(".job.json")
-            job, done = self._job(job_id), (self._spool / f"{job_id}.result.json").exists()
-            if job is None or (done and job["created"] < too_old):
-                file.unlink(missing_ok=True)
-                (self._spool / f"{job_id}.result.json").unlink(missing_ok=True)
-            elif not done:
-                unfinished.append((job["created"], job_id))
-        for _, job_id in sorted(unfinished):
-            self._enqueue(job_id)
-
     def _status(self, job_id: str) -> BaseExecutionStatus:
-        result = self._result(job_id)
-        if result is not None:
-            return BaseExecutionStatus(status=result["status"], message=result.get("message"))
         with self._lock:
             if job_id in self._running:
                 return BaseExecutionStatus(status=ProviderStatus.RUNNING)
             if job_id in self._cancels:
-                return BaseExecutionStatus(status=ProviderStatus.QUEUED)
-        # It may have ended between the two looks.
-        result = self._result(job_id)
+                short_of = self._short_of.get(job_id)
+                message = None if short_of is None else f"waits for {_gib(short_of)} of memory"
+                return BaseExecutionStatus(status=ProviderStatus.QUEUED, message=message)
+        # A result is kept before its job leaves both.
+        result = self._spool.result(job_id)
         if result is not None:
             return BaseExecutionStatus(status=result["status"], message=result.get("message"))
         return BaseExecutionStatus(status=ProviderStatus.UNKNOWN, message="aer's spool has no such job")
 
-    def _job(self, job_id: str) -> dict[str, Any] | None:
-        return _read(self._spool / f"{job_id}.job.json") if _JOB_ID.fullmatch(job_id) else None
-
-    def _result(self, job_id: str) -> dict[str, Any] | None:
-        if (unsaved := self._unsaved.get(job_id)) is not None:
-            return unsaved
-        return _read(self._spool / f"{job_id}.result.json") if _JOB_ID.fullmatch(job_id) else None
-
     def _cost(self, job: dict[str, Any]) -> float:
         return self._config.price_per_task + self._config.price_per_shot * int(job.get("shots", 0))
 
-    def _max_qubits(self, method: str) -> int:
-        if method in _WIDE_METHOD_QUBITS:
-            return _WIDE_METHOD_QUBITS[method]
-        amplitudes = (self._config.memory_bytes - _OVERHEAD_BYTES) // _BYTES_PER_AMPLITUDE
-        return amplitudes.bit_length() - 1
+    def _max_qubits(self, method: Method) -> int:
+        if method in WIDE_METHOD_QUBITS:
+            return WIDE_METHOD_QUBITS[method]
+        bits = (self._state_bytes // BYTES_PER_AMPLITUDE).bit_length() - 1
+        return bits // 2 if method is Method.DENSITY_MATRIX else bits
 
     def _describe(self, backend: str) -> dict[str, Any]:
         if backend not in self._described:
@@ -384,19 +441,8 @@ class AerAdapter(ProviderAdapter):
         return self._described[backend]
 
 
-def _job_of(circuit_data: str, device: str) -> dict[str, Any]:
-    """Our own payload, or plain OpenQASM as an adapter of the reference is given it."""
-    if circuit_data.startswith('{"aer"'):
-        return json.loads(circuit_data)["aer"]
-    method = _METHODS.get(device)
-    noise = None if method else device.removeprefix("aer_")
-    return {
-        "source": circuit_data,
-        "method": method or "automatic",
-        "noise_backend": noise,
-        "seed": None,
-        "optimization_level": None,
-    }
+def _gib(size: int) -> str:
+    return f"{size / _GIB:.3g} GiB"
 
 
 def _timestamps(job: dict[str, Any], result: dict[str, Any]) -> dict[str, Any]:
@@ -407,90 +453,3 @@ def _timestamps(job: dict[str, Any], result: dict[str, Any]) -> dict[str, Any]:
     if result.get("started") and result.get("ended"):
         times["executionDuration"] = round(result["ended"] - result["started"], 6)
     return times
-
-
-def _write_atomically(file: Path, document: dict[str, Any]) -> None:
-    partial = file.with_suffix(".partial")
-    with partial.open("w", encoding="utf-8") as stream:
-        json.dump(document, stream)
-        stream.flush()
-        os.fsync(stream.fileno())  # a job we acknowledged must outlive a power cut too
-    partial.replace(file)
-
-
-def _read(file: Path) -> dict[str, Any] | None:
-    try:
-        return json.loads(file.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
-        return None
-
-
-# ---- the child's side: from here on qiskit may be imported ----
-
-
-def work(request: dict[str, Any]) -> dict[str, Any]:
-    """Sandbox entry: ``task`` is ``simulate`` or ``describe``."""
-    return _describe_backend(request["noise_backend"]) if request["task"] == "describe" else _simulate(request)
-
-
-def _simulate(request: dict[str, Any]) -> dict[str, Any]:
-    import qiskit  # noqa: PLC0415 - only in the sandbox
-    import qiskit_aer  # noqa: PLC0415
-
-    from qcompute.circuits.parse import load_program  # noqa: PLC0415
-
-    circuit = load_program(request["source"])
-    simulator = _simulator(request)
-    level = request["optimization_level"]
-    compiled = qiskit.transpile(
-        circuit, simulator, optimization_level=0 if level is None else level, seed_transpiler=request["seed"]
-    )
-    result = simulator.run(compiled, shots=request["shots"], seed_simulator=request["seed"]).result()
-    if not result.success:
-        raise CannotRun(f"Aer: {str(result.status)[:200]}", reason="aer")
-    counts = {key.replace(" ", ""): int(value) for key, value in result.get_counts().items()}
-    experiment = result.results[0]
-    return {
-        "counts": counts,
-        "method": str(experiment.metadata.get("method")),
-        "seed": int(experiment.seed_simulator),
-        "versions": {"qiskit": qiskit.__version__, "qiskit-aer": qiskit_aer.__version__},
-    }
-
-
-def _simulator(request: dict[str, Any]) -> Any:  # noqa: ANN401 - qiskit ships no types
-    from qiskit_aer import AerSimulator  # noqa: PLC0415
-
-    limits = {"max_memory_mb": request["max_memory_mb"], "max_parallel_threads": 1}
-    if request["noise_backend"] is None:
-        return AerSimulator(method=request["method"], **limits)
-    return AerSimulator.from_backend(_fake_backend(request["noise_backend"]), **limits)
-
-
-def _fake_backend(name: str) -> Any:  # noqa: ANN401 - qiskit ships no types
-    from qiskit_ibm_runtime.fake_provider import FakeProviderForBackendV2  # noqa: PLC0415
-
-    known = {backend.name: backend for backend in FakeProviderForBackendV2().backends()}
-    if name not in known:
-        raise CannotRun(
-            f"there is no fake backend {name!r}; known are {', '.join(sorted(filter(None, known))[:8])} …",
-            reason="backend",
-        )
-    return known[name]
-
-
-def _describe_backend(name: str) -> dict[str, Any]:
-    backend = _fake_backend(name)
-    qubits = [backend.qubit_properties(index) for index in range(backend.num_qubits)]
-    coupling = [list(pair) for pair in backend.coupling_map.get_edges()]
-    return {
-        "num_qubits": backend.num_qubits,
-        "basis_gates": list(backend.operation_names),
-        "extras": {
-            "method": "automatic, with noise",
-            "noise_backend": name,
-            "coupling_map": coupling,
-            "t1_seconds": [getattr(qubit, "t1", None) for qubit in qubits],
-            "t2_seconds": [getattr(qubit, "t2", None) for qubit in qubits],
-        },
-    }

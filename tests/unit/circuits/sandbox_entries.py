@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import mmap
 import os
 import socket
 import sys
@@ -40,6 +41,12 @@ def do_leak(_: dict[str, Any]) -> dict[str, Any]:
 
 def do_memory(_: dict[str, Any]) -> dict[str, Any]:
     return {"size": len(bytearray(8 << 30))}
+
+
+def do_reserve(_: dict[str, Any]) -> dict[str, Any]:
+    """Maps 8 GiB that nobody may write to, as CUDA does."""
+    with mmap.mmap(-1, 8 << 30, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ) as reserved:
+        return {"size": len(reserved)}
 
 
 _HOARD: list[bytearray] = []

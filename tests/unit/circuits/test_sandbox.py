@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -111,6 +112,18 @@ def test_a_child_that_keeps_most_of_its_memory_is_not_used_again(pool: SandboxPo
     assert pool.call(small)["pid"] != first
 
 
+def test_what_is_only_reserved_counts_where_address_space_does(pool: SandboxPool) -> None:
+    with pytest.raises(CannotRun):
+        pool.call({"do": "reserve"})
+    limits = replace(LIMITS, counts_address_space=False)
+    other = SandboxPool(ENTRY, limits=limits, size=1, name="test")
+    assert other.call({"do": "reserve"})["size"] == 8 << 30
+    with pytest.raises(CannotRun) as caught:
+        other.call({"do": "memory"})
+    assert caught.value.reason == "sandbox_memory"
+    other.close()
+
+
 def test_a_child_that_met_a_bug_is_not_used_again(pool: SandboxPool) -> None:
     """After a panic of a parser nobody knows what it has left locked."""
     first = pool.call({"do": "echo", "text": ""})["pid"]
@@ -143,6 +156,16 @@ def test_no_more_children_than_the_size_and_all_are_served(pool: SandboxPool) ->
         answers = list(threads.map(pool.call, [{"do": "echo", "text": number} for number in range(40)]))
     assert [answer["echo"] for answer in answers] == list(range(40))
     assert len({answer["pid"] for answer in answers}) <= 2
+
+
+def test_a_call_is_cancelled_while_its_child_starts(pool: SandboxPool) -> None:
+    """A child imports Aer before it is ready, for seconds on a machine under load, and a cancelled job went on."""
+    cancel = threading.Event()
+    cancel.set()
+    with pytest.raises(SandboxCancelled):
+        pool.call({"do": "echo", "text": ""}, cancel=cancel)
+    assert pool.children == 0
+    assert pool.call({"do": "echo", "text": "again"})["echo"] == "again"
 
 
 def test_a_cancelled_call_ends_its_child(pool: SandboxPool) -> None:

@@ -16,6 +16,7 @@ from qcompute.cluster.builtin.late import LateAdapter
 from qcompute.errors import ConfigError, Unavailable, VendorError
 from qcompute.miner.limits import BudgetSettings
 from qcompute.miner.providers.aer import AerAdapter
+from qcompute.miner.settings_load import load_from
 
 FLEET = """
 [[cluster.nodes]]
@@ -154,18 +155,13 @@ def test_a_gpu_that_is_not_there_does_not_keep_the_others_from_starting(tmp_path
             '[[cluster.nodes]]\nprovider="local_cpu"\n[[cluster.nodes]]\nprovider="local_cpu"\nname="local_cpu"',
             r"cluster\.nodes\[1\]: two accounts of the cluster are named 'local_cpu'",
         ),
-        (
-            '[[cluster.nodes]]\nprovider="ibm_quantum"\nibm_token="0f3a9c5b7e1d2f4a6b8c"',
-            r"cluster\.nodes\[0\]: ibm_quantum: ibm_token: this is no name of a secret",
-        ),
         ('[[cluster.nodes]]\nprovider="local_cpu"\nsettings={spol="x"}', "cluster account 'local_cpu': .*spol"),
         ('[[cluster.nodes]]\nprovider="lumi_amd_gpu"\nn_nodes=1', "cluster account 'lumi_amd_gpu': "),
     ],
 )
 def test_a_fleet_that_cannot_work_is_refused_with_the_place(tmp_path: Path, text: str, told: str) -> None:
-    with pytest.raises(ConfigError, match=told) as raised:
+    with pytest.raises(ConfigError, match=told):
         open_cluster(read(text), tmp_path)
-    assert "0f3a9c5b" not in str(raised.value)
 
 
 @pytest.mark.parametrize(
@@ -219,3 +215,17 @@ def test_what_was_opened_is_closed_when_a_later_one_fails(tmp_path: Path, monkey
 def test_settings_are_checked(table: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         ClusterSettings.model_validate(table)
+
+
+@pytest.mark.parametrize(
+    "table", ['ibm_token = "{}"', 'settings = {{ token = "{}" }}', 'bench_key = "{}"', 'url = "https://me:{}@lab"']
+)
+def test_a_secret_in_the_fleet_is_refused_before_settings_are_printed(tmp_path: Path, table: str) -> None:
+    """--check-config printed the token somebody had written where its name belongs."""
+    secret = "0f3a9c5b7e1d2f4a6b8c"
+    file = tmp_path / "fleet.toml"
+    file.write_text(f"[[cluster.nodes]]\nprovider = 'ibm_quantum'\n{table.format(secret)}\n")
+    environ = {"JOB_SERVER_URL": "https://j.example", "TENSORAUTH_URL": "https://t.example"}
+    with pytest.raises(ConfigError, match=r"cluster\.nodes\.0.*name") as raised:
+        load_from(["--config", str(file)], environ, tmp_path)
+    assert secret not in str(raised.value)

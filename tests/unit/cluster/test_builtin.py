@@ -125,7 +125,8 @@ def test_lumi_s_nodes_are_dies_and_what_fits_into_them() -> None:
     assert (len(dies), len(networks)) == (16, 2)
     assert dies[0].node_id == "lumi-n00-gcd0"
     assert {node.max_qubits for node in dies} == {31}
-    assert dies[0].metadata["note"] == "34 qubits do not fit into the 64 GiB of a die"
+    assert dies[0].metadata["note"].startswith("34 qubits do not fit into the 64 GiB of a die; ")
+    assert all("not on the GPU" in node.metadata["note"] for node in nodes)
     assert networks[0].max_qubits == 2000
     assert "low entanglement" in networks[0].metadata["note"]
 

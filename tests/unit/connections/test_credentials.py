@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from qcompute.connections import credentials
-from qcompute.connections.credentials import Secret, resolve, variable_of
+from qcompute.connections.credentials import Secret, checked_name, resolve, variable_of
 from qcompute.errors import ConfigError
 
 VALUE = "sk-live-42"
@@ -176,3 +176,25 @@ def test_a_field_that_cannot_be_filled_says_why(monkeypatch: pytest.MonkeyPatch)
         assert problem["loc"] == ("api_key",)
         assert said in problem["msg"]
         assert "sk-live" not in problem["msg"]
+
+
+# ---- a name, or the secret itself ----
+
+
+@pytest.mark.parametrize("name", ["acme", "ibm_lab", "aws_secret_access_key", "ibm_2026_berlin_lab", "lab2"])
+def test_a_name_is_taken_for_one(name: str) -> None:
+    assert checked_name(name) == name
+
+
+@pytest.mark.parametrize(
+    "value", ["0f3a9c5b7e1d2f4a6b8c", "a1b2c3d4e5f6a7b8", "qwertyuiopasdfghjklzxcvbnm", "Sk-Live", "", None, 5]
+)
+def test_what_looks_like_a_secret_is_refused_unseen(value: object) -> None:
+    """Keys in small hexadecimal digits were taken for names, and stood in the error that no such secret is set."""
+    with pytest.raises(ValueError, match=r"QCOMPUTE_SECRET_<NAME>") as raised:
+        checked_name(value)
+    assert not value or str(value) not in str(raised.value)
+    if isinstance(value, str):
+        with pytest.raises(ConfigError) as told:
+            resolve(value, {})
+        assert not value or value not in str(told.value).lower()

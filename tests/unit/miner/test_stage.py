@@ -186,6 +186,108 @@ async def test_a_row_read_while_in_hand_is_not_handled_again_when_it_is_done(
     assert stage.seen == ["job-0", "job-1", "job-2"]
 
 
+async def counting_looks(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many rows each look at the table brought, from now on."""
+    looks: list[int] = []
+    due = scene.ledger.due
+
+    async def counted(state: State, now: datetime, limit: int, *, lane: str, skip: frozenset[ExecutionId]) -> list[Job]:
+        rows = await due(state, now, limit, lane=lane, skip=skip)
+        looks.append(len(rows))
+        return rows
+
+    monkeypatch.setattr(scene.ledger, "due", counted)
+    return looks
+
+
+async def test_rows_of_other_stages_are_taken_without_a_look_at_the_table(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Reading each row back at each stage was a seventh of the daemon's work."""
+    looks = await counting_looks(scene, monkeypatch)
+    stage = Recorder(scene.road, lambda job: finish(scene, job))
+    task = await running(stage)
+    while not looks:  # noqa: ASYNC110 - the one look when it starts
+        await asyncio.sleep(0)
+    for number in range(200):
+        await scene.job(f"job-{number}")
+    await all_ready(scene, 200)
+    await stopped(stage, task)
+    assert sorted(stage.seen) == sorted(f"job-{number}" for number in range(200))
+    assert sum(looks) < 5
+
+
+async def test_what_is_heard_during_a_look_is_neither_missed_nor_taken_twice(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The answer may show the row, in an older version, or not."""
+    due = scene.ledger.due
+    arriving = ["only-heard", "seen-and-heard"]
+
+    async def late(state: State, now: datetime, limit: int, *, lane: str, skip: frozenset[ExecutionId]) -> list[Job]:
+        if arriving:
+            await scene.job(arriving.pop())
+        rows = await due(state, now, limit, lane=lane, skip=skip)
+        if arriving:
+            await scene.job(arriving.pop())
+        return rows
+
+    monkeypatch.setattr(scene.ledger, "due", late)
+    stage = Recorder(scene.road, lambda job: finish(scene, job))
+    task = await running(stage)
+    await all_ready(scene, 2)
+    await stopped(stage, task)
+    assert sorted(stage.seen) == ["only-heard", "seen-and-heard"]
+
+
+async def test_a_row_heard_of_in_a_newer_version_replaces_the_one_that_waits(scene: Scene) -> None:
+    stage = Recorder(scene.road, lambda job: finish(scene, job))
+    with scene.ledger.hearing(State.ACCEPTED, stage._hear):
+        await scene.job("early")
+        await stage._look_for_rows()
+        later = replace(await scene.row("early"), due_at=scene.clock() - timedelta(seconds=5), attempts=7)
+        stored = await scene.ledger.save(await scene.row("early"), later)
+    stage._start_rows()
+    await stage.stop()
+    assert (await scene.row("early")).version == stored.version + 1
+
+
+async def test_of_more_rows_than_fit_into_memory_each_is_handled_once(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stage_module, "MOST_HEARD", 5)
+    release = asyncio.Event()
+
+    async def act(job: Job) -> None:
+        await release.wait()
+        await finish(scene, job)
+
+    stage = Recorder(scene.road, act, concurrency=2)
+    task = await running(stage)
+    for number in range(50):
+        await scene.job(f"job-{number}")
+    assert len(stage._backlog) <= 5
+    release.set()
+    await all_ready(scene, 50)
+    await stopped(stage, task)
+    assert sorted(stage.seen) == sorted(f"job-{number}" for number in range(50))
+
+
+async def test_a_row_heard_of_before_it_is_due_is_taken_then(scene: Scene) -> None:
+    job = await scene.job()
+    await scene.road.store(job, replace(job, due_at=job.due_at + timedelta(seconds=5)))
+    stage = Recorder(scene.road, lambda job: finish(scene, job))
+    task = await running(stage)
+    while stage._look_at < 1:  # noqa: ASYNC110 - the one look when it starts
+        await asyncio.sleep(0)
+    later = await scene.row()
+    await scene.road.store(later, replace(later, due_at=job.due_at + timedelta(seconds=0.2)))
+    assert stage.seen == []
+    scene.clock.pass_seconds(0.2)
+    await all_ready(scene, 1)
+    await stopped(stage, task)
+
+
 async def test_stopping_waits_for_the_rows_in_hand(scene: Scene) -> None:
     started, release = asyncio.Event(), asyncio.Event()
 

@@ -1,0 +1,215 @@
+"""The whole road: signed requests in; results at the job server, signed receipts in the ledger and closed rows out.
+
+Everything is real but the device: the unmodified daemon, its sandboxed parser, its ledger with full syncs, the
+platform's job server and object store in a process of their own, a load generator in another. The peers of the same
+run are limits: what of the road can be had without a miner.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import tempfile
+import time
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from qcompute.chain.keys import signer_from_uri
+from qcompute.circuits.download import GuardedDownloader
+from qcompute.circuits.settings import DownloadSettings
+from qcompute.jobserver import open_job_server
+from qcompute.jobserver.settings import JobServerSettings
+from qcompute.local.dendrite import Dendrite
+from qcompute.local.miner_process import MinerProcess
+from qcompute.protocol import COLLECT_ONLY, FIRST_CURSOR
+from tests.bench import instant
+from tests.bench.loading import CONNECTIONS, OPEN_WIDE, load
+from tests.bench.process import children, cpu_seconds
+from tests.bench.report import Figure
+from tests.bench.site import Site, running_site
+from tests.ledger.postgres_server import PostgresServer
+from tests.scene import VALIDATOR_URI
+
+JOBS: Final = 6400
+"""A multiple of the connections."""
+
+REFERENCE_RATE: Final = 19.0
+"""Jobs a second of the reference miner, at its best (12 to 19)."""
+
+LONGEST_SECONDS: Final = 300.0
+LOOK_SECONDS: Final = 0.1
+ROOT: Final = str(Path(__file__).resolve().parents[2])
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What one run of the road took; times are CPU milliseconds a job."""
+
+    rate: float
+    daemon_ms: float
+    parser_ms: float
+    platform_ms: float
+
+
+async def road() -> list[Figure]:
+    """The whole road with a device that answers at once: embedded ledger, and Postgres."""
+    async with running_site() as site:
+        calls = await http_calls_alone(site, JOBS // 4)
+        in_file = await measured(site, {})
+    server = PostgresServer()
+    server.start()
+    try:
+        async with running_site() as site:
+            on_postgres = await measured(site, {"QCOMPUTE_LEDGER__URL": server.url(server.create())})
+    finally:
+        server.remove()
+    commits = commits_alone(JOBS // 4)
+    rate = in_file.rate
+    return [
+        Figure("whole road", rate, "jobs/s", "reference miner", REFERENCE_RATE),
+        Figure("whole road", rate, "jobs/s", "its three HTTP calls alone", calls),
+        Figure("whole road", rate, "jobs/s", "three commits a job alone", commits),
+        Figure("whole road on Postgres", on_postgres.rate, "jobs/s", "SQLite, this run", rate),
+        Figure("daemon's CPU", in_file.daemon_ms, "ms/job", "one core, 1,000 jobs/s", 1.0, higher_is_better=False),
+        Figure("parser's CPU", in_file.parser_ms, "ms/job", "one core, 1,000 jobs/s", 1.0, higher_is_better=False),
+        Figure("platform's CPU", in_file.platform_ms, "ms/job", "the daemon's", in_file.daemon_ms),
+    ]
+
+
+async def measured(site: Site, environment: Mapping[str, str], *, jobs: int = JOBS) -> Run:
+    """One daemon, ``jobs`` jobs; fails when one of them is not delivered exactly once."""
+    with tempfile.TemporaryDirectory() as folder:
+        async with running_miner(Path(folder), site, environment) as miner:
+            # The first job starts the parser, fills caches and gets the token: a daemon does that once in its life.
+            collector = Collector(miner)
+            await brought(miner, collector, await site.circuits(CONNECTIONS))
+            before, results = cpu(miner), (await site.seen()).results
+            used_before = (await site.seen()).cpu_seconds
+            seconds = await brought(miner, collector, await site.circuits(jobs))
+            after, seen = cpu(miner), await site.seen()
+            if (came := seen.results - results) != jobs or seen.different != seen.results:
+                raise RuntimeError(f"{came} results of {jobs} jobs came")
+            if len(set(collector.collected)) != len(collector.collected):
+                raise RuntimeError("a finished job was collected twice")
+            return Run(
+                rate=jobs / seconds,
+                daemon_ms=(after[0] - before[0]) / jobs * 1000,
+                parser_ms=(after[1] - before[1]) / jobs * 1000,
+                platform_ms=(seen.cpu_seconds - used_before) / jobs * 1000,
+            )
+
+
+class Collector:
+    """The validator's other half: fetches what is finished, page by page, and moves its cursor."""
+
+    def __init__(self, miner: MinerProcess) -> None:
+        self._dendrite = Dendrite(signer_from_uri(VALIDATOR_URI))
+        self._miner = miner
+        self._cursor = FIRST_CURSOR
+        self.collected: list[str] = []
+        """Ids of finished jobs, repeats included."""
+
+    async def until(self, count: int) -> None:
+        """Visit until so many are collected."""
+        deadline = time.monotonic() + LONGEST_SECONDS
+        while len(self.collected) < count:
+            fields: dict[str, Any] = {"execution_id": COLLECT_ONLY, "input_data_url": "", "shots": 0}
+            fields |= {"configuration_data": {}, "last_circuit": self._cursor}
+            answer = await self._dendrite.query("127.0.0.1", self._miner.axon_port, self._miner.signer.hotkey, fields)
+            if not answer.success or time.monotonic() > deadline:
+                raise RuntimeError(f"{len(self.collected)} collected, then {answer}\n{self._miner.last_lines(10)}")
+            self._cursor = answer.last_circuit or self._cursor
+            self.collected += [row.execution_id for row in answer.finished]
+            if not answer.finished:
+                await asyncio.sleep(LOOK_SECONDS)
+
+    @property
+    def ahead(self) -> str:
+        """A cursor of the same ledger behind which nothing will ever lie: visits with it bring jobs and take none."""
+        return (
+            f"9999-12-31 23:59:59.000000|{self._cursor.split('|')[1]}|{10**17}" if "|" in self._cursor else FIRST_CURSOR
+        )
+
+
+async def brought(miner: MinerProcess, collector: Collector, urls: list[str]) -> float:
+    """Bring a job for each URL; seconds from the first request until all are collected."""
+    wanted = len(collector.collected) + len(urls)
+    collecting = asyncio.create_task(collector.until(wanted))
+    requests = len(urls) // CONNECTIONS
+    seen = await load(miner.axon_port, miner.signer.hotkey, requests=requests, urls=urls, last_circuit=collector.ahead)
+    await collecting
+    return time.monotonic() - seen["began_at"]
+
+
+def cpu(miner: MinerProcess) -> tuple[float, float]:
+    """CPU seconds of the daemon and of its children so far."""
+    if miner.process is None:
+        raise RuntimeError("the miner does not run")
+    return cpu_seconds(miner.process.pid), sum(cpu_seconds(child) for child in children(miner.process.pid))
+
+
+@asynccontextmanager
+async def running_miner(folder: Path, site: Site, environment: Mapping[str, str]) -> AsyncGenerator[MinerProcess]:
+    """The unmodified daemon with the instant device, open wide for one validator's load."""
+    settings = OPEN_WIDE | {
+        "PYTHONPATH": ROOT,
+        "QCOMPUTE_AXON__REQUESTS_PER_SECOND": "100000",
+        "QCOMPUTE_AXON__REQUEST_BURST": "100000",
+    }
+    validator = signer_from_uri(VALIDATOR_URI).hotkey
+    miner = MinerProcess(
+        folder,
+        validators=[validator],
+        provider=instant.PROVIDER,
+        environment=site.environment | settings | dict(environment),
+    )
+    await miner.start()
+    try:
+        yield miner
+    finally:
+        await miner.stop()
+
+
+async def http_calls_alone(site: Site, jobs: int) -> float:
+    """Jobs a second when nothing is done but what the road asks of others: the circuit, an upload URL, the upload."""
+    urls = await site.circuits(jobs)
+    settings = JobServerSettings(
+        url=site.environment["JOB_SERVER_URL"], tensorauth_url=site.environment["TENSORAUTH_URL"]
+    )
+    server = open_job_server(settings, signer_from_uri("//bench-calls"))
+    host = site.environment["QCOMPUTE_DOWNLOAD__ALLOWED_HOSTS"].strip('[]"')
+    downloader = GuardedDownloader(DownloadSettings(allowed_hosts=(host,)), max_bytes=1 << 20)
+    waiting = list(reversed(urls))
+
+    async def worker() -> None:
+        while waiting:
+            await downloader.fetch(waiting.pop())
+            slot = await server.upload_slot()
+            await server.put_counts(slot, {"00": 50, "11": 50})
+
+    began = time.monotonic()
+    await asyncio.gather(*(worker() for _ in range(32)))
+    seconds = time.monotonic() - began
+    await server.close()
+    await downloader.close()
+    return jobs / seconds
+
+
+def commits_alone(jobs: int) -> float:
+    """Jobs a second of a bare table in a file, fully synced: inserted, claimed and completed, each its own commit."""
+    with tempfile.TemporaryDirectory() as folder:
+        database = sqlite3.connect(Path(folder) / "bare.sqlite3", isolation_level=None)
+        database.execute("PRAGMA journal_mode=WAL")
+        database.execute("PRAGMA synchronous=FULL")
+        database.execute("CREATE TABLE jobs (id INTEGER PRIMARY KEY, state TEXT, payload BLOB)")
+        began = time.monotonic()
+        for number in range(jobs):
+            database.execute("INSERT INTO jobs VALUES (?, 'new', ?)", (number, b"x" * 500))
+            for state in ("claimed", "completed"):
+                database.execute("UPDATE jobs SET state = ? WHERE id = ?", (state, number))
+        seconds = time.monotonic() - began
+        database.close()
+        return jobs / seconds
