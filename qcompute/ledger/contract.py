@@ -6,12 +6,11 @@ write is durable; concurrent writers share one commit. A store belongs to one da
 
 from __future__ import annotations
 
-import asyncio
 from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Callable, Generator, Sequence
 from collections.abc import Set as AbstractSet
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -93,7 +92,6 @@ class Ledger(ABC):
     """
 
     def __init__(self) -> None:
-        self._arrivals: defaultdict[tuple[State, str], asyncio.Event] = defaultdict(asyncio.Event)
         self._hearing: defaultdict[tuple[State, str], list[Hear]] = defaultdict(list)
 
     @property
@@ -251,17 +249,6 @@ class Ledger(ABC):
     async def close(self) -> None:
         """Finish pending writes and release the store; no call may follow."""
 
-    async def wait_for_arrival(self, state: State, timeout_seconds: float, *, lane: str = NOBODYS_LANE) -> None:
-        """Return when a job has been put into a lane of ``state`` since the last return, or after the timeout.
-
-        Whoever is cancelled while waiting has seen nothing: the next wait returns for what came meanwhile.
-        """
-        event = self._arrivals[state, lane]
-        with suppress(TimeoutError):
-            async with asyncio.timeout(max(timeout_seconds, 0)):
-                await event.wait()
-        event.clear()
-
     @contextmanager
     def hearing(self, state: State, hear: Hear, *, lane: str = NOBODYS_LANE) -> Generator[None]:
         """Within the block, call ``hear`` on the event loop with every job that is put into a lane of ``state``.
@@ -290,6 +277,5 @@ class Ledger(ABC):
 
     def _arrived(self, state: State, lane: str, jobs: Sequence[Job] | None) -> None:
         """Called by stores on the event loop after a commit that put jobs into a lane of ``state``; None: any jobs."""
-        self._arrivals[state, lane].set()
         for hear in self._hearing[state, lane]:
             hear(jobs)

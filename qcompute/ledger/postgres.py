@@ -96,11 +96,6 @@ class PostgresLedger(SqlLedger):
             self._claims = self._shared_claims
 
     @override
-    async def wait_for_arrival(self, state: State, timeout_seconds: float, *, lane: str = NOBODYS_LANE) -> None:
-        self._listener.attach()
-        await super().wait_for_arrival(state, timeout_seconds, lane=lane)
-
-    @override
     @contextmanager
     def hearing(self, state: State, hear: Hear, *, lane: str = NOBODYS_LANE) -> Generator[None]:
         self._listener.attach()
@@ -143,8 +138,7 @@ class PostgresLedger(SqlLedger):
             self._hear_words(news)
             return
         self._figures.move_latest(news.latest)
-        arrivals = {*self._arrivals, *self._hearing} if news.arrivals is None else news.arrivals
-        for state, lane in arrivals:
+        for state, lane in list(self._hearing) if news.arrivals is None else news.arrivals:
             self._arrived(state, lane, None)
 
 

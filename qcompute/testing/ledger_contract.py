@@ -17,7 +17,7 @@ Needs ``pytest`` and ``pytest-asyncio`` in automatic mode.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import timedelta
 
@@ -29,7 +29,7 @@ from qcompute.miner.job import Job, State
 from qcompute.protocol import FIRST_CURSOR
 from qcompute.testing.ledger_charges import MOCK, ChargeContract
 from qcompute.testing.ledger_collecting import CollectContract, PurgeContract
-from qcompute.testing.ledger_fixtures import WAIT_SECONDS, LedgerFixtures
+from qcompute.testing.ledger_fixtures import Ear, LedgerFixtures, listening
 from qcompute.testing.ledger_intake import DueContract, IntakeContract
 from qcompute.testing.ledger_lanes import FenceContract, LaneContract, PollContract
 from qcompute.testing.ledger_records import (
@@ -47,54 +47,50 @@ from qcompute.units import ProviderKey
 class ArrivalContract(LedgerFixtures):
     """Waking the stages."""
 
-    @staticmethod
-    async def _arrives(ledger: Ledger, state: State) -> bool:
-        """Whether an arrival is already known, without waiting."""
-        waiting = asyncio.create_task(ledger.wait_for_arrival(state, WAIT_SECONDS))
-        await asyncio.sleep(0)
-        await asyncio.sleep(0)
-        known = waiting.done()
-        waiting.cancel()
-        await asyncio.wait([waiting])
-        return known
+    @pytest.fixture
+    def new(self, ledger: Ledger) -> Iterator[Ear]:
+        """Hears of accepted jobs."""
+        with listening(ledger, State.ACCEPTED) as ear:
+            yield ear
 
-    async def test_a_waiting_stage_wakes_when_a_job_is_accepted(self, ledger: Ledger) -> None:
-        waiting = asyncio.create_task(ledger.wait_for_arrival(State.ACCEPTED, WAIT_SECONDS))
+    @pytest.fixture
+    def ready(self, ledger: Ledger) -> Iterator[Ear]:
+        """Hears of jobs that are ready."""
+        with listening(ledger, State.READY) as ear:
+            yield ear
+
+    async def test_a_waiting_stage_wakes_when_a_job_is_accepted(self, ledger: Ledger, new: Ear) -> None:
+        waiting = asyncio.create_task(new.until_heard())
         await asyncio.sleep(0)
         assert not waiting.done()
         await ledger.accept(new_job("a"), nonce(1))
-        async with asyncio.timeout(WAIT_SECONDS / 2):
-            await waiting
+        await waiting
 
-    async def test_an_arrival_before_the_wait_is_not_missed_and_told_once(self, ledger: Ledger) -> None:
-        await accepted(ledger, "a")
-        assert await self._arrives(ledger, State.ACCEPTED)
-        assert not await self._arrives(ledger, State.ACCEPTED)
-
-    async def test_a_move_arrives_in_its_new_state_only(self, ledger: Ledger) -> None:
+    async def test_a_move_arrives_in_its_new_state_only(self, ledger: Ledger, new: Ear, ready: Ear) -> None:
         job = await accepted(ledger, "a")
-        assert await self._arrives(ledger, State.ACCEPTED)
+        assert new.has_heard()
+        assert not new.has_heard()
         await ledger.save(job, replace(job, state=State.READY))
-        assert not await self._arrives(ledger, State.ACCEPTED)
-        assert await self._arrives(ledger, State.READY)
+        assert not new.has_heard()
+        assert ready.has_heard()
 
-    async def test_a_stay_arrives_when_it_makes_the_job_due_earlier(self, ledger: Ledger) -> None:
+    async def test_a_stay_arrives_when_it_makes_the_job_due_earlier(self, ledger: Ledger, new: Ear) -> None:
         job = await accepted(ledger, "a")
-        assert await self._arrives(ledger, State.ACCEPTED)
+        assert new.has_heard()
         later = await ledger.save(job, replace(job, due_at=job.due_at + timedelta(seconds=9)))
-        assert not await self._arrives(ledger, State.ACCEPTED)
+        assert not new.has_heard()
         await ledger.save(later, job)
-        assert await self._arrives(ledger, State.ACCEPTED)
+        assert new.has_heard()
 
-    async def test_what_was_refused_does_not_arrive(self, ledger: Ledger) -> None:
+    async def test_what_was_refused_does_not_arrive(self, ledger: Ledger, new: Ear, ready: Ear) -> None:
         job = await accepted(ledger, "a")
-        assert await self._arrives(ledger, State.ACCEPTED)
+        assert new.has_heard()
         await ledger.accept(new_job("a"), nonce(7))
         await ledger.accept(new_job("b"), nonce(7))
         with pytest.raises(StaleRow):
             await ledger.save(replace(job, version=9), replace(job, state=State.READY))
-        assert not await self._arrives(ledger, State.ACCEPTED)
-        assert not await self._arrives(ledger, State.READY)
+        assert not new.has_heard()
+        assert not ready.has_heard()
 
     async def test_whoever_listens_is_given_each_job_as_stored_before_its_writer_goes_on(self, ledger: Ledger) -> None:
         heard: list[Job] = []
@@ -113,11 +109,6 @@ class ArrivalContract(LedgerFixtures):
             await ledger.save(submitting, replace(submitting, state=State.SUBMITTING, provider=ProviderKey("ionq")))
         await accepted(ledger, "b")
         assert heard == [job, submitting], "of another lane, or after the end"
-
-    @pytest.mark.parametrize("seconds", [0, -1, 0.001])
-    async def test_a_wait_ends_with_its_time(self, ledger: Ledger, seconds: float) -> None:
-        async with asyncio.timeout(WAIT_SECONDS):
-            await ledger.wait_for_arrival(State.HELD, seconds)
 
 
 class CloseContract(LedgerFixtures):

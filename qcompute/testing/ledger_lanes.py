@@ -16,7 +16,7 @@ from qcompute.errors import StaleRow
 from qcompute.ledger.claims import Fenced, Tenure
 from qcompute.ledger.contract import Ledger, Postponed
 from qcompute.miner.job import NOBODYS_LANE, Job, State, Verdict
-from qcompute.testing.ledger_fixtures import WAIT_SECONDS, LedgerFixtures
+from qcompute.testing.ledger_fixtures import LedgerFixtures, listening
 from qcompute.testing.ledger_records import START_OF_TIME, SetClock, brought_to
 from qcompute.units import ExecutionId, ProviderKey
 
@@ -63,22 +63,19 @@ class LaneContract(LedgerFixtures):
         assert await ledger.next_due_at(State.WAITING) is None
 
     async def test_only_the_stage_of_the_lane_wakes(self, ledger: Ledger) -> None:
-        waiting = {
-            lane: asyncio.create_task(ledger.wait_for_arrival(State.SUBMITTING, WAIT_SECONDS, lane=lane))
-            for lane in ("ibm", "ionq")
-        }
-        await _at(ledger, "a", "ionq", State.SUBMITTING)
-        await waiting["ionq"]
-        assert not waiting["ibm"].done()
-        waiting["ibm"].cancel()
-        await asyncio.wait([waiting["ibm"]])
+        with (
+            listening(ledger, State.SUBMITTING, lane="ibm") as ibm,
+            listening(ledger, State.SUBMITTING, lane="ionq") as ionq,
+        ):
+            await _at(ledger, "a", "ionq", State.SUBMITTING)
+            assert ionq.has_heard()
+            assert not ibm.has_heard()
 
     async def test_a_job_that_goes_to_another_account_wakes_that_one(self, ledger: Ledger) -> None:
         job = await _at(ledger, "a", "ibm", State.SUBMITTING)
-        waiting = asyncio.create_task(ledger.wait_for_arrival(State.SUBMITTING, WAIT_SECONDS, lane="ionq"))
-        await asyncio.sleep(0)
-        await ledger.save(job, replace(job, provider=ProviderKey("ionq")))
-        await waiting
+        with listening(ledger, State.SUBMITTING, lane="ionq") as ionq:
+            await ledger.save(job, replace(job, provider=ProviderKey("ionq")))
+            assert ionq.has_heard()
         assert await _names(ledger, State.SUBMITTING, job.due_at, "ibm") == []
         assert await _names(ledger, State.SUBMITTING, job.due_at, "ionq") == ["a"]
 

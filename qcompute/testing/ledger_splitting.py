@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import ExitStack
 from dataclasses import replace
 
 import pytest
@@ -14,7 +15,7 @@ from qcompute.ledger.claims import Fenced, Tenure
 from qcompute.ledger.contract import Intake, Ledger
 from qcompute.miner.job import SPLIT_LANE, Job, State, Verdict
 from qcompute.protocol import FIRST_CURSOR
-from qcompute.testing.ledger_fixtures import WAIT_SECONDS, LedgerFixtures
+from qcompute.testing.ledger_fixtures import LedgerFixtures, listening
 from qcompute.testing.ledger_records import ALICE, START_OF_TIME, accepted, brought_to, new_job, nonce
 from qcompute.units import ExecutionId, ProviderKey
 
@@ -71,11 +72,10 @@ class SplitContract(LedgerFixtures):
     async def test_the_stages_of_all_lanes_wake(self, ledger: Ledger) -> None:
         job = await _ready(ledger, "a")
         lanes = [(State.SUBMITTING, "left"), (State.SUBMITTING, "right"), (State.WAITING, SPLIT_LANE)]
-        async with asyncio.timeout(WAIT_SECONDS), asyncio.TaskGroup() as group:
-            for state, lane in lanes:
-                group.create_task(ledger.wait_for_arrival(state, 2 * WAIT_SECONDS, lane=lane))
-            await asyncio.sleep(0)
+        with ExitStack() as stack:
+            ears = [stack.enter_context(listening(ledger, state, lane=lane)) for state, lane in lanes]
             await ledger.split(job, _waiting(job), _parts(job, "left", "right"))
+            assert all(ear.has_heard() for ear in ears)
 
     async def test_of_two_who_split_a_job_one_does(self, ledger: Ledger) -> None:
         job = await _ready(ledger, "a")

@@ -17,7 +17,7 @@ from qcompute.ledger.postgres import PostgresLedger
 from qcompute.ledger.postgres_connect import connection_parameters, writing_engine
 from qcompute.ledger.settings import LedgerSettings
 from qcompute.miner.job import State
-from qcompute.testing.ledger_fixtures import WAIT_SECONDS
+from qcompute.testing.ledger_fixtures import WAIT_SECONDS, listening
 from qcompute.testing.ledger_records import (
     SIGNED_URL,
     START_OF_TIME,
@@ -127,11 +127,9 @@ async def test_a_stage_that_listens_is_woken_when_its_connection_was_cut(
     postgres: PostgresLedger, postgres_settings: LedgerSettings
 ) -> None:
     """Something may have come meanwhile."""
-    waiting = asyncio.create_task(postgres.wait_for_arrival(State.HELD, WAIT_SECONDS))
-    await asyncio.sleep(0)
-    run_sql(postgres_settings, END_ALL)
-    async with asyncio.timeout(WAIT_SECONDS / 2):
-        await waiting
+    with listening(postgres, State.HELD) as ear:
+        run_sql(postgres_settings, END_ALL)
+        await ear.until_heard()
 
 
 async def test_one_bad_operation_fails_alone(changed: PostgresLedger, changed_settings: LedgerSettings) -> None:

@@ -15,7 +15,7 @@ from qcompute.ledger.postgres import FIGURES_SECONDS, PostgresLedger
 from qcompute.ledger.settings import LedgerSettings
 from qcompute.miner.job import State
 from qcompute.protocol import FIRST_CURSOR
-from qcompute.testing.ledger_fixtures import WAIT_SECONDS
+from qcompute.testing.ledger_fixtures import WAIT_SECONDS, listening
 from qcompute.testing.ledger_records import (
     ALICE,
     START_OF_TIME,
@@ -154,28 +154,18 @@ async def test_two_processes_that_close_jobs_hide_none_from_a_third_that_collect
 
 
 async def test_an_arrival_at_one_wakes_the_stage_of_the_other(pair: Pair) -> None:
-    for state in (State.ACCEPTED, State.READY):
-        waiting = asyncio.create_task(pair[1].wait_for_arrival(state, WAIT_SECONDS))
-        await asyncio.sleep(0)
-        job = await pair[0].get(ExecutionId("a"))
-        if job is None:
-            await accepted(pair[0], "a")
-        else:
-            await pair[0].save(job, replace(job, state=state))
-        async with asyncio.timeout(WAIT_SECONDS / 2):
-            await waiting
-
-
-async def test_an_arrival_before_anybody_waits_is_not_missed(pair: Pair) -> None:
-    await accepted(pair[0], "a")
-    async with asyncio.timeout(WAIT_SECONDS / 2):
-        await pair[1].wait_for_arrival(State.ACCEPTED, WAIT_SECONDS)
+    with listening(pair[1], State.ACCEPTED) as new, listening(pair[1], State.READY) as ready:
+        job = await accepted(pair[0], "a")
+        await new.until_heard()
+        await pair[0].save(job, replace(job, state=State.READY))
+        await ready.until_heard()
 
 
 async def test_what_the_other_closed_is_collected_at_once_when_it_was_heard_of(pair: Pair) -> None:
     assert (await pair[1].finished_after(FIRST_CURSOR, 10)).jobs == []
-    await brought_to(pair[0], "a", State.CLOSED)
-    await pair[1].wait_for_arrival(State.CLOSED, WAIT_SECONDS)
+    with listening(pair[1], State.CLOSED) as closed:
+        await brought_to(pair[0], "a", State.CLOSED)
+        await closed.until_heard()
     assert [job.execution_id for job in (await pair[1].finished_after(FIRST_CURSOR, 10)).jobs] == ["a"]
 
 

@@ -15,6 +15,7 @@ from qcompute.miner import stage as stage_module
 from qcompute.miner.job import Job, State
 from qcompute.miner.road import Road
 from qcompute.miner.stage import Stage
+from qcompute.testing.ledger_fixtures import listening
 from qcompute.units import ExecutionId
 from tests.unit.miner.scripted import Scene
 
@@ -54,9 +55,9 @@ async def stopped(stage: Stage, task: asyncio.Task[None]) -> None:
 
 
 async def all_ready(scene: Scene, number: int) -> None:
-    async with asyncio.timeout(5):
+    with listening(scene.ledger, State.READY) as ear:
         while (await scene.ledger.count_by_state())[State.READY] < number:
-            await scene.ledger.wait_for_arrival(State.READY, 1)
+            await ear.until_heard()
 
 
 async def test_rows_that_were_there_and_rows_that_arrive_are_each_handled_once(scene: Scene) -> None:
