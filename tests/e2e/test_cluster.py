@@ -167,9 +167,14 @@ class Workshop:
 
 
 @asynccontextmanager
-async def workshop(folder: Path, url: str, *, written: str = "tables", **more: str) -> AsyncGenerator[Workshop]:
+async def workshop(
+    folder: Path, url: str, *, written: str = "tables", switches: tuple[str, ...] = (), **more: str
+) -> AsyncGenerator[Workshop]:
+    """A workshop with the fleet as tables or as a builder; ``switches`` are in the bench's folder at the start."""
     names = {"folder": folder / "bench", "url": url}
     (folder / "bench").mkdir()
+    for switch in switches:
+        (folder / "bench" / switch).touch()
     config, paths = folder / "fleet.toml", [str(_ROOT)]
     if written == "tables":
         config.write_text(TABLES.format(**names))
@@ -191,8 +196,9 @@ async def test_jobs_run_where_they_are_pinned_and_an_endpoint_that_was_down_come
     async with workshop(tmp_path, forge.url, written=written) as shop:
         by_device = await shop.brought(101, device="aer_automatic")
         by_tag = await shop.brought(102, tags=["bench"])
-        by_both = await shop.brought(103, device="desk/aer_automatic", tags=["quiet"])
+        await shop.scene.collected(2)
         for_forge = await shop.brought(104, node="forge")
+        by_both = await shop.brought(103, device="desk/aer_automatic", tags=["quiet"])
         await shop.scene.collected(3)
         assert [shop.counts(job) for job in (by_device, by_tag, by_both)] == [{"010": n} for n in (101, 102, 103)]
         await shop.until_offline("forge", offline=True)
@@ -236,8 +242,7 @@ async def test_a_kill_in_the_middle_loses_nothing_and_runs_nothing_of_the_bench_
 ) -> None:
     """What was running on a machine of our own is held, because nobody knows whether it ran."""
     patience = {"QCOMPUTE_MINER__UNKNOWN_STATUS_DEADLINE_SECONDS": "1"}
-    async with workshop(tmp_path, forge.url, **patience) as shop:
-        (shop.folder / "stop").touch()
+    async with workshop(tmp_path, forge.url, switches=("stop",), **patience) as shop:
         with forge.hold():
             running = await shop.brought(201, node="bench")
             await until_true(lambda: shop.runs() == [201], what="a run on the bench")
@@ -261,8 +266,7 @@ async def test_a_kill_in_the_middle_loses_nothing_and_runs_nothing_of_the_bench_
 
 async def test_a_machine_that_is_unwell_is_offline_and_the_job_server_hears_it(tmp_path: Path, forge: Forge) -> None:
     """Its adapter says nothing of its health, so the report of devices used to call it available."""
-    async with workshop(tmp_path, forge.url) as shop:
-        (shop.folder / "unwell").touch()
+    async with workshop(tmp_path, forge.url, switches=("unwell",)) as shop:
         await shop.until_offline("bench", offline=True)
 
         def availability() -> str:
