@@ -49,6 +49,7 @@ CATCHES_BROADLY: Final = {
 
 HEAVY: Final = (
     "qiskit",
+    "qiskit_addon_cutting",
     "qiskit_aer",
     "qiskit_ibm_runtime",
     "openqasm3",

@@ -133,12 +133,29 @@ class Ledger(ABC):
         """
 
     @abstractmethod
+    async def split(self, before: Job, after: Job, parts: Sequence[Job], *, tenure: Tenure | None = None) -> Job:
+        """Replace the row ``before`` by ``after`` and add its parts, in one transaction. Returns the stored row.
+
+        A part is a new row whose ``parent_id`` is that job, of the same validator and circuit, not yet submitted. It
+        is no job of its own to the outside: validators never collect it, and it takes no share of theirs.
+
+        Raises:
+            StaleRow: the row is not the version ``before`` any more; nothing was written.
+            Fenced: another process took the lane of ``tenure`` since; nothing was written.
+            Bug: the move is not allowed, or a part is no part of it, or there already; nothing was written.
+        """
+
+    @abstractmethod
+    async def parts(self, execution_id: ExecutionId) -> list[Job]:
+        """The parts of a job, in the order of their ids; none for a job that was not split."""
+
+    @abstractmethod
     async def get(self, execution_id: ExecutionId) -> Job | None:
         """One row."""
 
     @abstractmethod
     async def circuit(self, execution_id: ExecutionId) -> str | None:
-        """The stored circuit text of a job."""
+        """The stored circuit text of a job; of a part, that of the job it is a part of."""
 
     @abstractmethod
     async def outcome(self, execution_id: ExecutionId) -> Outcome | None:
@@ -162,7 +179,7 @@ class Ledger(ABC):
 
     @abstractmethod
     async def finished_after(self, cursor: str, limit: int) -> Page:
-        """Closed jobs behind a validator's cursor, in closing order.
+        """Closed jobs behind a validator's cursor, in closing order; parts of jobs are left out.
 
         A cursor of this ledger (``YYYY-MM-DD HH:MM:SS.ffffff|<ledger id>|<seq>``) continues exactly; any other text
         is read by its leading time (the reference's format, or another ledger's), from the start of that second, so
@@ -172,11 +189,14 @@ class Ledger(ABC):
 
     @abstractmethod
     async def count_by_state(self) -> dict[State, int]:
-        """How many jobs are in each state; every state is a key."""
+        """How many rows are in each state, parts of jobs included; every state is a key."""
 
     @abstractmethod
     async def open_by_validator(self) -> dict[Hotkey, int]:
-        """How many jobs that are not yet closed each validator has here; validators without any are left out."""
+        """How many jobs that are not yet closed each validator has here; validators without any are left out.
+
+        A job that was split counts once.
+        """
 
     @abstractmethod
     async def purge(self, closed_before: datetime) -> int:

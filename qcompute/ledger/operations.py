@@ -26,7 +26,7 @@ class UseNonce:
 
 @dataclass(frozen=True, slots=True)
 class Save:
-    """`Ledger.save`; answered with the stored job."""
+    """`Ledger.save`, and `Ledger.split`; answered with the stored job."""
 
     before: Job
     after: Job
@@ -35,6 +35,8 @@ class Save:
     receipt: str | None
     charge: Charge | None
     tenure: Tenure | None
+    parts: tuple[Job, ...] = ()
+    """`Ledger.split`: the rows that are added with it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -150,6 +150,15 @@ class SqlLedger(Ledger):
         return await self._write(Save(before, after, circuit, outcome, receipt, charge, tenure))
 
     @override
+    async def split(self, before: Job, after: Job, parts: Sequence[Job], *, tenure: Tenure | None = None) -> Job:
+        return await self._write(Save(before, after, None, None, None, None, tenure, tuple(parts)))
+
+    @override
+    async def parts(self, execution_id: ExecutionId) -> list[Job]:
+        found = await self._ask_of(execution_id, statements.PARTS, self._job)
+        return sorted(found, key=lambda part: part.execution_id)
+
+    @override
     async def get(self, execution_id: ExecutionId) -> Job | None:
         return _first(await self._ask_of(execution_id, statements.JOB, self._job))
 

@@ -16,8 +16,14 @@ from qcompute.ledger.times import DAY_MICROS
 # Reading. Parameters: see each bindparam; times are microseconds.
 
 JOB: Final = select(jobs).where(jobs.c.execution_id == bindparam("id"))
-CIRCUIT: Final = select(circuits.c.text).where(circuits.c.execution_id == bindparam("id"))
+CIRCUIT: Final = select(circuits.c.text).where(
+    circuits.c.execution_id
+    == func.coalesce(
+        select(jobs.c.parent_id).where(jobs.c.execution_id == bindparam("id")).scalar_subquery(), bindparam("id")
+    )
+)
 OUTCOME: Final = select(outcomes).where(outcomes.c.execution_id == bindparam("id"))
+PARTS: Final = select(jobs).where(jobs.c.parent_id == bindparam("id"))
 RECEIPT: Final = select(receipts.c.document).where(receipts.c.execution_id == bindparam("id"))
 
 DUE: Final = (
@@ -39,11 +45,11 @@ NEXT_LANE: Final = (
 read every row."""
 
 OPEN_JOBS: Final = (
-    select(jobs.c.state, jobs.c.validator_hotkey, func.count())
+    select(jobs.c.state, jobs.c.validator_hotkey, jobs.c.parent_id.is_(None), func.count())
     .where(jobs.c.cursor_seq.is_(None))
-    .group_by(jobs.c.state, jobs.c.validator_hotkey)
+    .group_by(jobs.c.state, jobs.c.validator_hotkey, jobs.c.parent_id.is_(None))
 )
-"""How many jobs that are not closed each validator has in each state."""
+"""How many jobs that are not closed each validator has in each state, and how many parts of jobs."""
 CLOSED_RANGE: Final = select(func.min(jobs.c.cursor_seq), func.max(jobs.c.cursor_seq))
 """The numbers of the first and the last closed job; NULL when there is none."""
 
@@ -53,7 +59,7 @@ SEQ_AT: Final = (
 """The number of the last job closed by a time."""
 FINISHED: Final = (
     select(*(jobs.c[name] for name in FINISHED_COLUMNS))
-    .where(jobs.c.cursor_seq > bindparam("seq"))
+    .where(jobs.c.cursor_seq > bindparam("seq"), jobs.c.parent_id.is_(None))
     .order_by(jobs.c.cursor_seq)
     .limit(bindparam("most"))
 )

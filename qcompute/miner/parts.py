@@ -37,6 +37,7 @@ from qcompute.miner.fetch import FetchStage
 from qcompute.miner.fleet import Fleet
 from qcompute.miner.heartbeat import Heartbeat
 from qcompute.miner.intake import JobIntake
+from qcompute.miner.job import SPLIT_LANE
 from qcompute.miner.limits import BudgetSettings
 from qcompute.miner.operator import operator_app
 from qcompute.miner.outbox import OutboxStage
@@ -47,6 +48,7 @@ from qcompute.miner.router import RouterStage
 from qcompute.miner.runner import HeldStage, WaitStage
 from qcompute.miner.settings import Settings
 from qcompute.miner.shared_rates import SharedRates
+from qcompute.miner.split import SplitStage
 from qcompute.miner.strays import Strays
 from qcompute.miner.submit import SubmitStage
 from qcompute.miner.telemetry import RoadTelemetry
@@ -256,6 +258,7 @@ class Shifts:
             ),
             RouterStage(road, self._fleet, self._circuits, self._settings.routing, concurrency=ROUTES_AT_ONCE),
             HeldStage(road),
+            SplitStage(road, concurrency=ROUTES_AT_ONCE),
             OutboxStage(
                 road,
                 self._job_server,
@@ -263,7 +266,7 @@ class Shifts:
                 longest_pause_seconds=miner.delivery_backoff_max_seconds,
             ),
         ]
-        strays = Strays(road, self._fleet.names, held_seconds=miner.held_deadline_seconds)
+        strays = Strays(road, self._fleet.names | {SPLIT_LANE}, held_seconds=miner.held_deadline_seconds)
         purge = Purge(road.ledger, retention_days=miner.retention_days, clock=utc_now)
         return Shift(
             stages,

@@ -91,6 +91,8 @@ class WaitStage(Stage):
         match status:
             case ProviderStatus.QUEUED | ProviderStatus.RUNNING:
                 await self._poll_later(job, answer)
+            case ProviderStatus.UNKNOWN if answer.is_lost:
+                await self._lost(job, answer)
             case ProviderStatus.UNKNOWN:
                 await self._unknown_word(job, answer)
             case ProviderStatus.COMPLETED:
@@ -120,6 +122,26 @@ class WaitStage(Stage):
             job,
             replace(job, due_at=due_at, vendor_status=answer.status, attempts=0, error_code=None, error=None),
         )
+
+    async def _lost(self, job: Job, answer: BaseExecutionStatus) -> None:
+        """Back to the submit: it is not there any more, and running it again costs nothing."""
+        text = answer.message or "its provider does not have it any more"
+        extra = {"action": "lost_job", "execution_id": job.execution_id}
+        _log.warning("%s lost a job, which is submitted again: %s", self._account.key, text, extra=extra)
+        again = replace(
+            job,
+            state=State.SUBMITTING,
+            due_at=self.road.clock(),
+            submit_started_at=None,
+            submitted_at=None,
+            provider_job_id=None,
+            handle=None,
+            prepared=None,
+            vendor_status=None,
+            error_code="lost_job",
+            error=text,
+        )
+        await self.road.save(job, again)
 
     async def _unknown_word(self, job: Job, answer: BaseExecutionStatus) -> None:
         now = self.road.clock()

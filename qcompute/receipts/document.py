@@ -15,6 +15,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any, Final, Literal
@@ -64,6 +65,19 @@ class ExecutedOn(BaseModel):
     device_type: str | None
 
 
+class ReceiptPart(BaseModel):
+    """A part of a job whose shots ran in several places; ``receipt_sha256`` is of its own receipt, as stored."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    execution_id: str
+    provider: str | None
+    device_id: str | None
+    shots: int
+    verdict: Verdict
+    receipt_sha256: str
+
+
 class Receipt(BaseModel):
     """A verified receipt; field meanings are those of `qcompute.miner.job.Job` and ``Outcome``.
 
@@ -91,6 +105,7 @@ class Receipt(BaseModel):
     cost: Cost
     executed_on: ExecutedOn | None = None
     fallback_from: str | None = None
+    parts: list[ReceiptPart] | None = Field(default=None, description="of a job that was split; left out of others")
     signature: str
 
 
@@ -109,8 +124,10 @@ def canonical(value: object) -> bytes:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
 
 
-def build_receipt(job: Job, outcome: Outcome, signer: Signer) -> str:
+def build_receipt(job: Job, outcome: Outcome, signer: Signer, *, parts: Sequence[ReceiptPart] | None = None) -> str:
     """The signed receipt of a settled job, as canonical JSON. Two calls differ in the signature only.
+
+    ``parts`` is what ran in several places, for a job that was split.
 
     Raises:
         ValueError: the job has no verdict yet.
@@ -145,6 +162,8 @@ def build_receipt(job: Job, outcome: Outcome, signer: Signer) -> str:
             "kind": outcome.cost_kind,
         },
     } | _place(job)
+    if parts is not None:
+        facts["parts"] = [part.model_dump(mode="json") for part in parts]
     signature = "0x" + signer.sign(_signed_bytes(facts)).hex()
     return canonical(facts | {"signature": signature}).decode()
 

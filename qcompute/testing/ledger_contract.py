@@ -40,6 +40,7 @@ from qcompute.testing.ledger_records import (
     own_nonce,
 )
 from qcompute.testing.ledger_saving import SaveContract
+from qcompute.testing.ledger_splitting import SplitContract
 from qcompute.units import ProviderKey
 
 
@@ -142,6 +143,8 @@ class CloseContract(LedgerFixtures):
             ledger.due(State.ACCEPTED, START_OF_TIME, 1),
             ledger.next_due_at(State.ACCEPTED),
             ledger.save(job, replace(job, attempts=1)),
+            ledger.split(job, job, []),
+            ledger.parts(job.execution_id),
             ledger.get(job.execution_id),
             ledger.circuit(job.execution_id),
             ledger.outcome(job.execution_id),
@@ -176,6 +179,7 @@ class LedgerContract(
     PurgeContract,
     LaneContract,
     FenceContract,
+    SplitContract,
     ArrivalContract,
     CloseContract,
 ):

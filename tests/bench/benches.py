@@ -21,6 +21,7 @@ from tests.bench.loading import OPEN_WIDE, bare_endpoint, hanging_host, load, sc
 from tests.bench.report import Figure
 from tests.bench.road import road
 from tests.bench.simulate import simulate
+from tests.bench.split import split
 from tests.bench.split_dask import dask
 from tests.bench.vendors import inflight
 from tests.ledger.postgres_server import PostgresServer
@@ -121,6 +122,7 @@ BENCHES: Final[dict[str, Callable[[], Coroutine[Any, Any, list[Figure]]]]] = {
     "finish": finish,
     "inflight": inflight,
     "postgres": postgres,
+    "split": split,
     "road": road,
     "simulate": simulate,
     "dask": dask,

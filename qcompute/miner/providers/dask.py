@@ -290,7 +290,8 @@ class DaskAdapter(ProviderAdapter):
         if result is not None:
             return BaseExecutionStatus(status=result["status"], message=result.get("message"))
         if word is None:
-            return BaseExecutionStatus(status=ProviderStatus.UNKNOWN, message="the spool of dask has no such job")
+            text = "the spool of dask has no such job"
+            return BaseExecutionStatus(status=ProviderStatus.UNKNOWN, message=text, is_lost=True)
         report = self._link.report()
         if report is not None and not report.up:
             return BaseExecutionStatus(status=ProviderStatus.QUEUED, message=f"waits for the cluster: {report.note}")
