@@ -269,11 +269,12 @@ async def test_a_machine_that_is_unwell_is_offline_and_the_job_server_hears_it(t
     async with workshop(tmp_path, forge.url, switches=("unwell",)) as shop:
         await shop.until_offline("bench", offline=True)
 
-        def availability() -> str:
-            devices = shop.scene.platform.jobs.backend_reports[-1]["metadata"]["devices"]
-            return next(str(one["availability"]) for one in devices if one["device_id"] == "bench-1")
+        def told() -> list[str]:
+            reports = shop.scene.platform.jobs.backend_reports
+            devices = reports[-1]["metadata"]["devices"] if reports else []
+            return [one["availability"] for one in devices if one["device_id"] == "bench-1"]
 
-        await until_true(lambda: availability() == "OFFLINE", what="a report that says OFFLINE")
+        await until_true(lambda: told() == ["OFFLINE"], what="a report that says OFFLINE")
         (shop.folder / "unwell").unlink()
-        await until_true(lambda: availability() != "OFFLINE", what="a report that says so no more")
+        await until_true(lambda: told() == ["ONLINE"], what="a report that says so no more")
         assert shop.runs() == []
