@@ -44,6 +44,10 @@ test: $(READY) $(DENDRITE_READY) $(BRAKET_READY) ## run all tests but the live o
 bench: $(READY) ## measure against the reference's figures; NAME=collect runs one
 	@$(BIN)/python -m tests.bench $(NAME)
 
+.PHONY: performance
+performance: $(READY) ## write docs/reference/performance.md from the last run of each benchmark
+	$(BIN)/python -m tests.docs.performance
+
 .PHONY: bench-faults
 bench-faults: $(READY) $(BRAKET_READY) ## every vendor's double failing in every way: the table of outcomes; NAME=ionq runs one
 	@$(BIN)/python -W ignore -m tests.bench.faults $(NAME)

@@ -33,6 +33,7 @@ from qcompute.ledger.operations import (
     ForgetCharges,
     ForgetNonces,
     Operation,
+    Postpone,
     Purge,
     Recount,
     Save,
@@ -54,7 +55,7 @@ from qcompute.ledger.rows import (
 )
 from qcompute.ledger.secretbox import SecretBox
 from qcompute.ledger.times import micros
-from qcompute.miner.job import NOBODYS_LANE, Nonce, State
+from qcompute.miner.job import NOBODYS_LANE, Job, Nonce, State
 from qcompute.units import ExecutionId
 
 
@@ -79,7 +80,7 @@ class Batch:
                     intakes.append((place, operation))
                 case Save():
                     saves.append((place, operation))
-                case Claim() | ForgetNonces() | ForgetCharges() | Purge() | Recount():
+                case Postpone() | Claim() | ForgetNonces() | ForgetCharges() | Purge() | Recount():
                     answers[place] = self._alone(operation)
                 case _:
                     assert_never(operation)
@@ -89,9 +90,13 @@ class Batch:
             self._save(saves, answers)
         return answers
 
-    def _alone(self, operation: Claim | ForgetNonces | ForgetCharges | Purge | Recount) -> int | None:
+    def _alone(
+        self, operation: Postpone | Claim | ForgetNonces | ForgetCharges | Purge | Recount
+    ) -> int | Fenced | None:
         """Those that come one by one, and seldom."""
         match operation:
+            case Postpone():
+                return self._postpone(operation)
             case Claim():
                 return self._claim(operation)
             case ForgetNonces(before_ns):
@@ -166,9 +171,7 @@ class Batch:
             known[before.execution_id] = (row["version"], row["state"])
             known |= {part["execution_id"]: (part["version"], part["state"]) for part in added}
             self._note(operation, row)
-            stored = answers[place] = stored_job(before, operation.after, row)
-            if brings_forward(before, stored):
-                self.effects.arrivals[stored.state, stored.lane].append(stored)
+            answers[place] = self._arrived(before, stored_job(before, operation.after, row))
             writes[self._dialect.replace_job].append(self._replacement(operation, row))
             for put, columns in belongings:
                 writes[put].append({"execution_id": before.execution_id, **columns})
@@ -194,6 +197,11 @@ class Batch:
         for part in operation.parts:
             effects.states[part.state] += 1
             effects.arrivals[part.state, part.lane].append(part)
+
+    def _arrived(self, before: Job, stored: Job) -> Job:
+        if brings_forward(before, stored):
+            self.effects.arrivals[stored.state, stored.lane].append(stored)
+        return stored
 
     def _replacement(self, operation: Save, row: Row) -> Row:
         """The row as the parameters of `statements.REPLACE_JOB`."""
@@ -227,6 +235,14 @@ class Batch:
             self._connection.execute(statements.FIRST_CLAIM, first)
         fence: int = self._connection.execute(statements.FENCE, {"claimed": operation.lane}).scalar_one()
         return fence
+
+    def _postpone(self, operation: Postpone) -> Fenced | None:
+        tenure = operation.tenure
+        if tenure is not None and self._fences([tenure.lane]).get(tenure.lane) != tenure.fence:
+            return Fenced(tenure.lane)
+        # In one order everywhere, as for saves.
+        self._dialect.postpone(self._connection, sorted(operation.rows, key=_id))
+        return None
 
     def _purge(self, operation: Purge) -> int:
         parameters = {"closed_before": operation.closed_before_us, "most": operation.limit}

@@ -15,9 +15,10 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from qcompute.ledger.claims import Claims, Tenure
+from qcompute.ledger.times import from_micros
 from qcompute.miner.job import (
     NOBODYS_LANE,
     Charge,
@@ -55,6 +56,34 @@ class Page:
 
     jobs: list[FinishedJob]
     cursor: str
+
+
+@dataclass(frozen=True, slots=True)
+class Poll:
+    """What is needed of a waiting job to ask for it; ``handle`` is the JSON of its JobHandle."""
+
+    execution_id: ExecutionId
+    version: int
+    handle: str
+    vendor_status: str | None
+    submitted_at: datetime | None
+    deadline_at: datetime
+
+
+def poll_from(row: Sequence[Any]) -> Poll:
+    """The poll of a row with its columns in this order, times in microseconds."""
+    execution_id, version, handle, vendor_status, submitted_at, deadline_at = row
+    at = None if submitted_at is None else from_micros(submitted_at)
+    return Poll(execution_id, version, handle, vendor_status, at, from_micros(deadline_at))
+
+
+@dataclass(frozen=True, slots=True)
+class Postponed:
+    """A job that was asked for and waits on."""
+
+    execution_id: ExecutionId
+    version: int
+    due_at: datetime
 
 
 class Ledger(ABC):
@@ -97,6 +126,22 @@ class Ledger(ABC):
         """Jobs of one lane in ``state`` whose ``due_at`` has come, longest due first, at most ``limit``.
 
         Not those of ``skip``. See `qcompute.miner.job.Job.lane`.
+        """
+
+    @abstractmethod
+    async def polls_due(
+        self, now: datetime, limit: int, *, lane: str, skip: AbstractSet[ExecutionId] = frozenset()
+    ) -> list[Poll]:
+        """As `due` for jobs that wait, of those with which nothing is the matter: no problem, deadline or cancel."""
+
+    @abstractmethod
+    async def postpone(self, polls: Sequence[Postponed], *, tenure: Tenure | None = None) -> None:
+        """Let jobs that wait fall due at another time, and change nothing else of them, not even their version.
+
+        One that is not of that version any more is left alone.
+
+        Raises:
+            Fenced: another process took the lane of ``tenure`` since; nothing was written.
         """
 
     @abstractmethod

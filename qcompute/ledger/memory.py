@@ -9,12 +9,13 @@ from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
 from datetime import datetime
 from itertools import islice
+from typing import Final
 
 from typing_extensions import override
 
 from qcompute.errors import Bug, StaleRow, StoreError
 from qcompute.ledger.claims import Claims, Fenced, SoleClaims, Tenure
-from qcompute.ledger.contract import Intake, Ledger, Page
+from qcompute.ledger.contract import Intake, Ledger, Page, Poll, Postponed, poll_from
 from qcompute.ledger.cursor import START, read_cursor, write_cursor
 from qcompute.ledger.rows import (
     Row,
@@ -35,6 +36,8 @@ from qcompute.ledger.rows import (
 from qcompute.ledger.times import DAY_MICROS, from_micros, micros
 from qcompute.miner.job import NOBODYS_LANE, Charge, DayCharges, Job, NewJob, Nonce, Outcome, State
 from qcompute.units import ExecutionId, Hotkey, ProviderKey, utc_now
+
+_POLL_COLUMNS: Final = ("execution_id", "version", "handle", "vendor_status", "submitted_at", "deadline_at")
 
 
 class MemoryLedger(Ledger):
@@ -115,6 +118,32 @@ class MemoryLedger(Ledger):
         ]
         rows.sort(key=lambda row: (row["due_at"], row["execution_id"]))
         return [job_from(row) for row in rows[: max(limit, 0)]]
+
+    @override
+    async def polls_due(
+        self, now: datetime, limit: int, *, lane: str, skip: AbstractSet[ExecutionId] = frozenset()
+    ) -> list[Poll]:
+        jobs = await self.due(State.WAITING, now, len(self._rows), lane=lane, skip=skip)
+        rows = [
+            self._rows[job.execution_id]
+            for job in jobs
+            if job.deadline_at > now
+            and not job.attempts
+            and job.handle is not None
+            and job.error_code is None
+            and job.cancel_requested_at is None
+        ]
+        return [poll_from([row[name] for name in _POLL_COLUMNS]) for row in rows[: max(limit, 0)]]
+
+    @override
+    async def postpone(self, polls: Sequence[Postponed], *, tenure: Tenure | None = None) -> None:
+        self._check_open()
+        if tenure is not None and self._fences.get(tenure.lane) != tenure.fence:
+            raise Fenced(tenure.lane)
+        for one in polls:
+            row = self._rows.get(one.execution_id)
+            if row is not None and row["version"] == one.version:
+                row["due_at"] = micros(one.due_at)
 
     @override
     async def next_due_at(self, state: State, *, lane: str = NOBODYS_LANE) -> datetime | None:

@@ -32,6 +32,21 @@ DUE: Final = (
     .order_by(jobs.c.due_at, jobs.c.execution_id)
     .limit(bindparam("most"))
 )
+POLLS_DUE: Final = (
+    select(
+        jobs.c.execution_id,
+        jobs.c.version,
+        jobs.c.handle,
+        jobs.c.vendor_status,
+        jobs.c.submitted_at,
+        jobs.c.deadline_at,
+    )
+    .where(jobs.c.state == bindparam("state"), jobs.c.lane == bindparam("lane"), jobs.c.due_at <= bindparam("now"))
+    .where(jobs.c.attempts == literal_column("0"), jobs.c.error_code.is_(None), jobs.c.handle.is_not(None))
+    .where(jobs.c.cancel_requested_at.is_(None), jobs.c.deadline_at > bindparam("now"))
+    .order_by(jobs.c.due_at, jobs.c.execution_id)
+    .limit(bindparam("most"))
+)
 NEXT_DUE: Final = select(func.min(jobs.c.due_at)).where(
     jobs.c.state == bindparam("state"), jobs.c.lane == bindparam("lane")
 )
@@ -103,6 +118,11 @@ REPLACE_JOB: Final = (
     )
 )
 """Further columns are set by parameters of their names. A row that is not of the version ``was`` stays as it is."""
+POSTPONE: Final = (
+    update(jobs)
+    .where(jobs.c.execution_id == bindparam("key"), jobs.c.version == bindparam("was"))
+    .values(due_at=bindparam("due"))
+)
 FORGET_CHARGES: Final = delete(charges).where(
     charges.c.charged_at < bindparam("before"), charges.c.settled_at.is_not(None)
 )

@@ -17,7 +17,7 @@ from typing import Final, Protocol, assert_never
 from qcompute.chain.contract import Signer
 from qcompute.errors import Unavailable
 from qcompute.ledger.claims import Tenure
-from qcompute.ledger.contract import Ledger
+from qcompute.ledger.contract import Ledger, Postponed
 from qcompute.miner.budget import Budgets
 from qcompute.miner.job import Charge, CostKind, Job, Outcome, State, Verdict
 from qcompute.protocol import ExecutionStatus
@@ -100,6 +100,10 @@ class Road:
         return await self.ledger.save(
             before, after, circuit=circuit, outcome=outcome, receipt=receipt, charge=charge, tenure=self.tenure
         )
+
+    async def postpone(self, polls: Sequence[Postponed]) -> None:
+        """Let jobs wait on; see `qcompute.ledger.contract.Ledger.postpone`."""
+        await self.ledger.postpone(polls, tenure=self.tenure)
 
     async def save(self, before: Job, after: Job, *, circuit: str | None = None, charge: Charge | None = None) -> Job:
         """Store ``after`` in place of ``before`` and tell of it. A move resets ``attempts`` and the last problem.

@@ -20,6 +20,7 @@ from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any, Final, Literal
 
+import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from qcompute.chain.contract import Signer
@@ -31,6 +32,7 @@ from qcompute.units import Counts, Hotkey
 VERSION: Final = "qcompute-receipt/1"
 _SIGNATURE = re.compile(r"0x[0-9a-f]{128}")
 _MAX_BYTES: Final = 1 << 20
+_SORTED: Final = orjson.OPT_SORT_KEYS | orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_DATACLASS
 
 
 class FalseReceipt(QComputeError):
@@ -121,7 +123,15 @@ def canonical(value: object) -> bytes:
         TypeError: a floating-point number, or something JSON has no form for.
     """
     _refuse_floats(value)
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+    return _in_one_form(value)
+
+
+def _in_one_form(value: object) -> bytes:
+    try:
+        return orjson.dumps(value, option=_SORTED)
+    except TypeError:
+        # Integers beyond 64 bits and keys that are no texts; what has no form at all is refused here as well.
+        return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
 
 
 def build_receipt(job: Job, outcome: Outcome, signer: Signer, *, parts: Sequence[ReceiptPart] | None = None) -> str:
@@ -165,7 +175,7 @@ def build_receipt(job: Job, outcome: Outcome, signer: Signer, *, parts: Sequence
     if parts is not None:
         facts["parts"] = [part.model_dump(mode="json") for part in parts]
     signature = "0x" + signer.sign(_signed_bytes(facts)).hex()
-    return canonical(facts | {"signature": signature}).decode()
+    return _in_one_form(facts | {"signature": signature}).decode()
 
 
 def _place(job: Job) -> dict[str, Any]:

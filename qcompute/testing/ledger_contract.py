@@ -31,7 +31,7 @@ from qcompute.testing.ledger_charges import MOCK, ChargeContract
 from qcompute.testing.ledger_collecting import CollectContract, PurgeContract
 from qcompute.testing.ledger_fixtures import WAIT_SECONDS, LedgerFixtures
 from qcompute.testing.ledger_intake import DueContract, IntakeContract
-from qcompute.testing.ledger_lanes import FenceContract, LaneContract
+from qcompute.testing.ledger_lanes import FenceContract, LaneContract, PollContract
 from qcompute.testing.ledger_records import (
     START_OF_TIME,
     accepted,
@@ -180,6 +180,7 @@ class LedgerContract(
     LaneContract,
     FenceContract,
     SplitContract,
+    PollContract,
     ArrivalContract,
     CloseContract,
 ):

@@ -24,6 +24,7 @@ from tests.bench.simulate import simulate
 from tests.bench.split import split
 from tests.bench.split_dask import dask
 from tests.bench.vendors import inflight
+from tests.bench.waiting import resume, waiting
 from tests.ledger.postgres_server import PostgresServer
 from tests.scene import running_scene
 
@@ -126,6 +127,8 @@ BENCHES: Final[dict[str, Callable[[], Coroutine[Any, Any, list[Figure]]]]] = {
     "road": road,
     "simulate": simulate,
     "dask": dask,
+    "waiting": waiting,
+    "resume": resume,
 }
 
 

@@ -273,6 +273,26 @@ async def test_a_write_in_an_old_name_and_a_takeover_are_one_after_the_other(
     assert (await two.save(job, replace(job, attempts=1), tenure=new)).attempts == 1
 
 
+async def test_a_write_that_meets_a_takeover_waits_for_it_and_is_refused(
+    pair: Pair, postgres_settings: LedgerSettings
+) -> None:
+    tenure = await taken(pair[0])
+    job = await accepted(pair[0], "a")
+    with shared_server().connect(name_in(postgres_settings)) as taker:
+        taker.execute("BEGIN")
+        taker.execute("SELECT fence FROM owners WHERE lane = 'ibm' FOR UPDATE")
+        taker.execute("UPDATE owners SET fence = fence + 1")
+        saving = asyncio.create_task(pair[0].save(job, replace(job, attempts=1), tenure=tenure))
+        waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted"
+        while run_sql(postgres_settings, waiting) == [(0,)]:  # noqa: ASYNC110 - in the server
+            await asyncio.sleep(0.01)
+        assert not saving.done()
+        taker.execute("COMMIT")
+    with pytest.raises(Fenced):
+        await saving
+    assert await pair[0].get(job.execution_id) == job
+
+
 async def test_beats_go_on_beside_a_transaction_that_has_seen_the_fence(
     pair: Pair, postgres_settings: LedgerSettings
 ) -> None:
