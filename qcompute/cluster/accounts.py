@@ -115,8 +115,11 @@ def _opened(slot: Slot, directory: Path) -> AccountPlan:
     folder = directory / slot.name
     try:
         provider, nodes = NodeProviderRegistry.instantiate(slot.provider, **slot.arguments)
-    except ValueError as error:
-        raise ConfigError(f"cluster account {slot.name!r}: {error}") from None
+    except (LookupError, TypeError, ValueError) as error:
+        # An own provider may raise several lines, and KeyError's text is not a sentence.
+        told = " ".join(str(error).split())
+        name = "" if type(error) is ValueError else f"{type(error).__name__}: "
+        raise ConfigError(f"cluster account {slot.name!r}: {name}{told}") from None
     adapter = provider.open_adapter(nodes, AccountSetup(slot.name, folder, slot.arguments, slot.settings))
     return AccountPlan(
         name=slot.name,

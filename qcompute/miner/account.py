@@ -112,8 +112,11 @@ class Account:
         clock: Callable[[], float] = time.monotonic,
         tags: Mapping[str, Collection[str]] | None = None,
         health: Callable[[], None] | None = None,
+        vendor: ProviderKey | None = None,
     ) -> None:
         self.key = key
+        self.vendor = vendor or key
+        """What runs its jobs: the key of an adapter, or of a node provider."""
         self.adapter = adapter
         self.limits = adapter.limits()
         self.submit_arguments = submit_takes(adapter)
@@ -122,6 +125,8 @@ class Account:
         self._health = health
         self.offline_because: str | None = None
         """Why the account cannot be used, since the last `look`; None while it can."""
+        self.device_names: tuple[str, ...] = ()
+        """What `devices` said last; nothing before it was asked once."""
         self._pace = Pace(self.limits.rates, clock)
         self._threads = ProviderThreads(key, threads)
         self._polls = PollQueue(
@@ -192,11 +197,16 @@ class Account:
             if self.offline_because is not None:
                 _log.info("%s is back", self.key, extra={"action": "account_online", "provider": self.key})
             self.offline_because = None
+            if not self.device_names:
+                await caught(self.ask(Verb.DESCRIBE, self.devices))
 
     def devices(self) -> list[Device]:
         """The devices jobs may go to, in their order. Blocks; call it in this account's threads."""
         devices = self.adapter.list_devices()
-        return devices if not self._tags else [device for device in devices if device.device_id in self._tags]
+        if self._tags:
+            devices = [device for device in devices if device.device_id in self._tags]
+        self.device_names = tuple(device.device_id for device in devices)
+        return devices
 
     def tags(self, device_id: str) -> frozenset[str]:
         """What the operator calls a device, beside its name."""

@@ -47,18 +47,25 @@ class DeviceReport:
 
 
 def ask_vendor(account: Account) -> list[DeviceReport]:
-    """Every device of the account. Blocks; raises what the adapter raises."""
+    """Every device of the account that jobs may go to. Blocks; raises what the adapter raises."""
     adapter = account.adapter
     return [
         DeviceReport(
             device,
             adapter.get_capability(device.device_id),
-            account.availability(device.device_id),
+            _availability(account, device.device_id),
             adapter.get_pricing(device.device_id),
             adapter.price_currency(),
         )
-        for device in adapter.list_devices()
+        for device in account.devices()
     ]
+
+
+def _availability(account: Account, device_id: str) -> AvailabilityStatus | None:
+    """The device's; while the whole account is offline that, since no job is given to it then."""
+    if account.offline_because is None:
+        return account.availability(device_id)
+    return AvailabilityStatus(availability="OFFLINE", is_available=False, status_msg=account.offline_because)
 
 
 def backend_status(devices: list[DeviceReport]) -> BackendStatus:

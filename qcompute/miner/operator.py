@@ -46,6 +46,17 @@ class Failing(Message):
     status: str = Field(pattern="^failing$")
 
 
+class AccountDocument(BaseModel):
+    """One account: ``offline_because`` is null while it can be used; ``devices`` are those jobs may go to."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str
+    vendor: str
+    offline_because: str | None
+    devices: list[str]
+
+
 class HealthDocument(BaseModel):
     """How the daemon is. ``jobs`` counts them by state; ``metagraph_age_seconds`` is null until it was read once."""
 
@@ -58,6 +69,7 @@ class HealthDocument(BaseModel):
     metagraph_age_seconds: float | None
     chain_failing: bool
     provider: str
+    accounts: list[AccountDocument]
     devices: list[str]
 
 

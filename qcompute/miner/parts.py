@@ -176,13 +176,26 @@ def _fleet(settings: Settings) -> Fleet:
         adapter = open_adapter(name, settings.provider_table, directory=settings.neuron.directory)
         budgets = Budgets([Budget(name, settings.budget, clock=utc_now)])
         return Fleet([Account(name, adapter, threads=threads)], budgets)
-    if settings.budget != BudgetSettings():
-        raise ConfigError("with PROVIDER=cluster each account has its own budget: write [cluster.nodes.budget]")
+    if own := ", ".join(f"budget.{name}" for name in _changed(settings.budget)):
+        raise ConfigError(f"{own}: with PROVIDER=cluster each account has its own budget: write [cluster.nodes.budget]")
     plans = open_cluster(settings.cluster, settings.neuron.directory)
     accounts = [
-        Account(plan.name, plan.adapter, threads=threads, tags=_tags(plan), health=plan.health_check) for plan in plans
+        Account(
+            plan.name,
+            plan.adapter,
+            threads=threads,
+            tags=_tags(plan),
+            health=plan.health_check,
+            vendor=plan.vendor,
+        )
+        for plan in plans
     ]
     return Fleet(accounts, Budgets(Budget(plan.name, plan.budget, clock=utc_now) for plan in plans))
+
+
+def _changed(budget: BudgetSettings) -> list[str]:
+    defaults = BudgetSettings()
+    return [name for name in BudgetSettings.model_fields if getattr(budget, name) != getattr(defaults, name)]
 
 
 def _tags(plan: AccountPlan) -> dict[str, set[str]] | None:
@@ -304,6 +317,15 @@ def _axon(settings: Settings, gate: Gate, watch: MetagraphWatch, intake: JobInta
     return axon_server(settings.axon, axon_app(endpoint, details))
 
 
+def _account_document(account: Account) -> dict[str, Any]:
+    return {
+        "name": account.key,
+        "vendor": account.vendor,
+        "offline_because": account.offline_because,
+        "devices": list(account.device_names),
+    }
+
+
 def _operator(  # noqa: PLR0917 - everything the page tells of
     settings: Settings,
     ledger: Ledger,
@@ -326,6 +348,7 @@ def _operator(  # noqa: PLR0917 - everything the page tells of
             "provider": settings.provider,
             "works_on": {duty.lane: duty.is_ours for duty in duties},
             "dry_run": settings.miner.dry_run,
+            "accounts": [_account_document(account) for account in fleet.accounts],
             "budgets": fleet.budgets.documents(),
             "devices": [report.device.device_id for report in heartbeat.devices],
         }

@@ -43,6 +43,8 @@ BAD_REPLY_TRIES: Final = 5
 """A receipt we do not understand is fetched so often; then the job is held with the vendor's job intact."""
 
 BATCH: Final = 1000
+MAX_WORDS: Final = 300
+"""Of what a vendor says of an unknown status, so many characters are kept with the job."""
 
 POLLS_AT_ONCE: Final = 4000
 """Rows that are asked for in one go, with as many calls as that takes; the news they bring are acted on in between."""
@@ -193,7 +195,7 @@ class WaitStage(Stage):
             _log.error("%s answered a status we do not know: %.64r", self._account.key, answer.status, extra=extra)
         if now - since >= self._unknown:
             del self._unknown_since[job.execution_id]
-            text = f"the vendor's status has been unknown for {self._unknown}: {answer.status[:64]!r}"
+            text = f"the vendor's status has been unknown for {self._unknown}: {_words(answer)}"
             await self._hold(job, "unknown_status", text)
             return
         pause = timedelta(seconds=max(self._account.limits.poll_interval_seconds, 5.0))
@@ -204,7 +206,7 @@ class WaitStage(Stage):
                 due_at=now + pause,
                 vendor_status=answer.status[:64],
                 error_code="unknown_status",
-                error="the vendor's status is not one we know",
+                error=f"the vendor's status is not one we know: {_words(answer)}",
             ),
         )
 
@@ -340,3 +342,9 @@ def on_grid(moment: datetime, interval_seconds: float) -> datetime:
 
 def _handle(job: Job) -> JobHandle:
     return JobHandle.model_validate(job.handle)
+
+
+def _words(answer: BaseExecutionStatus) -> str:
+    """The vendor's word, and what it says of it: an operator who looks at a held job has nothing else to go by."""
+    said = f": {answer.message[:MAX_WORDS]}" if answer.message else ""
+    return f"{answer.status[:64]!r}{said}"

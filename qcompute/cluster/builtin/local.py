@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any, ClassVar, Final, TypeVar
 
 from pydantic import BaseModel, Field
@@ -18,12 +16,11 @@ from qcompute.cluster.builtin.vendor import NodeArguments, VendorProvider
 from qcompute.cluster.spec import DEVICE, LOW_ENTANGLEMENT, NOTE, NodeType, QPUNodeSpec
 from qcompute.miner.providers.base import ProviderAdapter
 from qcompute.units import ProviderKey
+from qcompute.vendor.aer.memory import machine_bytes
+from qcompute.vendor.aer.settings import OVERHEAD_BYTES
 
 _BYTES_PER_AMPLITUDE: Final = 16
-_OVERHEAD_BYTES: Final = 700 << 20
-"""Address space of python, qiskit and Aer before the first amplitude, as the aer adapter counts it."""
 _LEAST_BYTES: Final = 2 << 30
-_CGROUP_LIMIT: Final = Path("/sys/fs/cgroup/memory.max")
 
 
 class LocalCpuArguments(NodeArguments):
@@ -48,7 +45,7 @@ class LocalCpu(VendorProvider[LocalCpuArguments]):
         metadata: dict[str, Any] = {DEVICE: "aer_automatic"}
         if width < arguments.max_qubits:
             metadata[NOTE] = (
-                f"{arguments.max_qubits} qubits do not fit: {memory_bytes() >> 20} MiB for {arguments.n_nodes} nodes"
+                f"{arguments.max_qubits} qubits do not fit: {machine_bytes() >> 20} MiB for {arguments.n_nodes} nodes"
             )
         return [
             QPUNodeSpec(f"local-cpu-{number}", NodeType.CPU_AER, width, tags=["local", "cpu"], metadata=metadata)
@@ -57,7 +54,7 @@ class LocalCpu(VendorProvider[LocalCpuArguments]):
 
     @override
     def config(self, arguments: LocalCpuArguments) -> dict[str, Any]:
-        needed = _OVERHEAD_BYTES + (_BYTES_PER_AMPLITUDE << _width(arguments))
+        needed = OVERHEAD_BYTES + (_BYTES_PER_AMPLITUDE << _width(arguments))
         return {"processes": arguments.n_nodes, "memory_bytes": max(needed, _LEAST_BYTES)}
 
     @classmethod
@@ -184,18 +181,8 @@ class LocalGpuCuQuantum(_LocalGpu[CuQuantumArguments]):
         return super().config(arguments) | {"custatevec": True}
 
 
-def memory_bytes() -> int:
-    """What this process may use of the machine's memory."""
-    physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    try:
-        allowed = _CGROUP_LIMIT.read_text(encoding="ascii").strip()
-    except OSError:
-        return physical
-    return min(physical, int(allowed)) if allowed.isdecimal() else physical
-
-
 def _width(arguments: LocalCpuArguments) -> int:
     """Qubits of the widest state vector that every node can hold at the same time."""
-    share = memory_bytes() // arguments.n_nodes - _OVERHEAD_BYTES
+    share = machine_bytes() // arguments.n_nodes - OVERHEAD_BYTES
     fits = max(share // _BYTES_PER_AMPLITUDE, 2).bit_length() - 1
     return min(arguments.max_qubits, fits)

@@ -10,7 +10,7 @@ import pytest
 
 from qcompute.errors import Unavailable
 from qcompute.miner.account import Account
-from qcompute.miner.heartbeat import Heartbeat, backend_status
+from qcompute.miner.heartbeat import Heartbeat, ask_vendor, backend_status
 from qcompute.miner.limits import MinerSettings
 from qcompute.miner.providers.base import BaseExecutionStatus, JobHandle, Limits, Rate, Verb
 from qcompute.units import ProviderKey
@@ -186,6 +186,42 @@ async def test_a_vendor_that_cannot_be_asked_is_offline_with_the_reason(
     assert server.reports[0].status == "Offline"
     assert "maintenance until noon" in server.reports[0].metadata["status_msg"]
     task.cancel()
+
+
+async def test_an_account_that_is_offline_says_so_of_its_devices(scene: Scene) -> None:
+    """A machine whose health check failed was told as available, because its adapter knew nothing of the check."""
+    well = False
+
+    def health() -> None:
+        if not well:
+            raise Unavailable("the fridge is warm")
+
+    account = Account(ProviderKey("lab"), scene.vendor, threads=1, health=health)
+    assert (account.offline_because, account.device_names) == (None, ())
+    await account.look()
+    (report,) = await account.call("describe", ask_vendor, account)
+    assert report.availability is not None
+    assert (report.availability.availability, report.availability.status_msg) == ("OFFLINE", "the fridge is warm")
+    assert backend_status([report]) == "Offline"
+    well = True
+    await account.look()
+    assert account.offline_because is None
+    (report,) = await account.call("describe", ask_vendor, account)
+    assert backend_status([report]) == "Online"
+    await account.close(limit_seconds=1)
+
+
+async def test_devices_that_are_in_no_node_are_told_to_nobody(scene: Scene) -> None:
+    """The job server heard of all devices of an adapter, those no job would ever be given to as well."""
+    (device,) = scene.vendor.list_devices()
+    ours = Account(ProviderKey("ours"), scene.vendor, threads=1, tags={device.device_id: ()}, health=lambda: None)
+    none = Account(ProviderKey("none"), scene.vendor, threads=1, tags={"another": ()})
+    await ours.look()
+    assert ours.device_names == (device.device_id,)
+    assert len(await ours.call("describe", ask_vendor, ours)) == 1
+    assert await none.call("describe", ask_vendor, none) == []
+    await ours.close(limit_seconds=1)
+    await none.close(limit_seconds=1)
 
 
 def test_no_device_is_offline() -> None:
