@@ -52,6 +52,7 @@ class Journal:
         self._is_torn = self._is_doubtful = False
         self._descriptor = _open_locked(file)
         self._load()
+        os.fdatasync(self._descriptor)  # what a killed process had not synced is told of from now on
         sync_folder(file.parent)
 
     def __contains__(self, name: str) -> bool:

@@ -69,6 +69,17 @@ def test_wherever_a_power_cut_ends_the_file_the_whole_records_before_are_there(t
         again.close()
 
 
+def test_what_a_killed_process_left_is_on_the_disk_before_it_is_told_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a job that was found after a kill would be gone after a power cut."""
+    filled(tmp_path / "journal").close()
+    sizes: list[int] = []
+    monkeypatch.setattr(os, "fdatasync", lambda descriptor: sizes.append(os.fstat(descriptor).st_size))  # pyright: ignore[reportUnknownLambdaType, reportUnknownArgumentType]
+    Journal(tmp_path / "journal").close()
+    assert sizes == [(tmp_path / "journal").stat().st_size]
+
+
 @pytest.mark.parametrize("damage", [b"\0" * 10, b"x\ny"], ids=["zeros", "garbage"])
 def test_a_broken_record_costs_none_of_the_others(tmp_path: Path, damage: bytes) -> None:
     journal = filled(tmp_path / "journal")
