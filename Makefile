@@ -44,13 +44,17 @@ test: $(READY) $(DENDRITE_READY) $(BRAKET_READY) ## run all tests but the live o
 bench: $(READY) ## measure against the reference's figures; NAME=collect runs one
 	@$(BIN)/python -m tests.bench $(NAME)
 
+.PHONY: performance
+performance: $(READY) ## write docs/reference/performance.md from the last run of each benchmark
+	$(BIN)/python -m tests.docs.performance
+
 .PHONY: bench-faults
 bench-faults: $(READY) $(BRAKET_READY) ## every vendor's double failing in every way: the table of outcomes; NAME=ionq runs one
 	@$(BIN)/python -W ignore -m tests.bench.faults $(NAME)
 
 .PHONY: crash
-crash: $(READY) ## kill -9 at every side effect, at pairs of them, and broken surroundings: the whole table (an hour); PAIRS=100, NAME=submit
-	@$(BIN)/python -m tests.crash $(if $(PAIRS),--pairs $(PAIRS)) $(NAME)
+crash: $(READY) ## kill -9 at every side effect, at pairs of them, and broken surroundings: the whole table (an hour); PAIRS=100, NAME=submit, STORE=postgres
+	@$(BIN)/python -m tests.crash $(if $(PAIRS),--pairs $(PAIRS)) $(if $(STORE),--store $(STORE)) $(NAME)
 	@$(BIN)/python -m tests.crash.surroundings
 
 .PHONY: hostile
@@ -125,6 +129,24 @@ postgres: ## install the system's Postgres, whose server the tests of the ledger
 	fi; \
 	apt-get update -qq; \
 	DEBIAN_FRONTEND=noninteractive apt-get install -qq --yes --no-install-recommends $(POSTGRES) >/dev/null
+
+.PHONY: slurm
+slurm: ## install the system's SLURM, which the tests of the provider `dask` start for themselves; needs root
+	@$(call install_package,slurm-wlm,/usr/sbin/slurmctld)
+
+.PHONY: sshd
+sshd: ## install the system's ssh server, which the tests of the provider `dask` start for themselves; needs root
+	@$(call install_package,openssh-server,/usr/sbin/sshd)
+
+# Debian's package and a program of it. What it would start by itself at the next boot is not ours to decide: no service is started now.
+define install_package
+if [ -x $(2) ]; then exit 0; fi; \
+if [ "$$(id -u)" != 0 ]; then \
+  echo "make: $(1) is not installed, and installing it needs root: sudo make $@" >&2; exit 1; \
+fi; \
+apt-get update -qq; \
+RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install -qq --yes --no-install-recommends $(1) >/dev/null
+endef
 
 .PHONY: clean
 clean: ## remove what make and the tools made, .venv too

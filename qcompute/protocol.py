@@ -32,6 +32,18 @@ MAX_EXECUTION_ID_LENGTH: Final = 128
 _EXECUTION_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
 
 
+PART_MARK: Final = "~"
+"""Between the execution id of a job that was split and the number of a part. No request may carry it."""
+
+_PART = re.compile(r"[0-9]{2}")
+
+
+def is_row_id(text: str) -> bool:
+    """Whether ``text`` may name a row of the ledger: a job, or a part of one."""
+    whole, mark, number = text.partition(PART_MARK)
+    return is_execution_id(whole) and (not mark or _PART.fullmatch(number) is not None)
+
+
 def is_execution_id(text: str) -> bool:
     """Whether ``text`` may name a job: it becomes part of URLs and file names, so its characters are few."""
     return _EXECUTION_ID.fullmatch(text) is not None

@@ -41,6 +41,7 @@ CATCHES_BROADLY: Final = {
     "qcompute/miner/heartbeat.py": "an adapter may raise anything: we then say Offline",
     "qcompute/miner/providers/registry.py": "one adapter that cannot be imported must not hide the others",
     "qcompute/ledger/worker.py": "hands what the writer's thread met to the callers whose writes these were",
+    "qcompute/ledger/postgres_claims.py": "hands what the claims' thread met to whoever asked it",
     "qcompute/cluster/health.py": "an operator's health check may raise anything: its nodes are then offline",
     "qcompute/cluster/node_child.py": "an operator's execute may raise anything; only its type may leave the child",
     "qcompute/circuits/sandbox_child.py": "a parser may raise anything; only a code may leave the child",
@@ -49,6 +50,7 @@ CATCHES_BROADLY: Final = {
 
 HEAVY: Final = (
     "qiskit",
+    "qiskit_addon_cutting",
     "qiskit_aer",
     "qiskit_ibm_runtime",
     "openqasm3",
@@ -60,6 +62,8 @@ HEAVY: Final = (
     "azure",
     "torch",
     "psycopg",
+    "dask",
+    "distributed",
 )
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable
 from typing import Final
 
@@ -22,7 +23,12 @@ _MAX_BUCKETS: Final = 4096
 
 
 class Gate:
-    """Decides on verified hotkeys. Not for unverified ones: an answer here tells who is registered."""
+    """Decides on verified hotkeys. Not for unverified ones: an answer here tells who is registered.
+
+    Several processes of one miner tell each other whom they let in (`qcompute.miner.shared_rates`). Together they then
+    let in no more than one would, but for what each does before it has heard: within any time, at most the rate times
+    that time, and one burst for each process.
+    """
 
     def __init__(
         self,
@@ -40,6 +46,9 @@ class Gate:
         self._allowed = frozenset(blacklist.allowed_hotkeys)
         self._denied = frozenset(blacklist.denied_hotkeys)
         self._buckets: OrderedDict[Hotkey, tuple[float, float]] = OrderedDict()
+        self._admitted: Counter[Hotkey] = Counter()
+        self.admissions = asyncio.Event()
+        """Set while `take_admitted` has something to tell."""
 
     def admit(self, hotkey: Hotkey, scheme: Scheme) -> Caller:
         """The caller behind a verified hotkey.
@@ -52,6 +61,19 @@ class Gate:
         if not self._take(hotkey):
             raise NotAllowed("Too many requests; slow down", status=HTTP_TOO_MANY)
         return caller
+
+    def take_admitted(self) -> Counter[Hotkey]:
+        """How many requests of whom were let in since the last call: what other processes must count too."""
+        admitted, self._admitted = self._admitted, Counter()
+        self.admissions.clear()
+        return admitted
+
+    def count(self, hotkey: Hotkey, admitted_elsewhere: int) -> None:
+        """Count what another process of this miner let in.
+
+        That may be more than was left here: the validator then waits until the rate has made up for it.
+        """
+        self._put(hotkey, self._tokens(hotkey) - admitted_elsewhere)
 
     def _uid(self, hotkey: Hotkey) -> int | None:
         if hotkey in self._denied:
@@ -73,14 +95,23 @@ class Gate:
         return neuron.uid
 
     def _take(self, hotkey: Hotkey) -> bool:
-        now = self._monotonic()
-        tokens, since = self._buckets.pop(hotkey, (self._burst, now))
-        tokens = min(self._burst, tokens + (now - since) * self._rate)
+        tokens = self._tokens(hotkey)
         enough = tokens >= 1.0
-        self._buckets[hotkey] = (tokens - 1.0 if enough else tokens, now)
+        if enough:
+            self._admitted[hotkey] += 1
+            self.admissions.set()
+        self._put(hotkey, tokens - 1.0 if enough else tokens)
+        return enough
+
+    def _tokens(self, hotkey: Hotkey) -> float:
+        tokens, since = self._buckets.get(hotkey, (self._burst, 0.0))
+        return min(self._burst, tokens + (self._monotonic() - since) * self._rate)
+
+    def _put(self, hotkey: Hotkey, tokens: float) -> None:
+        self._buckets[hotkey] = (tokens, self._monotonic())
+        self._buckets.move_to_end(hotkey)
         if len(self._buckets) > _MAX_BUCKETS:
             self._buckets.popitem(last=False)
-        return enough
 
 
 def _forbidden(reason: str) -> NotAllowed:

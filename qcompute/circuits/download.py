@@ -51,6 +51,9 @@ _HOST: Final = re.compile(r"[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9
 _LONGEST_HOST: Final = 253
 _CONTROLS: Final = re.compile(r"[\x00-\x1f\x7f]")
 
+KEEP_SECONDS: Final = 15.0
+"""How long a connection waits for the next circuit of the same host; a handshake costs more than a circuit."""
+
 _TLS_PORT: Final = 443
 _FIRST_FREE_PORT: Final = 1024
 
@@ -187,8 +190,12 @@ class GuardedDownloader:
         if self._session is None:
             settings = self._settings
             self._session = aiohttp.ClientSession(
+                # A connection that is used again leads to the address that was checked when it was made.
                 connector=aiohttp.TCPConnector(
-                    resolver=GuardedResolver(settings, self._inner), use_dns_cache=False, limit=0, force_close=True
+                    resolver=GuardedResolver(settings, self._inner),
+                    use_dns_cache=False,
+                    limit=0,
+                    keepalive_timeout=KEEP_SECONDS,
                 ),
                 timeout=aiohttp.ClientTimeout(
                     total=settings.total_seconds,

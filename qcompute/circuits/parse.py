@@ -82,11 +82,22 @@ def _read(source: str, settings: CircuitSettings) -> tuple[Language, QuantumCirc
 
 @lru_cache(maxsize=1)  # a circuit is described and then translated, and parsing it is the slow part of both
 def _parsed(source: str, settings_json: str) -> tuple[Language, QuantumCircuit]:
-    settings = CircuitSettings.model_validate_json(settings_json)
+    language, circuit = read_unmeasured(source, CircuitSettings.model_validate_json(settings_json))
+    if circuit.num_clbits == 0 or "measure" not in _all_names(circuit):
+        raise CannotRun("nothing is measured: the circuit has no measurement", reason="no_measurement")
+    return language, circuit
+
+
+def read_unmeasured(source: str, settings: CircuitSettings) -> tuple[Language, QuantumCircuit]:
+    """A circuit that need not measure anything: screened, its cost estimated, parsed and within the limits.
+
+    Raises:
+        CannotRun: it does not parse, is too large, or has free or infinite parameters.
+    """
     language = screen(source, settings)
     check_cost(source, language, settings)
     circuit = load(source, language)
-    _check_runnable(circuit, settings)
+    _check_size(circuit, settings)
     return language, circuit
 
 
@@ -161,7 +172,7 @@ def _unparsed(error: Exception, language: str) -> CannotRun:
     return CannotRun(f"{place}not valid {language}: {short or 'syntax error'}", reason="parse_error", line=line)
 
 
-def _check_runnable(circuit: QuantumCircuit, settings: CircuitSettings) -> None:
+def _check_size(circuit: QuantumCircuit, settings: CircuitSettings) -> None:
     if circuit.num_qubits == 0:
         raise CannotRun("the circuit has no qubits", reason="empty")
     if circuit.num_qubits > settings.max_qubits:
@@ -172,8 +183,6 @@ def _check_runnable(circuit: QuantumCircuit, settings: CircuitSettings) -> None:
         raise CannotRun("the circuit has parameters without a value", reason="unbound_parameters")
     if not _all_finite(circuit):
         raise CannotRun("an angle is not a finite number", reason="not_finite")
-    if circuit.num_clbits == 0 or "measure" not in _all_names(circuit):
-        raise CannotRun("nothing is measured: the circuit has no measurement", reason="no_measurement")
 
 
 def _all_finite(circuit: QuantumCircuit) -> bool:

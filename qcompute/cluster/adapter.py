@@ -369,7 +369,9 @@ class NodeAdapter(ProviderAdapter):
             return BaseExecutionStatus(status=result["status"], message=result.get("message"))
         if running or known:
             return BaseExecutionStatus(status=ProviderStatus.RUNNING if running else ProviderStatus.QUEUED)
-        return BaseExecutionStatus(status=ProviderStatus.UNKNOWN, message="the spool has no such job")
+        return BaseExecutionStatus(
+            status=ProviderStatus.UNKNOWN, message="the spool has no such job", is_lost=self._program.repeatable
+        )
 
 
 def _capability(node: QPUNodeSpec) -> Capability:

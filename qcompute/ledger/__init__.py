@@ -11,10 +11,12 @@ from qcompute.ledger.settings import LedgerSettings
 from qcompute.units import utc_now
 
 
-def open_ledger(settings: LedgerSettings, clock: Callable[[], datetime] = utc_now) -> Ledger:
+def open_ledger(settings: LedgerSettings, clock: Callable[[], datetime] = utc_now, *, shared: bool = False) -> Ledger:
     """The ledger these settings name, created or upgraded when needed; blocks while it opens, so call it at start.
 
-    It is this process's alone until it is closed. ``clock`` says when a job was closed.
+    It is this process's alone until it is closed. ``clock`` says when a job was closed. ``shared`` is for daemons:
+    several may then work on one Postgres database, and a lease that ends in the middle of a paid call ends the process
+    (`qcompute.ledger.lease`). A file has one daemon all the same.
 
     Raises:
         ConfigError: the file or database, its folder, key or lock cannot be used; the message says what to do.
@@ -31,4 +33,4 @@ def open_ledger(settings: LedgerSettings, clock: Callable[[], datetime] = utc_no
         if error.name is None or not error.name.startswith("psycopg"):
             raise
         raise ConfigError("ledger.url needs the driver of Postgres: pip install 'qcompute[postgres]'") from error
-    return PostgresLedger(settings, clock)
+    return PostgresLedger(settings, clock, alone=not shared, enforce=shared)

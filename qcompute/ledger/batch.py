@@ -33,6 +33,7 @@ from qcompute.ledger.operations import (
     ForgetCharges,
     ForgetNonces,
     Operation,
+    Postpone,
     Purge,
     Recount,
     Save,
@@ -48,12 +49,13 @@ from qcompute.ledger.rows import (
     job_from,
     new_job_row,
     outcome_row,
+    part_row,
     saved_row,
     stored_job,
 )
 from qcompute.ledger.secretbox import SecretBox
 from qcompute.ledger.times import micros
-from qcompute.miner.job import NOBODYS_LANE, Nonce, State
+from qcompute.miner.job import NOBODYS_LANE, Job, Nonce, State
 from qcompute.units import ExecutionId
 
 
@@ -78,7 +80,7 @@ class Batch:
                     intakes.append((place, operation))
                 case Save():
                     saves.append((place, operation))
-                case Claim() | ForgetNonces() | ForgetCharges() | Purge() | Recount():
+                case Postpone() | Claim() | ForgetNonces() | ForgetCharges() | Purge() | Recount():
                     answers[place] = self._alone(operation)
                 case _:
                     assert_never(operation)
@@ -88,9 +90,13 @@ class Batch:
             self._save(saves, answers)
         return answers
 
-    def _alone(self, operation: Claim | ForgetNonces | ForgetCharges | Purge | Recount) -> int | None:
+    def _alone(
+        self, operation: Postpone | Claim | ForgetNonces | ForgetCharges | Purge | Recount
+    ) -> int | Fenced | None:
         """Those that come one by one, and seldom."""
         match operation:
+            case Postpone():
+                return self._postpone(operation)
             case Claim():
                 return self._claim(operation)
             case ForgetNonces(before_ns):
@@ -147,13 +153,14 @@ class Batch:
         latest: Place | None = None
         if any(operation.after.state is State.CLOSED for _, operation in saves):
             latest = self.effects.latest = Place(*self._connection.execute(statements.LATEST).one())
-        known = self._known({operation.before.execution_id for _, operation in saves})
+        known = self._known(_ids_of(saves))
         writes: dict[Many, list[Row]] = defaultdict(list)
         for place, operation in saves:
             before = operation.before
             try:
                 row = saved_row(before, operation.after, has_circuit=operation.circuit is not None)
-                parts = self._part_rows(operation)
+                belongings = self._belongings(operation)
+                added = [part_row(before, part) for part in operation.parts]
             except Bug as error:
                 answers[place] = error
                 continue
@@ -162,14 +169,14 @@ class Batch:
                 answers[place] = refusal
                 continue
             known[before.execution_id] = (row["version"], row["state"])
+            known |= {part["execution_id"]: (part["version"], part["state"]) for part in added}
             self._note(operation, row)
-            stored = answers[place] = stored_job(before, operation.after, row)
-            if brings_forward(before, stored):
-                self.effects.arrivals[stored.state, stored.lane].append(stored)
+            answers[place] = self._arrived(before, stored_job(before, operation.after, row))
             writes[self._dialect.replace_job].append(self._replacement(operation, row))
-            for put, part in parts:
-                writes[put].append({"execution_id": before.execution_id, **part})
-        for write, rows in writes.items():
+            for put, columns in belongings:
+                writes[put].append({"execution_id": before.execution_id, **columns})
+            writes[self._dialect.insert_job].extend(added)
+        for write, rows in ((write, rows) for write, rows in writes.items() if rows):
             # Stable: two saves of one job stay in their order.
             changed = write(self._connection, sorted(rows, key=_id))
             if write is self._dialect.replace_job and changed != len(rows):
@@ -184,9 +191,17 @@ class Batch:
         if after.state is State.CLOSED and effects.latest is not None:
             effects.latest = effects.latest.next(self._clock())
             row["cursor_seq"], row["closed_at"] = effects.latest.seq, effects.latest.micros
-            effects.open_jobs[before.validator_hotkey] -= 1
+            effects.open_jobs[before.validator_hotkey] -= before.parent_id is None
         effects.states[before.state] -= 1
         effects.states[after.state] += 1
+        for part in operation.parts:
+            effects.states[part.state] += 1
+            effects.arrivals[part.state, part.lane].append(part)
+
+    def _arrived(self, before: Job, stored: Job) -> Job:
+        if brings_forward(before, stored):
+            self.effects.arrivals[stored.state, stored.lane].append(stored)
+        return stored
 
     def _replacement(self, operation: Save, row: Row) -> Row:
         """The row as the parameters of `statements.REPLACE_JOB`."""
@@ -221,24 +236,32 @@ class Batch:
         fence: int = self._connection.execute(statements.FENCE, {"claimed": operation.lane}).scalar_one()
         return fence
 
+    def _postpone(self, operation: Postpone) -> Fenced | None:
+        tenure = operation.tenure
+        if tenure is not None and self._fences([tenure.lane]).get(tenure.lane) != tenure.fence:
+            return Fenced(tenure.lane)
+        # In one order everywhere, as for saves.
+        self._dialect.postpone(self._connection, sorted(operation.rows, key=_id))
+        return None
+
     def _purge(self, operation: Purge) -> int:
         parameters = {"closed_before": operation.closed_before_us, "most": operation.limit}
         purged = self._connection.execute(statements.PURGE, parameters).rowcount
         self.effects.states[State.CLOSED] -= purged
         return purged
 
-    def _part_rows(self, operation: Save) -> list[tuple[Many, Row]]:
+    def _belongings(self, operation: Save) -> list[tuple[Many, Row]]:
         dialect = self._dialect
-        parts: list[tuple[Many, Row]] = []
+        belongings: list[tuple[Many, Row]] = []
         if operation.circuit is not None:
-            parts.append((dialect.put_circuit, {"text": exact_text(operation.circuit)}))
+            belongings.append((dialect.put_circuit, {"text": exact_text(operation.circuit)}))
         if operation.outcome is not None:
-            parts.append((dialect.put_outcome, outcome_row(operation.outcome)))
+            belongings.append((dialect.put_outcome, outcome_row(operation.outcome)))
         if operation.charge is not None:
-            parts.append((dialect.put_charge, charge_row(operation.charge)))
+            belongings.append((dialect.put_charge, charge_row(operation.charge)))
         if operation.receipt is not None:
-            parts.append((dialect.put_receipt, {"document": exact_text(operation.receipt)}))
-        return parts
+            belongings.append((dialect.put_receipt, {"document": exact_text(operation.receipt)}))
+        return belongings
 
 
 def _id(row: Row) -> str:
@@ -247,11 +270,19 @@ def _id(row: Row) -> str:
 
 def _refusal(
     operation: Save, known: Mapping[ExecutionId, tuple[int, str]], fences: Mapping[str, int]
-) -> StaleRow | None:
-    """Why a save may not be done any more."""
+) -> StaleRow | Bug | None:
+    """Why nothing of a save may be written; None when it may."""
     tenure, before = operation.tenure, operation.before
     if tenure is not None and fences.get(tenure.lane) != tenure.fence:
         return Fenced(tenure.lane)
     if known.get(before.execution_id) != (before.version, before.state):
         return StaleRow()
+    if len({part.execution_id for part in operation.parts} - known.keys()) != len(operation.parts):
+        return Bug(f"a part of job {before.execution_id} is there already")
     return None
+
+
+def _ids_of(saves: Sequence[tuple[int, Save]]) -> set[ExecutionId]:
+    """The rows that are replaced, and those that are added."""
+    replaced = {operation.before.execution_id for _, operation in saves}
+    return replaced.union(part.execution_id for _, operation in saves for part in operation.parts)

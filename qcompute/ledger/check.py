@@ -21,7 +21,7 @@ from qcompute.ledger.backup import count_rows, key_file, reading, revision_of
 from qcompute.ledger.rows import job_from, outcome_from
 from qcompute.ledger.secretbox import SecretBox, load_box
 from qcompute.ledger.times import micros
-from qcompute.miner.job import Job, Outcome, State, Verdict
+from qcompute.miner.job import SPLIT_LANE, Job, Outcome, State, Verdict
 from qcompute.receipts import Receipt, counts_sha256, verify_receipt
 
 IMPORTED: Final = "imported_from"
@@ -188,7 +188,11 @@ class _Rows:
             yield f"it is {job.state} and has no circuit"
         if job.state is State.SUBMITTING and None in (job.provider, job.device_id, job.token):
             yield "it is to be submitted and has no provider, device or token"
-        if job.state is State.WAITING and not (job.provider and (job.handle or {}).get("provider_job_id")):
+        if (
+            job.state is State.WAITING
+            and job.lane != SPLIT_LANE
+            and not (job.provider and (job.handle or {}).get("provider_job_id"))
+        ):
             yield "it waits for a vendor's job and says for which not"
 
     def _ended(self, job: Job) -> Iterator[str]:

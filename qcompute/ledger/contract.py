@@ -15,9 +15,10 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import TypeAlias
+from typing import Any, Final, TypeAlias
 
 from qcompute.ledger.claims import Claims, Tenure
+from qcompute.ledger.times import from_micros
 from qcompute.miner.job import (
     NOBODYS_LANE,
     Charge,
@@ -33,6 +34,9 @@ from qcompute.units import ExecutionId, Hotkey, ProviderKey
 
 Hear: TypeAlias = Callable[[Sequence[Job] | None], None]
 """See `Ledger.hearing`; must not block or raise."""
+
+LONGEST_WORDS: Final = 7000
+"""What Postgres carries in one notice, and some less."""
 
 
 class Intake(StrEnum):
@@ -52,6 +56,34 @@ class Page:
 
     jobs: list[FinishedJob]
     cursor: str
+
+
+@dataclass(frozen=True, slots=True)
+class Poll:
+    """What is needed of a waiting job to ask for it; ``handle`` is the JSON of its JobHandle."""
+
+    execution_id: ExecutionId
+    version: int
+    handle: str
+    vendor_status: str | None
+    submitted_at: datetime | None
+    deadline_at: datetime
+
+
+def poll_from(row: Sequence[Any]) -> Poll:
+    """The poll of a row with its columns in this order, times in microseconds."""
+    execution_id, version, handle, vendor_status, submitted_at, deadline_at = row
+    at = None if submitted_at is None else from_micros(submitted_at)
+    return Poll(execution_id, version, handle, vendor_status, at, from_micros(deadline_at))
+
+
+@dataclass(frozen=True, slots=True)
+class Postponed:
+    """A job that was asked for and waits on."""
+
+    execution_id: ExecutionId
+    version: int
+    due_at: datetime
 
 
 class Ledger(ABC):
@@ -97,6 +129,22 @@ class Ledger(ABC):
         """
 
     @abstractmethod
+    async def polls_due(
+        self, now: datetime, limit: int, *, lane: str, skip: AbstractSet[ExecutionId] = frozenset()
+    ) -> list[Poll]:
+        """As `due` for jobs that wait, of those with which nothing is the matter: no problem, deadline or cancel."""
+
+    @abstractmethod
+    async def postpone(self, polls: Sequence[Postponed], *, tenure: Tenure | None = None) -> None:
+        """Let jobs that wait fall due at another time, and change nothing else of them, not even their version.
+
+        One that is not of that version any more is left alone.
+
+        Raises:
+            Fenced: another process took the lane of ``tenure`` since; nothing was written.
+        """
+
+    @abstractmethod
     async def next_due_at(self, state: State, *, lane: str = NOBODYS_LANE) -> datetime | None:
         """The earliest ``due_at`` of a lane in ``state``; None when there is no job."""
 
@@ -130,12 +178,29 @@ class Ledger(ABC):
         """
 
     @abstractmethod
+    async def split(self, before: Job, after: Job, parts: Sequence[Job], *, tenure: Tenure | None = None) -> Job:
+        """Replace the row ``before`` by ``after`` and add its parts, in one transaction. Returns the stored row.
+
+        A part is a new row whose ``parent_id`` is that job, of the same validator and circuit, not yet submitted. It
+        is no job of its own to the outside: validators never collect it, and it takes no share of theirs.
+
+        Raises:
+            StaleRow: the row is not the version ``before`` any more; nothing was written.
+            Fenced: another process took the lane of ``tenure`` since; nothing was written.
+            Bug: the move is not allowed, or a part is no part of it, or there already; nothing was written.
+        """
+
+    @abstractmethod
+    async def parts(self, execution_id: ExecutionId) -> list[Job]:
+        """The parts of a job, in the order of their ids; none for a job that was not split."""
+
+    @abstractmethod
     async def get(self, execution_id: ExecutionId) -> Job | None:
         """One row."""
 
     @abstractmethod
     async def circuit(self, execution_id: ExecutionId) -> str | None:
-        """The stored circuit text of a job."""
+        """The stored circuit text of a job; of a part, that of the job it is a part of."""
 
     @abstractmethod
     async def outcome(self, execution_id: ExecutionId) -> Outcome | None:
@@ -159,7 +224,7 @@ class Ledger(ABC):
 
     @abstractmethod
     async def finished_after(self, cursor: str, limit: int) -> Page:
-        """Closed jobs behind a validator's cursor, in closing order.
+        """Closed jobs behind a validator's cursor, in closing order; parts of jobs are left out.
 
         A cursor of this ledger (``YYYY-MM-DD HH:MM:SS.ffffff|<ledger id>|<seq>``) continues exactly; any other text
         is read by its leading time (the reference's format, or another ledger's), from the start of that second, so
@@ -169,11 +234,14 @@ class Ledger(ABC):
 
     @abstractmethod
     async def count_by_state(self) -> dict[State, int]:
-        """How many jobs are in each state; every state is a key."""
+        """How many rows are in each state, parts of jobs included; every state is a key."""
 
     @abstractmethod
     async def open_by_validator(self) -> dict[Hotkey, int]:
-        """How many jobs that are not yet closed each validator has here; validators without any are left out."""
+        """How many jobs that are not yet closed each validator has here; validators without any are left out.
+
+        A job that was split counts once.
+        """
 
     @abstractmethod
     async def purge(self, closed_before: datetime) -> int:
@@ -207,6 +275,18 @@ class Ledger(ABC):
             yield
         finally:
             listeners.remove(hear)
+
+    async def tell_others(self, words: str) -> None:  # noqa: B027 - a store of one process has nobody to tell
+        """Send words, of `LONGEST_WORDS` bytes at most, to the other processes that work on this ledger.
+
+        They may get lost, and are not kept.
+
+        Raises:
+            StoreError: the database failed.
+        """
+
+    def hear_others(self, hear: Callable[[str], None]) -> None:  # noqa: B027 - as above
+        """Have the words of others brought to ``hear``, on the event loop; replaces whoever heard them before."""
 
     def _arrived(self, state: State, lane: str, jobs: Sequence[Job] | None) -> None:
         """Called by stores on the event loop after a commit that put jobs into a lane of ``state``; None: any jobs."""

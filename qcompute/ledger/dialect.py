@@ -36,7 +36,9 @@ class Writing:
 
     insert_job: Many
     replace_job: Many
-    """Rows of `qcompute.ledger.statements.REPLACE_JOB`. Each job stands in one row only."""
+    """Rows of `qcompute.ledger.statements.REPLACE_JOB`."""
+    postpone: Many
+    """Rows of `qcompute.ledger.statements.POSTPONE`."""
     put: Upsert
 
 
@@ -70,6 +72,7 @@ class Dialect:
     somebody else raised one meanwhile."""
     insert_job: Many
     replace_job: Many
+    postpone: Many
     put_circuit: Many
     put_outcome: Many
     put_receipt: Many
@@ -93,10 +96,12 @@ def dialect(keys: KeyList, writing: Writing) -> Dialect:
         ),
         fences=select(owners.c.lane, owners.c.fence)
         .select_from(keys.rows.join(owners, owners.c.lane == keys.text))
-        .with_for_update(read=True, of=owners),
+        # A beat, which changes no key, goes on beside this lock; who takes a lane locks the row against it.
+        .with_for_update(read=True, key_share=True, of=owners),
         raise_nonce=put(nonces, "hotkey", "scope", if_greater="value_ns"),
         insert_job=writing.insert_job,
         replace_job=writing.replace_job,
+        postpone=writing.postpone,
         put_circuit=put(circuits, "execution_id"),
         put_outcome=put(outcomes, "execution_id"),
         put_receipt=put(receipts, "execution_id"),
@@ -126,5 +131,11 @@ def _sqlite_keys() -> KeyList:
 
 
 SQLITE: Final = dialect(
-    _sqlite_keys(), Writing(OneByOne(statements.INSERT_JOB), OneByOne(statements.REPLACE_JOB), _sqlite_upsert)
+    _sqlite_keys(),
+    Writing(
+        insert_job=OneByOne(statements.INSERT_JOB),
+        replace_job=OneByOne(statements.REPLACE_JOB),
+        postpone=OneByOne(statements.POSTPONE),
+        put=_sqlite_upsert,
+    ),
 )

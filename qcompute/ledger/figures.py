@@ -66,9 +66,10 @@ def read_figures(connection: Connection, latest: Place) -> Figures:
     """
     states: Counter[State] = Counter()
     open_jobs: Counter[Hotkey] = Counter()
-    for state, hotkey, count in connection.execute(statements.OPEN_JOBS):
+    for state, hotkey, is_whole, count in connection.execute(statements.OPEN_JOBS):
         states[State(state)] += count
-        open_jobs[Hotkey(hotkey)] += count
+        if is_whole:
+            open_jobs[Hotkey(hotkey)] += count
     first, last = connection.execute(statements.CLOSED_RANGE).one()
     if first is not None:
         states[State.CLOSED] = last - first + 1

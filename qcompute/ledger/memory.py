@@ -5,15 +5,17 @@ from __future__ import annotations
 import secrets
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
 from datetime import datetime
+from itertools import islice
+from typing import Final
 
 from typing_extensions import override
 
-from qcompute.errors import StaleRow, StoreError
+from qcompute.errors import Bug, StaleRow, StoreError
 from qcompute.ledger.claims import Claims, Fenced, SoleClaims, Tenure
-from qcompute.ledger.contract import Intake, Ledger, Page
+from qcompute.ledger.contract import Intake, Ledger, Page, Poll, Postponed, poll_from
 from qcompute.ledger.cursor import START, read_cursor, write_cursor
 from qcompute.ledger.rows import (
     Row,
@@ -27,12 +29,15 @@ from qcompute.ledger.rows import (
     new_job_row,
     outcome_from,
     outcome_row,
+    part_row,
     saved_row,
     summed_by_day,
 )
 from qcompute.ledger.times import DAY_MICROS, from_micros, micros
 from qcompute.miner.job import NOBODYS_LANE, Charge, DayCharges, Job, NewJob, Nonce, Outcome, State
 from qcompute.units import ExecutionId, Hotkey, ProviderKey, utc_now
+
+_POLL_COLUMNS: Final = ("execution_id", "version", "handle", "vendor_status", "submitted_at", "deadline_at")
 
 
 class MemoryLedger(Ledger):
@@ -115,6 +120,32 @@ class MemoryLedger(Ledger):
         return [job_from(row) for row in rows[: max(limit, 0)]]
 
     @override
+    async def polls_due(
+        self, now: datetime, limit: int, *, lane: str, skip: AbstractSet[ExecutionId] = frozenset()
+    ) -> list[Poll]:
+        jobs = await self.due(State.WAITING, now, len(self._rows), lane=lane, skip=skip)
+        rows = [
+            self._rows[job.execution_id]
+            for job in jobs
+            if job.deadline_at > now
+            and not job.attempts
+            and job.handle is not None
+            and job.error_code is None
+            and job.cancel_requested_at is None
+        ]
+        return [poll_from([row[name] for name in _POLL_COLUMNS]) for row in rows[: max(limit, 0)]]
+
+    @override
+    async def postpone(self, polls: Sequence[Postponed], *, tenure: Tenure | None = None) -> None:
+        self._check_open()
+        if tenure is not None and self._fences.get(tenure.lane) != tenure.fence:
+            raise Fenced(tenure.lane)
+        for one in polls:
+            row = self._rows.get(one.execution_id)
+            if row is not None and row["version"] == one.version:
+                row["due_at"] = micros(one.due_at)
+
+    @override
     async def next_due_at(self, state: State, *, lane: str = NOBODYS_LANE) -> datetime | None:
         self._check_open()
         due = [row["due_at"] for row in self._rows.values() if (row["state"], row["lane"]) == (state, lane)]
@@ -143,11 +174,7 @@ class MemoryLedger(Ledger):
         outcome_columns = None if outcome is None else outcome_row(outcome)
         receipt_text = None if receipt is None else exact_text(receipt)
         charge_columns = None if charge is None else charge_row(charge)
-        if tenure is not None and self._fences.get(tenure.lane) != tenure.fence:
-            raise Fenced(tenure.lane)
-        stored = self._rows.get(before.execution_id)
-        if stored is None or (stored["version"], stored["state"]) != (before.version, before.state):
-            raise StaleRow
+        self._check_may_write(before, tenure)
         if after.state is State.CLOSED:
             self._latest = self._latest.next(self._clock())
             row["cursor_seq"], row["closed_at"] = self._latest.seq, self._latest.micros
@@ -167,6 +194,26 @@ class MemoryLedger(Ledger):
         return saved
 
     @override
+    async def split(self, before: Job, after: Job, parts: Sequence[Job], *, tenure: Tenure | None = None) -> Job:
+        self._check_open()
+        rows = {part.execution_id: part_row(before, part) for part in parts}
+        saved_row(before, after, has_circuit=False)
+        # Nothing waits up to the last line, so what is seen here holds until all is written.
+        self._check_may_write(before, tenure)
+        if len(rows) != len(parts) or rows.keys() & self._rows.keys():
+            raise Bug(f"a part of job {before.execution_id} is there already")
+        self._rows |= rows
+        for part in parts:
+            self._arrived(part.state, part.lane, [part])
+        return await self.save(before, after, tenure=tenure)
+
+    @override
+    async def parts(self, execution_id: ExecutionId) -> list[Job]:
+        self._check_open()
+        rows = [row for row in self._rows.values() if row["parent_id"] == execution_id]
+        return [job_from(row) for row in sorted(rows, key=lambda row: row["execution_id"])]
+
+    @override
     async def get(self, execution_id: ExecutionId) -> Job | None:
         self._check_open()
         row = self._rows.get(execution_id)
@@ -175,7 +222,8 @@ class MemoryLedger(Ledger):
     @override
     async def circuit(self, execution_id: ExecutionId) -> str | None:
         self._check_open()
-        return self._circuits.get(execution_id)
+        row = self._rows.get(execution_id)
+        return None if row is None else self._circuits.get(row["parent_id"] or execution_id)
 
     @override
     async def outcome(self, execution_id: ExecutionId) -> Outcome | None:
@@ -219,10 +267,11 @@ class MemoryLedger(Ledger):
         by_seq = bisect_right(self._closed, place.seq, key=lambda closed: closed[0])
         by_time = bisect_right(self._closed, place.micros, key=lambda closed: closed[1])
         first = min(by_seq, by_time)
-        behind = self._closed[first : first + max(limit, 0)]
-        if not behind:
+        behind = (self._rows[execution_id] for _, _, execution_id in self._closed[first:])
+        whole = (row for row in behind if row["parent_id"] is None)
+        jobs = [finished_from(row) for row in islice(whole, max(limit, 0))]
+        if not jobs:
             return Page([], cursor)
-        jobs = [finished_from(self._rows[execution_id]) for _, _, execution_id in behind]
         return Page(jobs, write_cursor(jobs[-1].cursor_seq, jobs[-1].closed_at, self._id))
 
     @override
@@ -234,7 +283,8 @@ class MemoryLedger(Ledger):
     @override
     async def open_by_validator(self) -> dict[Hotkey, int]:
         self._check_open()
-        return dict(Counter(row["validator_hotkey"] for row in self._rows.values() if row["state"] != State.CLOSED))
+        whole = [row for row in self._rows.values() if row["parent_id"] is None]
+        return dict(Counter(row["validator_hotkey"] for row in whole if row["state"] != State.CLOSED))
 
     @override
     async def purge(self, closed_before: datetime) -> int:
@@ -254,6 +304,13 @@ class MemoryLedger(Ledger):
     def _check_open(self) -> None:
         if self._is_closed:
             raise StoreError("the ledger is closed")
+
+    def _check_may_write(self, before: Job, tenure: Tenure | None) -> None:
+        if tenure is not None and self._fences.get(tenure.lane) != tenure.fence:
+            raise Fenced(tenure.lane)
+        stored = self._rows.get(before.execution_id)
+        if stored is None or (stored["version"], stored["state"]) != (before.version, before.state):
+            raise StaleRow
 
     def _use(self, nonce: Nonce) -> bool:
         key = (nonce.hotkey, nonce.scope)

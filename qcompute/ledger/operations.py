@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
 from qcompute.ledger.claims import Tenure
+from qcompute.ledger.rows import Row
 from qcompute.miner.job import Charge, Job, NewJob, Nonce, Outcome
 
 
@@ -26,7 +28,7 @@ class UseNonce:
 
 @dataclass(frozen=True, slots=True)
 class Save:
-    """`Ledger.save`; answered with the stored job."""
+    """`Ledger.save`, and `Ledger.split`; answered with the stored job."""
 
     before: Job
     after: Job
@@ -34,6 +36,16 @@ class Save:
     outcome: Outcome | None
     receipt: str | None
     charge: Charge | None
+    tenure: Tenure | None
+    parts: tuple[Job, ...] = ()
+    """`Ledger.split`: the rows that are added with it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Postpone:
+    """`Ledger.postpone`; answered with None."""
+
+    rows: Sequence[Row]
     tenure: Tenure | None
 
 
@@ -72,4 +84,4 @@ class Recount:
     """Writes nothing: the ledger's figures are read anew after the batch, where others write too."""
 
 
-Operation: TypeAlias = Accept | UseNonce | Save | Claim | ForgetNonces | ForgetCharges | Purge | Recount
+Operation: TypeAlias = Accept | UseNonce | Save | Postpone | Claim | ForgetNonces | ForgetCharges | Purge | Recount

@@ -15,6 +15,7 @@ from typing_extensions import override
 from qcompute.ledger.contract import Hear
 from qcompute.ledger.figures import Figures
 from qcompute.ledger.operations import Recount
+from qcompute.ledger.postgres_claims import PostgresClaims
 from qcompute.ledger.postgres_failures import POSTGRES_FAILURES, translated
 from qcompute.ledger.postgres_keepers import PostgresReader, PostgresWriter
 from qcompute.ledger.postgres_listener import Channel, Listener, News
@@ -34,7 +35,8 @@ class PostgresLedger(SqlLedger):
 
     Any number of processes may open one database: nonces, duplicates, versions and the closing order are then decided
     by the database, so it does not matter which process a request reaches. ``alone`` refuses to share: at most one
-    daemon then works on the ledger, as on a SQLite file.
+    daemon then works on the ledger, as on a SQLite file. Processes that share it take turns at its lanes; see
+    `PostgresClaims`, also for ``enforce``.
 
     A connection that breaks is made again by itself. Operations in flight fail with `StoreError`; of one whose commit
     was in flight it is not known whether it was done, so it must be asked for again, which changes nothing twice.
@@ -45,11 +47,17 @@ class PostgresLedger(SqlLedger):
     """
 
     def __init__(
-        self, settings: LedgerSettings, clock: Callable[[], datetime] = utc_now, *, alone: bool = True
+        self,
+        settings: LedgerSettings,
+        clock: Callable[[], datetime] = utc_now,
+        *,
+        alone: bool = True,
+        enforce: bool = False,
     ) -> None:
         super().__init__(clock)
         opened = open_postgres(settings, alone=alone)
-        channel = Channel(opened.ledger_id)
+        self._channel = channel = Channel(opened.ledger_id)
+        self._hear_words: Callable[[str], None] = _ignore
         try:
             self._listener = Listener(opened.parameters, channel, self._hear)
         except psycopg.Error as error:
@@ -83,6 +91,9 @@ class PostgresLedger(SqlLedger):
             opened.connection.close()
             self._listener.stop()
             raise
+        self._shared_claims = None if alone else PostgresClaims(opened.parameters, enforce=enforce)
+        if self._shared_claims is not None:
+            self._claims = self._shared_claims
 
     @override
     async def wait_for_arrival(self, state: State, timeout_seconds: float, *, lane: str = NOBODYS_LANE) -> None:
@@ -97,6 +108,16 @@ class PostgresLedger(SqlLedger):
             yield
 
     @override
+    async def tell_others(self, words: str) -> None:
+        if self._shared_claims is not None:
+            await self._shared_claims.tell(self._channel.name, self._channel.words(words))
+
+    @override
+    def hear_others(self, hear: Callable[[str], None]) -> None:
+        self._hear_words = hear
+        self._listener.attach()
+
+    @override
     async def _current(self) -> Figures:
         self._listener.attach()
         if time.monotonic() - self._read_at > FIGURES_SECONDS:
@@ -106,6 +127,8 @@ class PostgresLedger(SqlLedger):
 
     @override
     async def _close(self) -> None:
+        if self._shared_claims is not None:
+            await self._shared_claims.close()
         await super()._close()
         await asyncio.to_thread(self._listener.stop)
 
@@ -114,9 +137,16 @@ class PostgresLedger(SqlLedger):
         self._figures = figures
         self._read_at = time.monotonic()
 
-    def _hear(self, news: News) -> None:
-        """Called on the event loop for what another process committed."""
+    def _hear(self, news: News | str) -> None:
+        """Called on the event loop for what another process committed, or says."""
+        if isinstance(news, str):
+            self._hear_words(news)
+            return
         self._figures.move_latest(news.latest)
         arrivals = {*self._arrivals, *self._hearing} if news.arrivals is None else news.arrivals
         for state, lane in arrivals:
             self._arrived(state, lane, None)
+
+
+def _ignore(words: str) -> None:
+    """What nobody wants to hear."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import secrets
 import socket
 from typing import Any, Final
 
@@ -29,7 +30,14 @@ SILENT_PEER_MS: Final = 4000
 """Either side gives a peer up that has been silent for so long, a machine cut off, say: a lock must not outlive its
 holder by more than the five seconds in which a standby takes over."""
 
+STILL_WRITER_MS: Final = 2000
+"""A writer that stops in mid-transaction (SIGSTOP, a machine cut off) keeps its rows from the others for so long, less
+than its lease: see `qcompute.ledger.lease`."""
+
 _KEEPALIVES: Final = {"keepalives_idle": "2", "keepalives_interval": "1", "keepalives_count": "2"}
+
+_LONGEST_NAME: Final = 50
+"""Postgres cuts the whole off after 63 bytes."""
 
 _LIBPQ_DEFAULTS: Final = {
     "connect_timeout": "5",
@@ -52,8 +60,13 @@ def connection_parameters(settings: LedgerSettings) -> dict[str, Any]:
         if "password" in given:
             raise ConfigError("the password is in ledger.url and in ledger.password_secret: leave one out")
         given["password"] = credentials.named(settings.password_secret).reveal()
-    name = {"application_name": f"qcompute {socket.gethostname()} {os.getpid()}"}
-    return {**_LIBPQ_DEFAULTS, **name, **given}
+    name = given.get("application_name") or f"qcompute {socket.gethostname()} {os.getpid()}"
+    return {**_LIBPQ_DEFAULTS, **given, "application_name": _distinct(name)}
+
+
+def _distinct(name: str) -> str:
+    """A name no other ledger that is open anywhere has: by it all sessions of one are found, and ended."""
+    return f"{name.encode('ascii', 'replace').decode()[:_LONGEST_NAME]} {secrets.token_hex(4)}"
 
 
 def _parsed(url: str) -> dict[str, Any]:
@@ -117,8 +130,7 @@ def _session(settings: LedgerSettings) -> dict[str, str]:
         # A commit is on the server's disk when it returns, whatever the server's default is.
         "synchronous_commit": "on",
         "lock_timeout": str(round(settings.busy_timeout_seconds * 1000)),
-        # A writer that stops in mid-transaction (SIGSTOP, a machine cut off) must not keep its rows from the others.
-        "idle_in_transaction_session_timeout": str(SILENT_PEER_MS),
+        "idle_in_transaction_session_timeout": str(STILL_WRITER_MS),
         "statement_timeout": "60s",
         # Plans are made once for all parameters, and some of them while a table is still empty: that must not make
         # them read it as a whole for ever.

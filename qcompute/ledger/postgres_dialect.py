@@ -129,4 +129,12 @@ def _keys() -> KeyList:
     return KeyList(rows, text, part, lambda place: cast(part(place), BigInteger))
 
 
-POSTGRES: Final = dialect(_keys(), Writing(_insert(jobs), _replace(), _upsert))
+def _postpone() -> Many:
+    new = _rows({"key": Text(), "was": BigInteger(), "due": BigInteger()})
+    same = (jobs.c.execution_id == new.c.key) & (jobs.c.version == new.c.was)
+    return _AtOnce(update(jobs).where(same).values(due_at=new.c.due), ("key", "was", "due"))
+
+
+POSTGRES: Final = dialect(
+    _keys(), Writing(insert_job=_insert(jobs), replace_job=_replace(), postpone=_postpone(), put=_upsert)
+)

@@ -54,6 +54,7 @@ EVERYTHING: Final = News(None, START)
 class Channel:
     """The channel of one ledger, and the words on it: ``SENDER SEQ MICROS ARRIVALS``, the last a list in JSON.
 
+    Words of other kinds go over it too, as ``SENDER words TEXT``; see `qcompute.ledger.contract.Ledger.tell_others`.
     Postgres refuses a message of 8,000 bytes, so many arrivals are told as ``null``: look everywhere.
     """
 
@@ -75,8 +76,19 @@ class Channel:
             arrivals = "null"
         return f"{self.sender} {place.seq} {place.micros} {arrivals}"
 
-    def read(self, message: str) -> News | None:
+    def words(self, text: str) -> str:
+        """How words for the other processes are sent."""
+        return f"{self.sender} words {text}"
+
+    def read(self, message: str) -> News | str | None:
         """What a message says; None for our own and for what no qcompute wrote."""
+        match message.split(" ", 2):
+            case [sender, "words", text]:
+                return text if sender != self.sender else None
+            case _:
+                return self._news(message)
+
+    def _news(self, message: str) -> News | None:
         match message.split(" ", 3):
             case [sender, seq, micros, arrivals] if sender != self.sender and seq.isdecimal() and micros.isdecimal():
                 return News(_arrivals(arrivals), Place(int(seq), int(micros)))
@@ -102,13 +114,13 @@ class Listener:
         psycopg.Error: the first connection cannot be made.
     """
 
-    def __init__(self, parameters: dict[str, Any], channel: Channel, hear: Callable[[News], None]) -> None:
+    def __init__(self, parameters: dict[str, Any], channel: Channel, hear: Callable[[News | str], None]) -> None:
         self._parameters = parameters
         self._channel = channel
         self._hear = hear
         self._guard = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._unheard: list[News] = []
+        self._unheard: list[News | str] = []
         self._stopping = threading.Event()
         self._connection: psycopg.Connection[Any] | None = self._connect()
         self._wake_read, self._wake_write = os.pipe2(os.O_CLOEXEC)
@@ -181,7 +193,7 @@ class Listener:
                 self._pass_on(EVERYTHING)
                 return
 
-    def _pass_on(self, news: News) -> None:
+    def _pass_on(self, news: News | str) -> None:
         with self._guard:
             if self._loop is None:
                 self._unheard.append(news)

@@ -132,6 +132,22 @@ def _utc_or_none(time: datetime | None) -> datetime | None:
     return None if time is None else _utc(time)
 
 
+def part_row(whole: Job, part: Job) -> Row:
+    """The row of a part of ``whole``, as it is added.
+
+    Raises:
+        Bug: it is no part of that job, or cannot be a new one.
+    """
+    if part.parent_id != whole.execution_id or whole.parent_id is not None:
+        raise Bug(f"job {part.execution_id} is no part of {whole.execution_id}")
+    if (part.validator_hotkey, part.circuit_sha256) != (whole.validator_hotkey, whole.circuit_sha256):
+        raise Bug(f"job {part.execution_id} is not of the validator and circuit of {whole.execution_id}")
+    if part.state not in _NEW_PARTS or part.submit_started_at is not None or part.version or part.input_data_url:
+        raise Bug(f"job {part.execution_id} cannot begin as {part.state}")
+    return job_row(part)
+
+
+_NEW_PARTS: Final = frozenset({State.READY, State.SUBMITTING})
 _ENDED: Final = frozenset({State.SETTLED, State.CLOSED})
 
 

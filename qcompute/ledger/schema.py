@@ -97,7 +97,9 @@ _timed = jobs.c.closed_at.is_not(None)
 Index("jobs_closing_time", jobs.c.closed_at, unique=True, sqlite_where=_timed, postgresql_where=_timed)
 # The daemon counts its open jobs once a second where other processes change them; SQLite's one daemon adds up instead.
 _unclosed = jobs.c.cursor_seq.is_(None)
-Index("jobs_open", jobs.c.state, jobs.c.validator_hotkey, postgresql_where=_unclosed).ddl_if(dialect="postgresql")
+Index("jobs_open", jobs.c.state, jobs.c.validator_hotkey, jobs.c.parent_id, postgresql_where=_unclosed).ddl_if(
+    dialect="postgresql"
+)
 
 
 def _of_job() -> Column[str]:

@@ -16,13 +16,32 @@ from qcompute.errors import StoreError
 from qcompute.ledger import statements
 from qcompute.ledger.batch import Effects
 from qcompute.ledger.claims import Claims, SoleClaims, Tenure
-from qcompute.ledger.contract import Intake, Ledger, Page
+from qcompute.ledger.contract import Intake, Ledger, Page, Poll, Postponed, poll_from
 from qcompute.ledger.cursor import read_cursor, write_cursor
 from qcompute.ledger.figures import Figures
 from qcompute.ledger.keepers import Read
 from qcompute.ledger.opening import Opened
-from qcompute.ledger.operations import Accept, Claim, ForgetCharges, ForgetNonces, Operation, Purge, Save, UseNonce
-from qcompute.ledger.rows import NUL, Row, charge_from, finished_from, job_from, outcome_from, summed_by_day
+from qcompute.ledger.operations import (
+    Accept,
+    Claim,
+    ForgetCharges,
+    ForgetNonces,
+    Operation,
+    Postpone,
+    Purge,
+    Save,
+    UseNonce,
+)
+from qcompute.ledger.rows import (
+    NUL,
+    Row,
+    charge_from,
+    finished_from,
+    job_from,
+    outcome_from,
+    outcome_row,
+    summed_by_day,
+)
 from qcompute.ledger.times import from_micros, micros
 from qcompute.ledger.worker import Worker
 from qcompute.miner.job import (
@@ -36,9 +55,14 @@ from qcompute.miner.job import (
     Outcome,
     State,
 )
+from qcompute.miner.kept import Kept
 from qcompute.units import ExecutionId, Hotkey, ProviderKey
 
 _T = TypeVar("_T")
+
+_KEPT_PARTS: Final = 1000
+_KEPT_CHARACTERS: Final = 4 << 20
+"""Of the circuits, and of the outcomes, that a stage wrote and the next will read."""
 
 _PURGE_PIECE: Final = 500
 """Jobs removed in one transaction, so that a large purge keeps no request waiting for long."""
@@ -52,6 +76,9 @@ class SqlLedger(Ledger):
         self._clock = clock
         self._closing: asyncio.Task[None] | None = None
         self._claims: Claims = SoleClaims(self._claim)
+        # Written by one stage to be read by the next; of jobs that are not closed yet, so none that a purge removes.
+        self._circuits: Kept[ExecutionId, str] = Kept(entries=_KEPT_PARTS, size=_KEPT_CHARACTERS)
+        self._outcomes: Kept[ExecutionId, Outcome] = Kept(entries=_KEPT_PARTS, size=_KEPT_CHARACTERS)
 
     @property
     @override
@@ -121,6 +148,26 @@ class SqlLedger(Ledger):
         return await self._read(read)
 
     @override
+    async def polls_due(
+        self, now: datetime, limit: int, *, lane: str, skip: AbstractSet[ExecutionId] = frozenset()
+    ) -> list[Poll]:
+        self._check_open()
+        wanted = max(limit, 0)
+        most = wanted + len(skip) if wanted else 0
+        parameters = {"state": State.WAITING.value, "lane": lane, "now": micros(now), "most": most}
+
+        def read(connection: Connection) -> list[Poll]:
+            rows = connection.execute(statements.POLLS_DUE, parameters)
+            return [poll_from(row) for row in islice((row for row in rows if row[0] not in skip), wanted)]
+
+        return await self._read(read)
+
+    @override
+    async def postpone(self, polls: Sequence[Postponed], *, tenure: Tenure | None = None) -> None:
+        rows: list[Row] = [{"key": one.execution_id, "was": one.version, "due": micros(one.due_at)} for one in polls]
+        await self._write(Postpone(rows, tenure))
+
+    @override
     async def next_due_at(self, state: State, *, lane: str = NOBODYS_LANE) -> datetime | None:
         # The least of no rows is one NULL.
         answer = await self._ask(statements.NEXT_DUE, _only_value, state=state.value, lane=lane)
@@ -147,7 +194,26 @@ class SqlLedger(Ledger):
         charge: Charge | None = None,
         tenure: Tenure | None = None,
     ) -> Job:
-        return await self._write(Save(before, after, circuit, outcome, receipt, charge, tenure))
+        stored: Job = await self._write(Save(before, after, circuit, outcome, receipt, charge, tenure))
+        if circuit is not None:
+            self._circuits.put(stored.execution_id, circuit, len(circuit))
+        if outcome is not None:
+            row = outcome_row(outcome)
+            size = len(row["counts"] or "") + len(row["metadata"])
+            self._outcomes.put(stored.execution_id, outcome_from(row), size)
+        if stored.state is State.CLOSED:
+            self._circuits.drop(stored.execution_id)
+            self._outcomes.drop(stored.execution_id)
+        return stored
+
+    @override
+    async def split(self, before: Job, after: Job, parts: Sequence[Job], *, tenure: Tenure | None = None) -> Job:
+        return await self._write(Save(before, after, None, None, None, None, tenure, tuple(parts)))
+
+    @override
+    async def parts(self, execution_id: ExecutionId) -> list[Job]:
+        found = await self._ask_of(execution_id, statements.PARTS, self._job)
+        return sorted(found, key=lambda part: part.execution_id)
 
     @override
     async def get(self, execution_id: ExecutionId) -> Job | None:
@@ -155,10 +221,16 @@ class SqlLedger(Ledger):
 
     @override
     async def circuit(self, execution_id: ExecutionId) -> str | None:
+        self._check_open()
+        if (kept := self._circuits.get(execution_id)) is not None:
+            return kept
         return _first(await self._ask_of(execution_id, statements.CIRCUIT, _only_value))
 
     @override
     async def outcome(self, execution_id: ExecutionId) -> Outcome | None:
+        self._check_open()
+        if (kept := self._outcomes.get(execution_id)) is not None:
+            return kept
         return _first(await self._ask_of(execution_id, statements.OUTCOME, outcome_from))
 
     @override

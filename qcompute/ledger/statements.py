@@ -16,13 +16,34 @@ from qcompute.ledger.times import DAY_MICROS
 # Reading. Parameters: see each bindparam; times are microseconds.
 
 JOB: Final = select(jobs).where(jobs.c.execution_id == bindparam("id"))
-CIRCUIT: Final = select(circuits.c.text).where(circuits.c.execution_id == bindparam("id"))
+CIRCUIT: Final = select(circuits.c.text).where(
+    circuits.c.execution_id
+    == func.coalesce(
+        select(jobs.c.parent_id).where(jobs.c.execution_id == bindparam("id")).scalar_subquery(), bindparam("id")
+    )
+)
 OUTCOME: Final = select(outcomes).where(outcomes.c.execution_id == bindparam("id"))
+PARTS: Final = select(jobs).where(jobs.c.parent_id == bindparam("id"))
 RECEIPT: Final = select(receipts.c.document).where(receipts.c.execution_id == bindparam("id"))
 
 DUE: Final = (
     select(jobs)
     .where(jobs.c.state == bindparam("state"), jobs.c.lane == bindparam("lane"), jobs.c.due_at <= bindparam("now"))
+    .order_by(jobs.c.due_at, jobs.c.execution_id)
+    .limit(bindparam("most"))
+)
+POLLS_DUE: Final = (
+    select(
+        jobs.c.execution_id,
+        jobs.c.version,
+        jobs.c.handle,
+        jobs.c.vendor_status,
+        jobs.c.submitted_at,
+        jobs.c.deadline_at,
+    )
+    .where(jobs.c.state == bindparam("state"), jobs.c.lane == bindparam("lane"), jobs.c.due_at <= bindparam("now"))
+    .where(jobs.c.attempts == literal_column("0"), jobs.c.error_code.is_(None), jobs.c.handle.is_not(None))
+    .where(jobs.c.cancel_requested_at.is_(None), jobs.c.deadline_at > bindparam("now"))
     .order_by(jobs.c.due_at, jobs.c.execution_id)
     .limit(bindparam("most"))
 )
@@ -39,11 +60,11 @@ NEXT_LANE: Final = (
 read every row."""
 
 OPEN_JOBS: Final = (
-    select(jobs.c.state, jobs.c.validator_hotkey, func.count())
+    select(jobs.c.state, jobs.c.validator_hotkey, jobs.c.parent_id.is_(None), func.count())
     .where(jobs.c.cursor_seq.is_(None))
-    .group_by(jobs.c.state, jobs.c.validator_hotkey)
+    .group_by(jobs.c.state, jobs.c.validator_hotkey, jobs.c.parent_id.is_(None))
 )
-"""How many jobs that are not closed each validator has in each state."""
+"""How many jobs that are not closed each validator has in each state, and how many parts of jobs."""
 CLOSED_RANGE: Final = select(func.min(jobs.c.cursor_seq), func.max(jobs.c.cursor_seq))
 """The numbers of the first and the last closed job; NULL when there is none."""
 
@@ -53,7 +74,7 @@ SEQ_AT: Final = (
 """The number of the last job closed by a time."""
 FINISHED: Final = (
     select(*(jobs.c[name] for name in FINISHED_COLUMNS))
-    .where(jobs.c.cursor_seq > bindparam("seq"))
+    .where(jobs.c.cursor_seq > bindparam("seq"), jobs.c.parent_id.is_(None))
     .order_by(jobs.c.cursor_seq)
     .limit(bindparam("most"))
 )
@@ -97,6 +118,11 @@ REPLACE_JOB: Final = (
     )
 )
 """Further columns are set by parameters of their names. A row that is not of the version ``was`` stays as it is."""
+POSTPONE: Final = (
+    update(jobs)
+    .where(jobs.c.execution_id == bindparam("key"), jobs.c.version == bindparam("was"))
+    .values(due_at=bindparam("due"))
+)
 FORGET_CHARGES: Final = delete(charges).where(
     charges.c.charged_at < bindparam("before"), charges.c.settled_at.is_not(None)
 )

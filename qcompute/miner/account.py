@@ -16,7 +16,7 @@ from collections.abc import Callable, Collection, Coroutine, Mapping
 from functools import partial
 from typing import Any, Final, ParamSpec, TypeVar
 
-from qcompute.errors import QComputeError, Unavailable
+from qcompute.errors import QComputeError, Unavailable, VendorError
 from qcompute.miner.pace import Pace
 from qcompute.miner.polls import PollQueue
 from qcompute.miner.providers.base import (
@@ -236,6 +236,20 @@ class Account:
         if self.polls_in_batches:
             return await self._polls.status(handle)
         return await caught(self.ask(Verb.POLL, self.adapter.poll, handle))
+
+    async def poll_all(self, handles: list[JobHandle]) -> list[BaseExecutionStatus | Exception]:
+        """`poll` for many at once, where the adapter asks for many in one call."""
+        size = max(self.limits.max_poll_batch, 1)
+        pieces = [handles[first : first + size] for first in range(0, len(handles), size)]
+        answers = await asyncio.gather(*(self._in_turn(piece) for piece in pieces))
+        return [answer for piece in answers for answer in piece]
+
+    async def _in_turn(self, batch: list[JobHandle]) -> list[BaseExecutionStatus | Exception]:
+        try:
+            await self._pace.turn(Verb.POLL)
+        except VendorError as error:
+            return [error] * len(batch)
+        return await self._poll_batch(batch)
 
     async def _poll_batch(self, batch: list[JobHandle]) -> list[BaseExecutionStatus | Exception]:
         answer = await caught(self.call(Verb.POLL, self.adapter.poll_many, batch))

@@ -113,6 +113,7 @@ class Daemon:
         return [
             *((f"work on {duty.lane}", duty.run) for duty in parts.duties),
             ("axon", parts.axon.run),
+            ("shared rates", parts.rates.run),
             ("operator port", parts.operator.run),
             ("operator commands", parts.commands.run),
             ("telemetry", parts.telemetry.run),

@@ -1,7 +1,7 @@
 """The job: its states, its verdicts, the moves that are allowed. Pure: no I/O, no clock.
 
 `State` says where a job is on the road, `Verdict` how it ended. A stage takes a row in one state and leaves it in the
-same or a later one, in one transaction; no move walks back.
+same or a later one, in one transaction; `MOVES` says which may walk back, and when.
 """
 
 from __future__ import annotations
@@ -45,21 +45,26 @@ class Verdict(StrEnum):
 
 MOVES: Final[Mapping[State, frozenset[State]]] = {
     State.ACCEPTED: frozenset({State.ACCEPTED, State.READY, State.SETTLED}),
-    State.READY: frozenset({State.READY, State.SUBMITTING, State.SETTLED}),
+    State.READY: frozenset({State.READY, State.SUBMITTING, State.WAITING, State.SETTLED}),
     State.SUBMITTING: frozenset({State.SUBMITTING, State.WAITING, State.HELD, State.SETTLED}),
-    State.WAITING: frozenset({State.WAITING, State.HELD, State.SETTLED}),
+    State.WAITING: frozenset({State.WAITING, State.SUBMITTING, State.HELD, State.SETTLED}),
     State.HELD: frozenset({State.HELD, State.SUBMITTING, State.WAITING, State.SETTLED}),
     State.SETTLED: frozenset({State.SETTLED, State.CLOSED}),
     State.CLOSED: frozenset(),
 }
 """Every allowed move; staying means "try again later". A held job goes on only by an operator's hand
-(`qcompute.miner.commands`), and back to submitting with its mark, so that it is looked for first."""
+(`qcompute.miner.commands`), and back to submitting with its mark, so that it is looked for first. A waiting one goes
+back only where its vendor lost it and running it again costs nothing (`BaseExecutionStatus.is_lost`)."""
 
 
 _IN_LANES: Final = frozenset({State.SUBMITTING, State.WAITING})
 
 NOBODYS_LANE: Final = ""
 """The lane of rows that no account works on: those not yet submitted, those that ended, those that are held."""
+
+
+SPLIT_LANE: Final = "@split"
+"""The lane of jobs that wait for their parts. No account has such a name."""
 
 
 class CostKind(StrEnum):

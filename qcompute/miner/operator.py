@@ -23,7 +23,7 @@ from qcompute import __version__
 from qcompute.errors import StoreError
 from qcompute.ledger.contract import Ledger
 from qcompute.miner.job import Job, State, Verdict
-from qcompute.protocol import is_execution_id
+from qcompute.protocol import is_row_id
 from qcompute.receipts.document import Receipt
 from qcompute.units import ExecutionId
 
@@ -222,7 +222,7 @@ def _plain(value: object) -> object:
 
 def _execution_id(request: Request) -> ExecutionId | None:
     text = str(request.path_params["execution_id"])
-    return ExecutionId(text) if is_execution_id(text) else None
+    return ExecutionId(text) if is_row_id(text) else None
 
 
 def _refusal(status: int, message: str, headers: Mapping[str, str] | None = None) -> Response:

@@ -14,6 +14,7 @@ from qcompute.errors import Bug, DeliveryError, UploadRefused
 from qcompute.jobserver.contract import JobServer, UploadSlot
 from qcompute.miner.job import Job, State, Verdict
 from qcompute.miner.road import LONGEST_ASKED_SECONDS, Road
+from qcompute.miner.split import wake_whole
 from qcompute.miner.stage import Stage
 from qcompute.units import Counts, ExecutionId
 
@@ -36,7 +37,11 @@ class OutboxStage(Stage):
         did arrive is overwritten by itself. In memory only; after a restart a new URL is asked for."""
 
     async def handle(self, job: Job) -> None:
-        """Deliver one job; see `Stage.handle`."""
+        """Deliver one job, and close a part of one; see `Stage.handle`."""
+        if job.parent_id is not None:
+            closed = await self.road.save(job, replace(job, state=State.CLOSED))
+            await wake_whole(self.road, closed)
+            return
         try:
             upload_id = await self._deliver(job)
         except DeliveryError as error:

@@ -37,6 +37,7 @@ from qcompute.miner.fetch import FetchStage
 from qcompute.miner.fleet import Fleet
 from qcompute.miner.heartbeat import Heartbeat
 from qcompute.miner.intake import JobIntake
+from qcompute.miner.job import SPLIT_LANE
 from qcompute.miner.limits import BudgetSettings
 from qcompute.miner.operator import operator_app
 from qcompute.miner.outbox import OutboxStage
@@ -46,6 +47,8 @@ from qcompute.miner.road import Road
 from qcompute.miner.router import RouterStage
 from qcompute.miner.runner import HeldStage, WaitStage
 from qcompute.miner.settings import Settings
+from qcompute.miner.shared_rates import SharedRates
+from qcompute.miner.split import SplitStage
 from qcompute.miner.strays import Strays
 from qcompute.miner.submit import SubmitStage
 from qcompute.miner.telemetry import RoadTelemetry
@@ -81,6 +84,7 @@ class Parts:
     telemetry: Telemetry
     intake: JobIntake
     axon: HttpServer
+    rates: SharedRates
     operator: HttpServer
     commands: CommandSocket
     duties: list[Duty]
@@ -105,7 +109,7 @@ async def build(settings: Settings) -> Parts:
     signer = load_signer(settings.wallet)
     fleet = _fleet(settings)
     settings.neuron.directory.mkdir(parents=True, exist_ok=True)
-    ledger = open_ledger(settings.ledger)
+    ledger = open_ledger(settings.ledger, shared=True)
     chain = open_chain(settings.netuid, settings.subtensor, settings.wallet, settings.chain)
     watch = MetagraphWatch(
         chain,
@@ -137,6 +141,7 @@ async def build(settings: Settings) -> Parts:
         settings.miner,
         may_serve=lambda: watch.current is not None and intake.is_open,
     )
+    gate = Gate(settings.axon, settings.blacklist, lambda: watch.current)
     publisher = AxonPublisher(chain, watch, signer.hotkey, published_endpoint(settings))
     shifts = Shifts(settings, road, fleet, circuits, downloader, job_server)
     duties = [
@@ -154,7 +159,8 @@ async def build(settings: Settings) -> Parts:
         job_server=job_server,
         telemetry=telemetry,
         intake=intake,
-        axon=_axon(settings, watch, intake, signer),
+        axon=_axon(settings, gate, watch, intake, signer),
+        rates=SharedRates(gate, ledger),
         operator=_operator(settings, ledger, watch, heartbeat, fleet, duties),
         commands=CommandSocket(socket_file(settings.ledger.file), OperatorCommands(road, fleet.accounts[0].key)),
         duties=duties,
@@ -239,6 +245,7 @@ class Shifts:
             ),
             RouterStage(road, self._fleet, self._circuits, self._settings.routing, concurrency=ROUTES_AT_ONCE),
             HeldStage(road),
+            SplitStage(road, concurrency=ROUTES_AT_ONCE),
             OutboxStage(
                 road,
                 self._job_server,
@@ -246,7 +253,7 @@ class Shifts:
                 longest_pause_seconds=miner.delivery_backoff_max_seconds,
             ),
         ]
-        strays = Strays(road, self._fleet.names, held_seconds=miner.held_deadline_seconds)
+        strays = Strays(road, self._fleet.names | {SPLIT_LANE}, held_seconds=miner.held_deadline_seconds)
         purge = Purge(road.ledger, retention_days=miner.retention_days, clock=utc_now)
         return Shift(
             stages,
@@ -288,8 +295,7 @@ class Shifts:
         )
 
 
-def _axon(settings: Settings, watch: MetagraphWatch, intake: JobIntake, signer: Signer) -> HttpServer:
-    gate = Gate(settings.axon, settings.blacklist, lambda: watch.current)
+def _axon(settings: Settings, gate: Gate, watch: MetagraphWatch, intake: JobIntake, signer: Signer) -> HttpServer:
     endpoint = CircuitEndpoint(settings.axon, gate, intake, signer.hotkey)
 
     async def details() -> dict[str, Any]:

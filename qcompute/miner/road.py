@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from copy import copy
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -17,11 +17,11 @@ from typing import Final, Protocol, assert_never
 from qcompute.chain.contract import Signer
 from qcompute.errors import Unavailable
 from qcompute.ledger.claims import Tenure
-from qcompute.ledger.contract import Ledger
+from qcompute.ledger.contract import Ledger, Postponed
 from qcompute.miner.budget import Budgets
 from qcompute.miner.job import Charge, CostKind, Job, Outcome, State, Verdict
 from qcompute.protocol import ExecutionStatus
-from qcompute.receipts import build_receipt
+from qcompute.receipts import ReceiptPart, build_receipt
 
 _log = logging.getLogger(__name__)
 
@@ -101,6 +101,10 @@ class Road:
             before, after, circuit=circuit, outcome=outcome, receipt=receipt, charge=charge, tenure=self.tenure
         )
 
+    async def postpone(self, polls: Sequence[Postponed]) -> None:
+        """Let jobs wait on; see `qcompute.ledger.contract.Ledger.postpone`."""
+        await self.ledger.postpone(polls, tenure=self.tenure)
+
     async def save(self, before: Job, after: Job, *, circuit: str | None = None, charge: Charge | None = None) -> Job:
         """Store ``after`` in place of ``before`` and tell of it. A move resets ``attempts`` and the last problem.
 
@@ -142,12 +146,26 @@ class Road:
         after = replace(job, attempts=job.attempts + 1, due_at=due_at, error_code=code, error=message)
         return await self.store(job, replace(after, submit_started_at=None) if unsubmitted else after)
 
+    async def split(self, job: Job, whole: Job, parts: Sequence[Job]) -> Job:
+        """Store ``whole`` in place of ``job``, and its parts; see `qcompute.ledger.contract.Ledger.split`."""
+        stored = await self.ledger.split(job, replace(whole, attempts=0), parts, tenure=self.tenure)
+        self._tell(job, stored)
+        return stored
+
     async def settle(
-        self, job: Job, verdict: Verdict, outcome: Outcome, *, code: str | None = None, unsubmitted: bool = False
+        self,
+        job: Job,
+        verdict: Verdict,
+        outcome: Outcome,
+        *,
+        code: str | None = None,
+        unsubmitted: bool = False,
+        parts: Sequence[ReceiptPart] | None = None,
     ) -> Job:
         """Store how the job ended, its signed receipt and what it is charged, in one transaction.
 
-        The outbox takes it from there. ``unsubmitted`` says that the job provably never reached the vendor.
+        The outbox takes it from there. ``unsubmitted`` says that the job provably never reached the vendor; ``parts``
+        that it was split, so that its parts were charged and not itself.
         """
         now = self.clock()
         after = replace(
@@ -160,10 +178,10 @@ class Road:
             error_code=code,
             error=outcome.message,
         )
-        receipt = build_receipt(after, outcome, self._signer)
+        receipt = build_receipt(after, outcome, self._signer, parts=parts)
         may_be_paid = job.submit_started_at is not None and not unsubmitted
         budget = self.budgets.of(job.provider)
-        charge = budget.final_charge(job, outcome.cost, may_be_paid=may_be_paid)
+        charge = None if parts else budget.final_charge(job, outcome.cost, may_be_paid=may_be_paid)
         stored = await self.store(job, after, outcome=outcome, receipt=receipt, charge=charge)
         budget.settle(job.execution_id, charge)
         self._tell(job, stored)
@@ -202,5 +220,5 @@ class Road:
         else:
             _log.info("%s -> %s", before.state, after.state, extra=extra)
         old, new = public_status(before.state, before.verdict), public_status(after.state, after.verdict)
-        if old is not new:
+        if old is not new and after.parent_id is None:  # of parts nobody hears
             self._sink.status_changed(after, old, new)

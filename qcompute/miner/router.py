@@ -11,13 +11,15 @@ from dataclasses import replace
 from typing import ClassVar, Final
 
 from qcompute.circuits.program import CompiledCircuit, JobOptions
-from qcompute.errors import BudgetSpent, CannotRun, SandboxUnavailable
+from qcompute.errors import BudgetSpent, CannotRun, SandboxUnavailable, VendorError
 from qcompute.miner.circuit_cache import CircuitCache
 from qcompute.miner.fleet import Fleet
 from qcompute.miner.job import Job, State, Verdict
 from qcompute.miner.placement import Placement, Policy
 from qcompute.miner.road import Road
 from qcompute.miner.routing import Question, Refusal, RoutingSettings, Unplaced, Wish, ranked
+from qcompute.miner.shares import Shares, asked_split
+from qcompute.miner.split import whole_of
 from qcompute.miner.stage import Stage
 from qcompute.miner.survey import Survey
 from qcompute.units import DeviceId, IdempotencyToken, ProviderKey
@@ -58,6 +60,7 @@ class RouterStage(Stage):
         self._circuits = circuits
         self._settings = settings
         self._survey = Survey(fleet, circuits)
+        self._shares = Shares(fleet, circuits, split_from=settings.split_shots_from)
 
     async def handle(self, job: Job) -> None:
         """Parse, choose, estimate; see `Stage.handle`."""
@@ -67,14 +70,17 @@ class RouterStage(Stage):
             return
         try:
             wish = Wish.of(JobOptions.of(job.configuration_data))
-            answer = await self._placed(job, await self._circuits.compiled(job), wish)
+            asked_split(job.configuration_data)
+            circuit = await self._circuits.compiled(job)
+            answer = await self._placed(job, circuit, wish)
+            parts = await self._shares.parts(job, circuit, answer) if isinstance(answer, Placement) else []
         except CannotRun as refusal:
             await self._end(job, Verdict.REFUSED, refusal.reason, refusal.message)
-        except SandboxUnavailable as error:
+        except (SandboxUnavailable, VendorError) as error:
             await self._later(job, Refusal(error.code, error.message, is_for_now=True))
         else:
             if isinstance(answer, Placement):
-                await self._on_to_submit(job, answer)
+                await self._on_to_submit(job, answer, parts)
             elif answer.refusal.is_for_now:
                 await self._later(job, answer.refusal)
             else:
@@ -98,7 +104,14 @@ class RouterStage(Stage):
             if ready.refusal is None and not compare:  # its price changes nothing of the order
                 return answer.priced(ready.estimate)
 
-    async def _on_to_submit(self, job: Job, placement: Placement) -> None:
+    async def _on_to_submit(self, job: Job, placement: Placement, parts: Sequence[Job]) -> None:
+        if parts:
+            for part in parts:
+                self._survey.chosen(part.provider or "", part.device_id or "")
+            whole = replace(whole_of(job), placement=placement.document(), due_at=self.road.clock())
+            due = [replace(part, token=token_of(part), due_at=whole.due_at) for part in parts]
+            await self.road.split(job, whole, due)
+            return
         there = placement.current
         self._survey.chosen(there.account, there.device_id)
         routed = replace(

@@ -69,6 +69,11 @@ class RoutingSettings(BaseModel):
     currency: str = Field(default="USD", pattern=CURRENCY_PATTERN)
     """What ``cheapest`` compares in. Prices in another currency or unit go last: they are never converted."""
 
+    split_shots_from: int | None = Field(default=None, ge=2)
+    """Jobs with at least so many shots are split over all nodes alike, where a simulator has several: processes of one
+    account, and accounts of one adapter with the same device. None: only jobs that ask for it, in
+    ``configuration_data.split``. Each part is a job of its own there, with its own fee."""
+
     max_unavailable_seconds: float = Field(default=600, ge=0)
     """A job waits so long for a device that is offline or an account that cannot be asked, before the next
     candidate's turn. Without another it waits on."""

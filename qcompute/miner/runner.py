@@ -11,7 +11,10 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import ClassVar, Final, assert_never
 
+from typing_extensions import override
+
 from qcompute.errors import BadReply, Bug, CannotRun, StoreError, VendorError
+from qcompute.ledger.contract import Postponed
 from qcompute.miner.account import Account
 from qcompute.miner.circuit_cache import CircuitCache
 from qcompute.miner.job import Job, State, Verdict
@@ -40,6 +43,11 @@ BAD_REPLY_TRIES: Final = 5
 """A receipt we do not understand is fetched so often; then the job is held with the vendor's job intact."""
 
 BATCH: Final = 1000
+
+POLLS_AT_ONCE: Final = 4000
+"""Rows that are asked for in one go, with as many calls as that takes; the news they bring are acted on in between."""
+
+_NO_NEWS: Final = frozenset({ProviderStatus.QUEUED.value, ProviderStatus.RUNNING.value})
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -64,6 +72,8 @@ class WaitStage(Stage):
         self._unknown = timedelta(seconds=unknown_seconds)
         self._unknown_since: dict[ExecutionId, datetime] = {}
         self._cancelling_since: dict[ExecutionId, datetime] = {}
+        self._answers: dict[ExecutionId, tuple[int, BaseExecutionStatus | Exception]] = {}
+        """What the vendor said of rows that are still to be taken, and of which version."""
 
     async def handle(self, job: Job) -> None:
         """Poll one job, together with all others taken in the same moment; see `Stage.handle`."""
@@ -75,11 +85,43 @@ class WaitStage(Stage):
             job = await self._past_deadline(job, now)
             if job.state is not State.WAITING:
                 return
-        answer = await self._account.poll(_handle(job))
+        version, answer = self._answers.pop(job.execution_id, (-1, None))
+        if answer is None or version != job.version:
+            answer = await self._account.poll(_handle(job))
         if isinstance(answer, Exception):
             await self._poll_failed(job, answer)
         else:
             await self._act_on(job, answer)
+
+    @override
+    async def _fetch_rows(self) -> None:
+        """Ask for those that are due, where many can be asked for at once; those with no news are not taken at all."""
+        is_full = self._account.polls_in_batches and await self._ask_for_many()
+        await super()._fetch_rows()
+        if not self._is_behind:  # whoever is not here now moved on without us
+            self._answers = {name: kept for name, kept in self._answers.items() if name in self._backlog}
+        if is_full:
+            self._look_at = 0.0
+
+    async def _ask_for_many(self) -> bool:
+        """Let those with no news wait on, and keep the answers of the others; whether more may be due."""
+        now, most = self.road.clock(), min(POLLS_AT_ONCE, 4 * max(self._account.limits.max_poll_batch, 1))
+        skip = {*self._taken, *self._answers}
+        polls = await self.road.ledger.polls_due(now, most, lane=self.lane, skip=skip)
+        if not polls:
+            return False
+        answers = await self._account.poll_all([JobHandle.model_validate_json(poll.handle) for poll in polls])
+        now = self.road.clock()
+        wait_on: list[Postponed] = []
+        for poll, answer in zip(polls, answers, strict=True):
+            if isinstance(answer, Exception) or answer.status not in _NO_NEWS or answer.status != poll.vendor_status:
+                self._answers[poll.execution_id] = poll.version, answer
+            else:
+                due_at = self._next_poll_at(now, poll.submitted_at, poll.deadline_at, answer)
+                wait_on.append(Postponed(poll.execution_id, poll.version, due_at))
+        if wait_on:
+            await self.road.postpone(wait_on)
+        return len(polls) == most
 
     async def _act_on(self, job: Job, answer: BaseExecutionStatus) -> None:
         status = ProviderStatus.of(answer.status)
@@ -88,6 +130,8 @@ class WaitStage(Stage):
         match status:
             case ProviderStatus.QUEUED | ProviderStatus.RUNNING:
                 await self._poll_later(job, answer)
+            case ProviderStatus.UNKNOWN if answer.is_lost:
+                await self._lost(job, answer)
             case ProviderStatus.UNKNOWN:
                 await self._unknown_word(job, answer)
             case ProviderStatus.COMPLETED:
@@ -100,16 +144,7 @@ class WaitStage(Stage):
                 assert_never(status)
 
     async def _poll_later(self, job: Job, answer: BaseExecutionStatus) -> None:
-        now = self.road.clock()
-        seconds = poll_pause_seconds(
-            age_seconds=(now - (job.submitted_at or now)).total_seconds(),
-            interval_seconds=self._account.limits.poll_interval_seconds,
-            eta_seconds=answer.eta_seconds,
-            in_batches=self._account.polls_in_batches,
-        )
-        due_at = on_grid(now + timedelta(seconds=seconds), self._account.limits.poll_interval_seconds)
-        if now < job.deadline_at < due_at:
-            due_at = job.deadline_at
+        due_at = self._next_poll_at(self.road.clock(), job.submitted_at, job.deadline_at, answer)
         if job.vendor_status != answer.status:
             extra = {"action": "vendor_status", "execution_id": job.execution_id}
             _log.info("%s says %s", self._account.key, answer.status, extra=extra)
@@ -117,6 +152,38 @@ class WaitStage(Stage):
             job,
             replace(job, due_at=due_at, vendor_status=answer.status, attempts=0, error_code=None, error=None),
         )
+
+    async def _lost(self, job: Job, answer: BaseExecutionStatus) -> None:
+        """Back to the submit: it is not there any more, and running it again costs nothing."""
+        text = answer.message or "its provider does not have it any more"
+        extra = {"action": "lost_job", "execution_id": job.execution_id}
+        _log.warning("%s lost a job, which is submitted again: %s", self._account.key, text, extra=extra)
+        again = replace(
+            job,
+            state=State.SUBMITTING,
+            due_at=self.road.clock(),
+            submit_started_at=None,
+            submitted_at=None,
+            provider_job_id=None,
+            handle=None,
+            prepared=None,
+            vendor_status=None,
+            error_code="lost_job",
+            error=text,
+        )
+        await self.road.save(job, again)
+
+    def _next_poll_at(
+        self, now: datetime, submitted_at: datetime | None, deadline_at: datetime, answer: BaseExecutionStatus
+    ) -> datetime:
+        seconds = poll_pause_seconds(
+            age_seconds=(now - (submitted_at or now)).total_seconds(),
+            interval_seconds=self._account.limits.poll_interval_seconds,
+            eta_seconds=answer.eta_seconds,
+            in_batches=self._account.polls_in_batches,
+        )
+        due_at = on_grid(now + timedelta(seconds=seconds), self._account.limits.poll_interval_seconds)
+        return deadline_at if now < deadline_at < due_at else due_at
 
     async def _unknown_word(self, job: Job, answer: BaseExecutionStatus) -> None:
         now = self.road.clock()

@@ -3,6 +3,7 @@
 from qcompute.receipts.document import (
     FalseReceipt,
     Receipt,
+    ReceiptPart,
     UnusableReceipt,
     build_receipt,
     canonical,
@@ -13,6 +14,7 @@ from qcompute.receipts.document import (
 __all__ = [
     "FalseReceipt",
     "Receipt",
+    "ReceiptPart",
     "UnusableReceipt",
     "build_receipt",
     "canonical",

@@ -15,10 +15,12 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any, Final, Literal
 
+import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from qcompute.chain.contract import Signer
@@ -30,6 +32,7 @@ from qcompute.units import Counts, Hotkey
 VERSION: Final = "qcompute-receipt/1"
 _SIGNATURE = re.compile(r"0x[0-9a-f]{128}")
 _MAX_BYTES: Final = 1 << 20
+_SORTED: Final = orjson.OPT_SORT_KEYS | orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_DATACLASS
 
 
 class FalseReceipt(QComputeError):
@@ -64,6 +67,19 @@ class ExecutedOn(BaseModel):
     device_type: str | None
 
 
+class ReceiptPart(BaseModel):
+    """A part of a job whose shots ran in several places; ``receipt_sha256`` is of its own receipt, as stored."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    execution_id: str
+    provider: str | None
+    device_id: str | None
+    shots: int
+    verdict: Verdict
+    receipt_sha256: str
+
+
 class Receipt(BaseModel):
     """A verified receipt; field meanings are those of `qcompute.miner.job.Job` and ``Outcome``.
 
@@ -91,6 +107,7 @@ class Receipt(BaseModel):
     cost: Cost
     executed_on: ExecutedOn | None = None
     fallback_from: str | None = None
+    parts: list[ReceiptPart] | None = Field(default=None, description="of a job that was split; left out of others")
     signature: str
 
 
@@ -106,11 +123,21 @@ def canonical(value: object) -> bytes:
         TypeError: a floating-point number, or something JSON has no form for.
     """
     _refuse_floats(value)
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+    return _in_one_form(value)
 
 
-def build_receipt(job: Job, outcome: Outcome, signer: Signer) -> str:
+def _in_one_form(value: object) -> bytes:
+    try:
+        return orjson.dumps(value, option=_SORTED)
+    except TypeError:
+        # Integers beyond 64 bits and keys that are no texts; what has no form at all is refused here as well.
+        return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+
+
+def build_receipt(job: Job, outcome: Outcome, signer: Signer, *, parts: Sequence[ReceiptPart] | None = None) -> str:
     """The signed receipt of a settled job, as canonical JSON. Two calls differ in the signature only.
+
+    ``parts`` is what ran in several places, for a job that was split.
 
     Raises:
         ValueError: the job has no verdict yet.
@@ -145,8 +172,10 @@ def build_receipt(job: Job, outcome: Outcome, signer: Signer) -> str:
             "kind": outcome.cost_kind,
         },
     } | _place(job)
+    if parts is not None:
+        facts["parts"] = [part.model_dump(mode="json") for part in parts]
     signature = "0x" + signer.sign(_signed_bytes(facts)).hex()
-    return canonical(facts | {"signature": signature}).decode()
+    return _in_one_form(facts | {"signature": signature}).decode()
 
 
 def _place(job: Job) -> dict[str, Any]:

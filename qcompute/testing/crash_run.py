@@ -119,9 +119,9 @@ def lay_around_ledger(points: CrashPoints) -> None:
         with points.around(*(operation_name(task) for task in tasks)):
             return work(self, tasks)
 
-    def opening(settings: LedgerSettings) -> Ledger:
+    def opening(settings: LedgerSettings, *, shared: bool) -> Ledger:
         with points.around("open ledger"):
-            return open_ledger(settings)
+            return open_ledger(settings, shared=shared)
 
     Writer.work = working
     parts.open_ledger = opening

@@ -78,7 +78,8 @@ class CollectContract(LedgerFixtures):
 
     async def test_a_finished_job_carries_what_validators_are_told(self, ledger: Ledger) -> None:
         job = await brought_to(ledger, "a", State.WAITING)
-        settled = await ledger.save(job, replace(full_job(job), state=State.SETTLED, verdict=Verdict.REFUSED))
+        full = replace(full_job(job), parent_id=None)
+        settled = await ledger.save(job, replace(full, state=State.SETTLED, verdict=Verdict.REFUSED))
         closed = await ledger.save(settled, replace(settled, state=State.CLOSED))
         (finished,) = (await ledger.finished_after(FIRST_CURSOR, 10)).jobs
         assert all(getattr(finished, field.name) == getattr(closed, field.name) for field in fields(finished))

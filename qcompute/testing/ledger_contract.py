@@ -31,7 +31,7 @@ from qcompute.testing.ledger_charges import MOCK, ChargeContract
 from qcompute.testing.ledger_collecting import CollectContract, PurgeContract
 from qcompute.testing.ledger_fixtures import WAIT_SECONDS, LedgerFixtures
 from qcompute.testing.ledger_intake import DueContract, IntakeContract
-from qcompute.testing.ledger_lanes import FenceContract, LaneContract
+from qcompute.testing.ledger_lanes import FenceContract, LaneContract, PollContract
 from qcompute.testing.ledger_records import (
     START_OF_TIME,
     accepted,
@@ -40,6 +40,7 @@ from qcompute.testing.ledger_records import (
     own_nonce,
 )
 from qcompute.testing.ledger_saving import SaveContract
+from qcompute.testing.ledger_splitting import SplitContract
 from qcompute.units import ProviderKey
 
 
@@ -142,6 +143,8 @@ class CloseContract(LedgerFixtures):
             ledger.due(State.ACCEPTED, START_OF_TIME, 1),
             ledger.next_due_at(State.ACCEPTED),
             ledger.save(job, replace(job, attempts=1)),
+            ledger.split(job, job, []),
+            ledger.parts(job.execution_id),
             ledger.get(job.execution_id),
             ledger.circuit(job.execution_id),
             ledger.outcome(job.execution_id),
@@ -176,6 +179,8 @@ class LedgerContract(
     PurgeContract,
     LaneContract,
     FenceContract,
+    SplitContract,
+    PollContract,
     ArrivalContract,
     CloseContract,
 ):

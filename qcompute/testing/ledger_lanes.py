@@ -5,17 +5,19 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 
 from qcompute.errors import StaleRow
 from qcompute.ledger.claims import Fenced, Tenure
-from qcompute.ledger.contract import Ledger
-from qcompute.miner.job import NOBODYS_LANE, Job, State
+from qcompute.ledger.contract import Ledger, Postponed
+from qcompute.miner.job import NOBODYS_LANE, Job, State, Verdict
 from qcompute.testing.ledger_fixtures import WAIT_SECONDS, LedgerFixtures
-from qcompute.testing.ledger_records import brought_to
+from qcompute.testing.ledger_records import START_OF_TIME, SetClock, brought_to
 from qcompute.units import ExecutionId, ProviderKey
 
 
@@ -134,3 +136,72 @@ class FenceContract(LedgerFixtures):
         with pytest.raises(Fenced):
             await ledger.save(job, replace(job, attempts=1), tenure=first)
         await ledger.save(job, replace(job, attempts=1), tenure=second)
+
+
+class PollContract(LedgerFixtures):
+    """Asking for many jobs that wait."""
+
+    async def test_only_jobs_with_nothing_the_matter_are_polled_in_bulk(self, ledger: Ledger, clock: SetClock) -> None:
+        good = await waiting(ledger, "good")
+        for name, changes in {
+            "tried": {"attempts": 1},
+            "troubled": {"error_code": "unavailable"},
+            "cancelled": {"cancel_requested_at": clock.now},
+            "late": {"deadline_at": clock.now},
+            "nameless": {"handle": None},
+            "later": {"due_at": clock.now + timedelta(seconds=1)},
+            "elsewhere": {"provider": ProviderKey("ionq")},
+        }.items():
+            await waiting(ledger, name, **changes)
+        await waiting(ledger, "in-hand")
+        (poll,) = await ledger.polls_due(clock.now, 10, lane="mock", skip={ExecutionId("in-hand")})
+        assert (poll.execution_id, poll.version, poll.vendor_status) == ("good", good.version, good.vendor_status)
+        assert (poll.submitted_at, poll.deadline_at) == (good.submitted_at, good.deadline_at)
+        assert json.loads(poll.handle) == good.handle
+        assert len(await ledger.polls_due(clock.now, 1, lane="mock")) == 1
+
+    async def test_a_postponed_job_is_the_same_but_for_its_time(self, ledger: Ledger, clock: SetClock) -> None:
+        job = await waiting(ledger, "a")
+        later = clock.now + timedelta(seconds=60)
+        await ledger.postpone([Postponed(job.execution_id, job.version, later)])
+        assert await ledger.get(job.execution_id) == replace(job, due_at=later)
+        assert await ledger.polls_due(clock.now, 10, lane="mock") == []
+        assert await ledger.next_due_at(State.WAITING, lane="mock") == later
+        stored = await ledger.save(job, replace(job, vendor_status="RUNNING"))
+        assert stored.version == job.version + 1, "its version was not touched"
+
+    async def test_a_job_that_changed_meanwhile_is_not_postponed(self, ledger: Ledger, clock: SetClock) -> None:
+        """An operator's cancel makes it due at once; that must stand."""
+        job = await waiting(ledger, "a")
+        newer = await ledger.save(job, replace(job, cancel_requested_at=clock.now))
+        gone = await waiting(ledger, "gone")
+        ended = await ledger.save(gone, replace(gone, state=State.SETTLED, verdict=Verdict.FAILED))
+        later = clock.now + timedelta(seconds=60)
+        await ledger.postpone(
+            [
+                Postponed(job.execution_id, job.version, later),
+                Postponed(gone.execution_id, gone.version, later),
+                Postponed(ExecutionId("never"), 1, later),
+            ]
+        )
+        assert await ledger.get(job.execution_id) == newer
+        assert await ledger.get(gone.execution_id) == ended
+
+    async def test_under_a_tenure_that_is_over_nothing_is_postponed(self, ledger: Ledger, clock: SetClock) -> None:
+        job = await waiting(ledger, "a")
+        old = await ledger.claims.take("mock")
+        assert old is not None
+        await ledger.postpone([Postponed(job.execution_id, job.version, clock.now)], tenure=old)
+        over = replace(old, fence=old.fence - 1)
+        with pytest.raises(Fenced):
+            await ledger.postpone([Postponed(job.execution_id, job.version, clock.now + timedelta(1))], tenure=over)
+        assert await ledger.next_due_at(State.WAITING, lane="mock") == clock.now
+
+
+async def waiting(ledger: Ledger, name: str, **changes: Any) -> Job:  # noqa: ANN401 - columns
+    """A job that waits in the lane ``mock``, due now."""
+    job = await brought_to(ledger, name, State.SUBMITTING)
+    after = replace(
+        job, state=State.WAITING, provider=ProviderKey("mock"), handle={"provider_job_id": name}, due_at=START_OF_TIME
+    )
+    return await ledger.save(job, replace(after, vendor_status="QUEUED", **changes))

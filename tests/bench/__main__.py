@@ -6,8 +6,11 @@ import sys
 
 import uvloop
 
-from tests.bench.benches import BENCHES
-from tests.bench.report import FILE, show
+from tests.bench.benches import BENCHES as ROAD_BENCHES
+from tests.bench.report import FILE, Run, show
+from tests.bench.takeover import takeover
+
+BENCHES = {**ROAD_BENCHES, "takeover": takeover}
 
 
 def main(names: list[str]) -> int:
@@ -18,7 +21,8 @@ def main(names: list[str]) -> int:
     for name in names or BENCHES:
         sys.stdout.write(f"{name}: {BENCHES[name].__doc__}\n")
         sys.stdout.flush()
-        show(uvloop.run(BENCHES[name]()))
+        run = Run.begun(name, BENCHES[name].__doc__ or "")
+        show(run, uvloop.run(BENCHES[name]()))
     sys.stdout.write(f"kept in {FILE.relative_to(FILE.parents[1])}\n")
     return 0
 

@@ -21,7 +21,10 @@ from tests.bench.loading import OPEN_WIDE, bare_endpoint, hanging_host, load, sc
 from tests.bench.report import Figure
 from tests.bench.road import road
 from tests.bench.simulate import simulate
+from tests.bench.split import split
+from tests.bench.split_dask import dask
 from tests.bench.vendors import inflight
+from tests.bench.waiting import resume, waiting
 from tests.ledger.postgres_server import PostgresServer
 from tests.scene import running_scene
 
@@ -120,8 +123,12 @@ BENCHES: Final[dict[str, Callable[[], Coroutine[Any, Any, list[Figure]]]]] = {
     "finish": finish,
     "inflight": inflight,
     "postgres": postgres,
+    "split": split,
     "road": road,
     "simulate": simulate,
+    "dask": dask,
+    "waiting": waiting,
+    "resume": resume,
 }
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 FILE = Path(__file__).resolve().parents[2] / "build" / "bench.jsonl"
@@ -28,12 +30,28 @@ class Figure:
         return ours / theirs if self.higher_is_better else theirs / ours
 
 
-def show(figures: list[Figure]) -> None:
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Which benchmark was run when, and how busy the machine was already."""
+
+    bench: str
+    about: str
+    run: str
+    load: float
+    cores: int
+
+    @classmethod
+    def begun(cls, bench: str, about: str) -> Run:
+        """A run that begins now."""
+        return cls(bench, about, datetime.now(UTC).isoformat(), os.getloadavg()[0], os.cpu_count() or 1)
+
+
+def show(run: Run, figures: list[Figure]) -> None:
     """Print the table and append the lines."""
     FILE.parent.mkdir(exist_ok=True)
     with FILE.open("a", encoding="utf-8") as lines:
         for figure in figures:
-            document = asdict(figure) | {"ratio": figure.ratio}
+            document = asdict(figure) | {"ratio": figure.ratio} | asdict(run)
             del document["higher_is_better"]
             lines.write(json.dumps(document) + "\n")
     out = [f"{'figure':<34}{'ours':>12} {'unit':<12}{'peer':<34}{'peer':>10}{'ratio':>9}"]

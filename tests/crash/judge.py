@@ -8,8 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from qcompute.errors import QComputeError
-from qcompute.ledger.settings import LedgerSettings
-from qcompute.ledger.sqlite import SqliteLedger
+from qcompute.ledger import open_ledger
 from qcompute.miner.job import Job as Row
 from qcompute.miner.job import State, Verdict
 from qcompute.miner.providers.base import JobHandle
@@ -47,7 +46,7 @@ async def faults(scene: CrashScene) -> list[str]:
 
 
 async def _ended(scene: CrashScene) -> list[Ended]:
-    ledger = SqliteLedger(LedgerSettings(path=scene.miner.ledger_path))
+    ledger = open_ledger(scene.ledger)
     try:
         return [
             Ended(id_, job, await ledger.get(id_), _verified(await ledger.receipt(id_)))

@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
+from pydantic import SecretStr
 from typing_extensions import override
 
 from qcompute.chain.keys import signer_from_uri
+from qcompute.ledger.settings import LedgerSettings
 from qcompute.local.dendrite import Answer
 from qcompute.local.miner_process import MinerDied, MinerProcess
 from qcompute.local.platform import LocalPlatform
@@ -22,6 +25,7 @@ from qcompute.testing import crash_run
 from qcompute.testing.crash_points import CrashPoint, Journal
 from qcompute.units import ExecutionId
 from tests.crash.stories import SHOTS, Story
+from tests.ledger.postgres_server import ledger_database, shared_server
 from tests.scene import VALIDATOR_URI
 
 CASE_SECONDS: Final = 90.0
@@ -42,6 +46,10 @@ class CrashingMiner(MinerProcess):
     def journals(self) -> list[Journal]:
         """What each life passed."""
         return [Journal.read(self._journal(life)) for life in range(1, self.lives + 1)]
+
+    def add_environment(self, **more: str) -> None:
+        """Give more of it to every later life."""
+        self._environment |= more
 
     def _journal(self, life: int) -> Path:
         return self.folder / f"life-{life}.points"
@@ -79,6 +87,13 @@ class PatientValidator(Validator):
         return answer
 
 
+class Store(StrEnum):
+    """Where the miner's ledger lies."""
+
+    SQLITE = "sqlite"
+    POSTGRES = "postgres"
+
+
 @dataclass
 class CrashScene:
     """Everything that runs in one case."""
@@ -88,6 +103,7 @@ class CrashScene:
     miner: CrashingMiner
     validator: PatientValidator
     vendor_file: Path
+    ledger: LedgerSettings
     ids: list[ExecutionId]
 
 
@@ -96,8 +112,20 @@ class Trouble(Exception):
 
 
 @asynccontextmanager
-async def staged(story: Story, folder: Path, compiled: Path | None = None) -> AsyncGenerator[CrashScene]:
+async def staged(
+    story: Story, folder: Path, compiled: Path | None = None, store: Store = Store.SQLITE
+) -> AsyncGenerator[CrashScene]:
     """Everything but the miner's process runs; the jobs wait at the job server."""
+    with ExitStack() as stack:
+        database = stack.enter_context(ledger_database()) if store is Store.POSTGRES else None
+        async with _staged(story, folder, compiled, database) as scene:
+            yield scene
+
+
+@asynccontextmanager
+async def _staged(
+    story: Story, folder: Path, compiled: Path | None, database: str | None
+) -> AsyncGenerator[CrashScene]:
     platform = LocalPlatform()
     await platform.start()
     signer = signer_from_uri(VALIDATOR_URI)
@@ -108,6 +136,11 @@ async def staged(story: Story, folder: Path, compiled: Path | None = None) -> As
         provider="mock",
         environment=_environment(platform, vendor_file) | story.environment,
     )
+    ledger = LedgerSettings(path=miner.ledger_path)
+    if database is not None:
+        url = shared_server().url(database)
+        ledger = ledger.model_copy(update={"url": SecretStr(url)})
+        miner.add_environment(QCOMPUTE_LEDGER__URL=url)
     miner.compiled = compiled
     platform.jobs.miner_hotkey = miner.signer.hotkey
     validator = PatientValidator(
@@ -119,7 +152,7 @@ async def staged(story: Story, folder: Path, compiled: Path | None = None) -> As
     )
     ids = [platform.jobs.add_job(job.qasm, SHOTS) for job in story.jobs]
     try:
-        yield CrashScene(story, platform, miner, validator, vendor_file, ids)
+        yield CrashScene(story, platform, miner, validator, vendor_file, ledger, ids)
     finally:
         await miner.kill()
         await validator.close()

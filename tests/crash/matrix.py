@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 
 from qcompute.testing.crash_points import CrashPoint, Journal
 from tests.crash.judge import faults
-from tests.crash.lives import Trouble, live, staged
+from tests.crash.lives import Store, Trouble, live, staged
 from tests.crash.stories import STORIES, Story
 
 
@@ -58,11 +58,11 @@ class Verdict:
         return "each job paid once and delivered"
 
 
-async def run(case: Case, compiled: Path | None = None) -> Verdict:
+async def run(case: Case, compiled: Path | None = None, store: Store = Store.SQLITE) -> Verdict:
     """Run one case in a folder of its own and judge it."""
     began = time.monotonic()
     with TemporaryDirectory(prefix="crash-", ignore_cleanup_errors=True) as folder:
-        async with staged(case.story, Path(folder), compiled) as scene:
+        async with staged(case.story, Path(folder), compiled, store) as scene:
             try:
                 await live(scene, case.fatal)
             except Trouble as trouble:

@@ -13,6 +13,7 @@ import pytest
 
 from qcompute.testing.crash_points import CrashPoint, Journal, When
 from tests.crash.__main__ import AT_ONCE
+from tests.crash.lives import Store
 from tests.crash.matrix import Case, Verdict, run
 from tests.crash.points import EXPECTED, pairs, singles
 from tests.crash.stories import STORIES
@@ -50,6 +51,24 @@ SAMPLE = {
     ),
 }
 
+ON_POSTGRES = {
+    "the road": (
+        "road accept:before#1",
+        "road save ready>submitting:after#1",
+        "road PUT upload:after#1",
+    ),
+    "the paid call": (
+        "road submit:before#1",
+        "road submit:after#1",
+        "road/client_id submit:after#1",
+    ),
+    "twice": (
+        "road submit:after#1 + find:after#1",
+        "road/tag submit:before#1 + save submitting>submitting unmark:after#1",
+    ),
+}
+"""Where the next life must first outwait the lease of the one before."""
+
 
 @pytest.fixture(scope="module")
 def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -57,12 +76,12 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("compiled") / "compiled.json"
 
 
-async def run_all(cases: Sequence[Case], compiled: Path) -> list[Verdict]:
+async def run_all(cases: Sequence[Case], compiled: Path, store: Store = Store.SQLITE) -> list[Verdict]:
     places = asyncio.Semaphore(AT_ONCE)
 
     async def one(case: Case) -> Verdict:
         async with places:
-            return await run(case, compiled)
+            return await run(case, compiled, store)
 
     return await asyncio.gather(*(one(case) for case in cases))
 
@@ -79,8 +98,16 @@ async def test_every_expected_point_is_met_by_a_run_without_a_kill(compiled: Pat
 
 @pytest.mark.parametrize("part", SAMPLE)
 async def test_killed_there_each_job_is_paid_once_and_delivered(part: str, compiled: Path) -> None:
-    cases = [Case.parse(name) for name in SAMPLE[part]]
-    verdicts = await run_all(cases, compiled)
+    await judged([Case.parse(name) for name in SAMPLE[part]], compiled, Store.SQLITE)
+
+
+@pytest.mark.parametrize("part", ON_POSTGRES)
+async def test_killed_there_with_its_ledger_on_postgres_too(part: str, compiled: Path) -> None:
+    await judged([Case.parse(name) for name in ON_POSTGRES[part]], compiled, Store.POSTGRES)
+
+
+async def judged(cases: Sequence[Case], compiled: Path, store: Store) -> None:
+    verdicts = await run_all(cases, compiled, store)
     assert [f"{verdict.case.name}: {verdict.outcome}" for verdict in verdicts if not verdict.ok] == []
     assert [verdict.killed for verdict in verdicts] == [len(case.fatal) for case in cases], "every kill must be met"
 
@@ -88,7 +115,8 @@ async def test_killed_there_each_job_is_paid_once_and_delivered(part: str, compi
 def test_the_sample_is_of_the_matrix() -> None:
     met = {story: {(name, when): 6 for name in names for when in When} for story, names in EXPECTED.items()}
     of_matrix = {case.name.partition("#")[0] for case in (*singles(met), *pairs())}
-    assert {name.partition("#")[0] for names in SAMPLE.values() for name in names} <= of_matrix
+    sampled = [name for sample in (SAMPLE, ON_POSTGRES) for names in sample.values() for name in names]
+    assert {name.partition("#")[0] for name in sampled} <= of_matrix
 
 
 def test_the_matrix_has_no_case_twice() -> None:

@@ -301,8 +301,9 @@ class RoadMachine(RuleBasedStateMachine):
         """Reserved is for what may have to be paid, nothing else; and no day costs more than it may."""
         ledger, since = self._daemon.ledger, START
         reserved, days = self._runner.run(_both(ledger.open_charges(ACCOUNT), ledger.charged_by_day(ACCOUNT, since)))
-        may_cost = {row.execution_id for row in rows if row.provider is not None and row.verdict is None}
-        assert set(reserved) == may_cost
+        under_way = [row for row in rows if row.provider is not None and row.verdict is None]
+        must_be = {row.execution_id for row in under_way if row.submit_started_at is not None}
+        assert must_be <= set(reserved) <= {row.execution_id for row in under_way}
         limit = self._limits.per_day
         assert limit is None or all(day.money.amount <= limit for day in days), days
 
@@ -330,7 +331,8 @@ class RoadMachine(RuleBasedStateMachine):
                 if not job.status.is_terminal:
                     job.status = ProviderStatus.COMPLETED
             await self._daemon.work(WORKING, None)
-            due = [await self._daemon.ledger.next_due_at(state) for state in WORKING]
+            stages = self._daemon.stages.values()
+            due = [await self._daemon.ledger.next_due_at(stage.state, lane=stage.lane) for stage in stages]
             if not any(due):
                 return
             left = (min(moment for moment in due if moment is not None) - self._clock()).total_seconds()

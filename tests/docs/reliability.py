@@ -44,6 +44,8 @@ say that nothing hangs.
 SUITES: Final[Mapping[str, str]] = {
     "crash": "kill -9 at one point",
     "crash pairs": "kill -9 at a point, and again after the restart",
+    "crash on postgres": "kill -9 at one point, the ledger on Postgres",
+    "crash pairs on postgres": "kill -9 at a point and again after the restart, the ledger on Postgres",
     "surroundings": "broken surroundings",
     "faults": "vendors that fail",
     "hostile circuits": "hostile circuits",

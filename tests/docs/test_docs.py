@@ -21,6 +21,7 @@ DOCUMENTS = sorted([*(ROOT / "docs").rglob("*.md"), *ROOT.glob("*.md")])
 NAMES = [str(file.relative_to(ROOT)) for file in DOCUMENTS]
 
 PM2 = ROOT / "ecosystem.config.js"
+COMPOSE = ROOT / "docs" / "how-to" / "compose.two-machines.yaml"
 
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 CODE = re.compile(r"```.*?```|`[^`\n]*`", re.DOTALL)
@@ -59,7 +60,7 @@ def test_every_make_target_named_exists(file: Path) -> None:
             assert target in targets, f"make {target}"
 
 
-@pytest.mark.parametrize("file", [*DOCUMENTS, PM2], ids=[*NAMES, PM2.name])
+@pytest.mark.parametrize("file", [*DOCUMENTS, PM2, COMPOSE], ids=[*NAMES, PM2.name, COMPOSE.name])
 def test_every_flag_and_variable_named_exists(file: Path) -> None:
     known = catalogue()
     text = file.read_text()

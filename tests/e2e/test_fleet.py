@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -59,7 +60,7 @@ class FleetOf:
 _BELL: Final = 'OPENQASM 2.0; include "qelib1.inc"; qreg q[2]; creg c[2]; h q[0]; cx q[0],q[1]; measure q->c;'
 
 
-def fleet_file(folder: Path, **routing: Any) -> Path:
+def fleet_file(folder: Path, **routing: str | int | list[str]) -> Path:
     """The fleet as an operator writes it."""
     lines = ["[routing]", *(f"{name} = {_toml(value)}" for name, value in routing.items())]
     for name, kind in (("first", "qpu"), ("second", "qpu"), ("box", "sim")):
@@ -71,12 +72,12 @@ def fleet_file(folder: Path, **routing: Any) -> Path:
     return file
 
 
-def _toml(value: object) -> str:
-    return f"[{', '.join(_toml(one) for one in value)}]" if isinstance(value, list) else repr(value).replace("'", '"')  # pyright: ignore[reportUnknownVariableType] - texts and numbers
+def _toml(value: str | int | list[str]) -> str:
+    return json.dumps(value)  # texts, whole numbers and lists of texts look the same in both
 
 
 @asynccontextmanager
-async def fleet(folder: Path, **routing: Any) -> AsyncGenerator[FleetOf]:
+async def fleet(folder: Path, **routing: str | int | list[str]) -> AsyncGenerator[FleetOf]:
     environment = {"QCOMPUTE_CONFIG": str(fleet_file(folder, **routing)), "PYTHONPATH": str(_ROOT)}
     async with running_scene(folder, provider="cluster", environment=environment) as scene:
         yield FleetOf(scene, folder)

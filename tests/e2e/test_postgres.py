@@ -8,9 +8,7 @@ import sys
 from pathlib import Path
 
 import aiohttp
-import pytest
 
-from qcompute.local.miner_process import MinerDied
 from qcompute.miner.job import State
 from qcompute.protocol import ExecutionStatus
 from tests.ledger.postgres_server import PASSWORD, PostgresServer, empty_database, shared_server
@@ -52,21 +50,6 @@ async def test_jobs_run_from_the_request_to_the_upload_and_survive_a_restart(tmp
             log = scene.miner.log.read_text()
             assert PASSWORD not in log
         assert server.run_sql(database, "SELECT count(*) FROM receipts") == [(2 * JOBS,)]
-
-
-async def test_a_second_daemon_on_the_same_database_does_not_start(tmp_path: Path) -> None:
-    server = shared_server()
-    with empty_database() as database:
-        first, second = tmp_path / "first", tmp_path / "second"
-        first.mkdir()
-        second.mkdir()
-        async with running_scene(first, environment=on(server, database)) as scene:
-            await run_jobs(scene, 1)
-            environment = on(server, database) | {"QCOMPUTE_LEDGER__KEY_FILE": f"{scene.miner.ledger_path}.key"}
-            with pytest.raises(MinerDied, match="already works on the ledger"):
-                async with running_scene(second, environment=environment):
-                    pass
-            await run_jobs(scene, 1, before=1)
 
 
 async def test_a_server_that_restarts_is_borne(tmp_path: Path) -> None:

@@ -32,6 +32,7 @@ SIDE_TASKS: Final = (
     "stage held",
     "stage settled",
     "axon",
+    "shared rates",
     "operator port",
     "operator commands",
     "heartbeat",

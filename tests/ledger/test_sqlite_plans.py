@@ -27,6 +27,7 @@ async def use_every_method(ledger: Ledger, clock: SetClock) -> None:
         job, replace(job, state=State.READY), circuit="c", outcome=failed(), receipt="r", charge=charge("1")
     )
     await brought_to(ledger, "b", State.CLOSED)
+    await ledger.parts(ExecutionId("b"))
     await ledger.use_nonce(nonce(5, strictly_growing=False))
     await ledger.due(State.ACCEPTED, clock.now, 10)
     await ledger.next_due_at(State.ACCEPTED)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 ROOT: Final = Path(__file__).resolve().parents[2]
-KEYS: Final = ("aer", "azure", "braket", "ibm", "ionq", "mock", "rest")
+KEYS: Final = ("aer", "azure", "braket", "dask", "ibm", "ionq", "mock", "rest")
 LEAST: Final = 95.0
 
 

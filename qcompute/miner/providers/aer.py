@@ -433,7 +433,8 @@ class AerAdapter(ProviderAdapter):
         result = self._spool.result(job_id)
         if result is not None:
             return BaseExecutionStatus(status=result["status"], message=result.get("message"))
-        return BaseExecutionStatus(status=ProviderStatus.UNKNOWN, message="aer's spool has no such job")
+        text = "aer's spool has no such job"
+        return BaseExecutionStatus(status=ProviderStatus.UNKNOWN, message=text, is_lost=True)
 
     def _cost(self, job: dict[str, Any]) -> float:
         return self._config.price_per_task + self._config.price_per_shot * int(job.get("shots", 0))

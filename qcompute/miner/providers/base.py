@@ -130,12 +130,17 @@ class JobHandle(BaseModel):
 
 
 class BaseExecutionStatus(BaseModel):
-    """``status`` is a word of `ProviderStatus`; ``message`` the vendor's own text, kept at first sight."""
+    """``status`` is a word of `ProviderStatus`; ``message`` the vendor's own text, kept at first sight.
+
+    ``is_lost`` beside UNKNOWN: the job is not there and never will be, and running it again costs nothing, so it is
+    submitted again. Only for simulators and the like: another machine's process may have had it on its own disk.
+    """
 
     status: str
     eta_seconds: int | None = None
     queue_position: int | None = None
     message: str | None = None
+    is_lost: bool = False
 
 
 class JobReceipt(BaseModel):

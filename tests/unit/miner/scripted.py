@@ -72,6 +72,7 @@ class Vendor(ProviderAdapter):
     )
     status: str = "COMPLETED"
     message: str | None = None
+    is_lost: bool = False
     counts: Any = field(default_factory=lambda: {"00": 60, "11": 40})
     receipt_errors: list[Exception] = field(default_factory=list[Exception])
     devices: list[Device] = field(
@@ -132,7 +133,7 @@ class Vendor(ProviderAdapter):
     def poll(self, handle: JobHandle) -> BaseExecutionStatus:
         del handle
         self.polls += 1
-        return BaseExecutionStatus(status=self.status, message=self.message)
+        return BaseExecutionStatus(status=self.status, message=self.message, is_lost=self.is_lost)
 
     def cancel(self, handle: JobHandle) -> None:
         error = self.fail_cancel.pop(0) if self.fail_cancel else None

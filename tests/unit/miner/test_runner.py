@@ -66,6 +66,19 @@ async def test_an_unknown_word_is_not_a_failure_and_is_held_after_its_deadline(s
     assert "DELETED?" in (row.error or "")
 
 
+async def test_a_job_its_simulator_lost_is_submitted_again(scene: Scene) -> None:
+    """A machine that died had its local simulations on its own disk: whoever took its account over found none of them.
+
+    They were polled for an hour and then held, though running them again costs nothing.
+    """
+    scene.vendor.status, scene.vendor.message, scene.vendor.is_lost = "UNKNOWN", "no such job", True
+    await stage(scene).handle(await scene.waiting())
+    row = await scene.row()
+    assert (row.state, row.error_code, row.error) == (State.SUBMITTING, "lost_job", "no such job")
+    assert (row.submit_started_at, row.handle, row.provider_job_id, row.prepared) == (None, None, None, None)
+    assert row.submit_attempts == 1
+
+
 async def test_an_unknown_word_that_goes_away_is_forgotten(scene: Scene) -> None:
     waiting = stage(scene)
     scene.vendor.status = "WARMING"

@@ -21,6 +21,10 @@ def upgrade() -> None:
     op.create_index("jobs_due", "jobs", ["state", "lane", "due_at", "execution_id"])
     part = sa.text("parent_id IS NOT NULL")
     op.create_index("jobs_parts", "jobs", ["parent_id"], sqlite_where=part, postgresql_where=part)
+    if op.get_bind().dialect.name == "postgresql":
+        unclosed = sa.text("cursor_seq IS NULL")
+        op.drop_index("jobs_open", "jobs")
+        op.create_index("jobs_open", "jobs", ["state", "validator_hotkey", "parent_id"], postgresql_where=unclosed)
     op.create_table(
         "owners",
         sa.Column("lane", _KEY, primary_key=True),
