@@ -23,9 +23,10 @@ from typing import Final
 from urllib.parse import quote
 
 from qcompute.errors import ConfigError, StoreError
+from qcompute.files import sync_folder
 from qcompute.ledger.failures import translated
 from qcompute.ledger.schema import REVISIONS
-from qcompute.ledger.secretbox import load_box, sync_folder
+from qcompute.ledger.secretbox import load_box
 
 _PAGES_AT_ONCE: Final = 512
 """Copied before SQLite lets others have the disk: 2 MiB."""

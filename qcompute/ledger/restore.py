@@ -27,12 +27,13 @@ from sqlalchemy.engine import URL
 from sqlalchemy.exc import SQLAlchemyError
 
 from qcompute.errors import ConfigError
+from qcompute.files import sync_folder
 from qcompute.ledger.backup import copy_database, key_file, put_file, reading, revision_of
 from qcompute.ledger.failures import translated
 from qcompute.ledger.nonce_book import FLOOR
 from qcompute.ledger.rows import job_from
 from qcompute.ledger.schema import REVISIONS
-from qcompute.ledger.secretbox import load_box, sync_folder
+from qcompute.ledger.secretbox import load_box
 from qcompute.ledger.times import from_micros
 from qcompute.miner.job import Job
 

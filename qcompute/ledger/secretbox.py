@@ -19,6 +19,7 @@ from pathlib import Path
 from cryptography.fernet import Fernet, InvalidToken
 
 from qcompute.errors import ConfigError, StoreError
+from qcompute.files import sync_folder
 
 
 class SecretBox:
@@ -97,12 +98,3 @@ def create_box(path: Path) -> SecretBox:
     except OSError as error:
         raise ConfigError(f"The ledger's key file {path} cannot be created ({error.strerror}).") from error
     return SecretBox(key)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make what was linked or renamed in a folder outlast a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

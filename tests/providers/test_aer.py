@@ -13,20 +13,21 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from qcompute import journal
 from qcompute.circuits.compiler import CircuitCompiler
 from qcompute.circuits.program import JobOptions
 from qcompute.circuits.settings import CircuitSettings
 from qcompute.errors import CannotRun, ConfigError, Refused, Unavailable
 from qcompute.local.demo_jobs import ASYMMETRIC, BELL, GHZ
-from qcompute.miner.providers.base import JobHandle, ProviderAdapter, ProviderStatus
+from qcompute.miner.providers.base import Found, JobHandle, ProviderAdapter, ProviderStatus
 from qcompute.miner.providers.registry import open_adapter
 from qcompute.units import IdempotencyToken
-from qcompute.vendor.aer import spool
 
 T_GATE = 'OPENQASM 2.0;\ninclude "qelib1.inc";\nqreg q[2];\ncreg c[2];\nh q[0];\nt q[0];\nh q[0];\nmeasure q -> c;\n'
 
@@ -204,18 +205,18 @@ def test_a_simulation_under_way_is_cancelled_at_once(tmp_path: Path) -> None:
 
 def test_a_full_disk_refuses_jobs_and_loses_no_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     adapter = open_adapter("aer", {"spool": tmp_path})
-    write = spool.write_atomically
+    append = journal.Journal.append
 
-    def full(file: Path, document: dict[str, Any]) -> None:
-        if file.name.endswith(tuple(refused)):
+    def full(self: journal.Journal, name: str, document: dict[str, Any], at: float) -> None:
+        if name.endswith(refused):
             raise OSError(errno.ENOSPC, "No space left on device")
-        write(file, document)
+        append(self, name, document, at)
 
-    monkeypatch.setattr(spool, "write_atomically", full)
-    refused = [".job.json"]
+    monkeypatch.setattr(journal.Journal, "append", full)
+    refused = ".job"
     with pytest.raises(Unavailable, match="cannot be written: No space left"):
         adapter.submit(BELL, "aer_automatic", 100)
-    refused = [".result.json"]
+    refused = ".result"
     handles = [adapter.submit(BELL, "aer_automatic", 100) for _ in range(2)]
     for handle in handles:
         wait_for(adapter, handle, ProviderStatus.COMPLETED)
@@ -224,17 +225,43 @@ def test_a_full_disk_refuses_jobs_and_loses_no_result(tmp_path: Path, monkeypatc
     adapter.close()
 
 
-def test_old_results_and_broken_files_are_cleared_away_at_the_start(tmp_path: Path) -> None:
+def test_jobs_of_a_release_that_kept_files_are_taken_over(tmp_path: Path) -> None:
+    """What was not finished runs, what ended is still there, what is old or torn goes."""
     for name, age in (("old", 5), ("young", 1)):
         created = time.time() - age * 86400
         (tmp_path / f"{name}.job.json").write_text(json.dumps({"created": created, "device_id": "aer_automatic"}))
         (tmp_path / f"{name}.result.json").write_text(json.dumps({"status": "COMPLETED", "counts": {"0": 1}}))
     (tmp_path / "torn.job.json").write_text('{"created": 17')
-    adapter = open_adapter("aer", {"spool": tmp_path})
-    words = [adapter.poll(JobHandle(provider_job_id=name, device_id="")).status for name in ("old", "young", "torn")]
-    assert words == ["UNKNOWN", "COMPLETED", "UNKNOWN"]
-    assert len(list(tmp_path.iterdir())) == 2
-    adapter.close()
+    unfinished = {"source": BELL, "method": "automatic", "noise_backend": None, "device": "CPU", "shots": 100}
+    unfinished |= {"custatevec": False, "seed": None, "optimization_level": None}
+    (tmp_path / "waits.job.json").write_text(
+        json.dumps(unfinished | {"created": time.time() - 9 * 86400, "device_id": "aer_automatic"})
+    )
+    (tmp_path / "waits.result.json").write_text("")
+    for _ in range(2):
+        adapter = open_adapter("aer", {"spool": tmp_path})
+        wait_for(adapter, JobHandle(provider_job_id="waits", device_id=""), ProviderStatus.COMPLETED)
+        handles = [JobHandle(provider_job_id=name, device_id="") for name in ("old", "young", "torn")]
+        assert [adapter.poll(handle).status for handle in handles] == ["UNKNOWN", "COMPLETED", "UNKNOWN"]
+        assert (adapter.get_job_receipt(handles[1]).results or {})["measurementCounts"] == {"0": 1}
+        adapter.close()
+        assert [file.name for file in tmp_path.iterdir()] == ["jobs.journal"]
+
+
+def test_a_spool_that_another_daemon_uses_is_an_error_that_names_the_setting(tmp_path: Path) -> None:
+    script = (
+        "import sys\nfrom qcompute.miner.providers.registry import open_adapter\n"
+        "adapter = open_adapter('aer', {'spool': sys.argv[1]})\nprint('open', flush=True)\nsys.stdin.read()\n"
+    )
+    with subprocess.Popen(  # noqa: S603 - our own words
+        [sys.executable, "-c", script, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "open\n"
+        with pytest.raises(ConfigError, match=r"providers\.aer\.spool = .* cannot be used: another process has it"):
+            open_adapter("aer", {"spool": tmp_path})
+        other.kill()
+    open_adapter("aer", {"spool": tmp_path}).close()
 
 
 @pytest.mark.parametrize("job_id", ["../../etc/passwd", "", "a/b", "x" * 65, "nul\0"])
@@ -257,7 +284,7 @@ def test_a_simulation_cut_short_is_done_by_the_next_daemon(tmp_path: Path, compi
     adapter = open_adapter("aer", {"spool": tmp_path})
     handle = JobHandle(provider_job_id="lost-job", device_id="aer_statevector")
     wait_for(adapter, handle, ProviderStatus.COMPLETED)
-    assert [file.name for file in tmp_path.glob("*.job.json")] == ["lost-job.job.json"]
+    assert isinstance(adapter.find(IdempotencyToken("lost-job"), datetime.now(UTC)), Found)
     lost = (adapter.get_job_receipt(handle).results or {})["measurementCounts"]
     submit: Callable[..., JobHandle] = adapter.submit
     again = submit(payload, "aer_statevector", 100, token="again")
@@ -269,7 +296,10 @@ def test_a_simulation_cut_short_is_done_by_the_next_daemon(tmp_path: Path, compi
 def test_a_job_of_a_daemon_that_was_killed_runs_again_under_the_same_id(tmp_path: Path) -> None:
     killed_while_running(tmp_path, SLOW, BELL)
     adapter = open_adapter("aer", {"spool": tmp_path})
-    assert len(list(tmp_path.glob("*.job.json"))) == 2
+    for token in ("lost-job", "queued-job"):
+        found = adapter.find(IdempotencyToken(token), datetime.now(UTC))
+        assert isinstance(found, Found)
+        assert [handle.provider_job_id for handle in found.handles] == [token]
     lost = JobHandle(provider_job_id="lost-job", device_id="aer_statevector")
     assert adapter.poll(lost).status in (ProviderStatus.QUEUED, ProviderStatus.RUNNING)
     adapter.cancel(lost)

@@ -5,7 +5,7 @@ devices call themselves SIMULATOR. Methods: statevector, matrix product state, s
 choice, on a GPU also tensor network, and noise models of IBM's fake backends by name. Checked against qiskit-aer 0.18
 and qiskit-ibm-runtime 0.51; on a GPU only what `qcompute.vendor.aer_gpu` sees run at the start is offered.
 
-Jobs are files in a spool folder: a job's id is its token, so submitting twice is submitting once, and what was not
+Jobs lie in a spool folder's journal: a job's id is its token, so submitting twice is submitting once, and what was not
 finished when the daemon died runs again when it is back. As many run at once as there are processes, and as memory
 holds: the next one waits until it fits. The daemon itself imports nothing of qiskit.
 """
@@ -79,7 +79,7 @@ class AerAdapter(ProviderAdapter):
         self._methods = self._usable_methods()
         self._total_bytes = self._config.memory_total_bytes or safe_bytes()
         self._state_bytes, self._limiting_setting = self._bytes_for_one()
-        self._spool = Spool(self._config.spool.expanduser())
+        self._spool = self._open_spool()
         self._pool = self._new_pool()
         self._lock = threading.Lock()
         self._cancels: dict[str, threading.Event] = {}
@@ -89,7 +89,7 @@ class AerAdapter(ProviderAdapter):
         self._described: dict[str, dict[str, Any]] = {}
         self._closed = False
         self._describe_all()
-        for job_id in self._spool.unfinished(keep_days=self._config.keep_days):
+        for job_id in self._spool.unfinished():
             self._enqueue(job_id)
         self._workers = [
             threading.Thread(target=self._work, name=f"aer-{number}", daemon=True)
@@ -176,14 +176,14 @@ class AerAdapter(ProviderAdapter):
                     raise Unavailable(f"aer's spool cannot be written: {error.strerror}") from None
                 self._enqueue(job_id)
         try:
-            self._spool.sync(job_id)  # while it is simulated: nobody is told of the job or its result before
+            self._spool.sync()  # while it is simulated: nobody is told of the job or its result before
         except OSError as error:
             raise SubmitUnknown(f"aer's spool may not have been written: {error.strerror}") from None
         return JobHandle(provider_job_id=job_id, device_id=device)
 
     @override
     def find(self, token: IdempotencyToken, since: datetime) -> Found | Absent | CannotTell:
-        del since  # a file name is exact
+        del since  # the journal is exact
         job = self._spool.job(token)
         if job is None:
             return Absent()
@@ -262,6 +262,7 @@ class AerAdapter(ProviderAdapter):
         for _ in self._workers:
             self._waiting.put(None)
         self._pool.close()
+        self._spool.close()
 
     def _usable_methods(self) -> dict[str, Method]:
         """Devices by id, without those that the GPU turned out not to run."""
@@ -288,6 +289,13 @@ class AerAdapter(ProviderAdapter):
         machine = self._total_bytes - BASE_BYTES, "providers.aer.memory_total_bytes"
         return one if on_gpu else min(one, machine)
 
+    def _open_spool(self) -> Spool:
+        folder = self._config.spool.expanduser()
+        try:
+            return Spool(folder, keep_days=self._config.keep_days)
+        except OSError as error:
+            raise ConfigError(f"providers.aer.spool = {folder} cannot be used: {error.strerror}") from None
+
     def _new_pool(self) -> SandboxPool:
         limits = SandboxLimits(
             # Not more than it can be let in with, whatever an estimate said.
@@ -313,6 +321,7 @@ class AerAdapter(ProviderAdapter):
                 self._describe(backend)
             except CannotRun as refusal:
                 self._pool.close()
+                self._spool.close()
                 raise ConfigError(f"providers.aer.noise_backends: {refusal.message}") from None
             except SandboxUnavailable as error:
                 _log.warning("%s is described later: %s", backend, error.message, extra={"action": "aer_describe"})
@@ -386,7 +395,7 @@ class AerAdapter(ProviderAdapter):
             result = self._simulate(job, event)
         except SandboxUnavailable:
             if self._closed:
-                return  # the job file stays: the next start runs it
+                return  # the job stays: the next start runs it
             result = {"status": ProviderStatus.FAILED, "message": "no process could be started to simulate it"}
         self._end(job_id, result)
 

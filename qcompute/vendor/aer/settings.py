@@ -76,7 +76,7 @@ class AerConfig(BaseModel):
     """Where jobs and results lie until they are ``keep_days`` old. The daemon sets it to ``aer`` in the miner's own
     folder unless told otherwise; two miners must not share one."""
     keep_days: float = Field(default=3.0, gt=0)
-    """Results are fetched and stored at once; this is for looking at them by hand."""
+    """Results are fetched and stored at once; this is for looking at them by hand. Not more than 100,000 are kept."""
     noise_backends: tuple[str, ...] = ()
     """IBM fake backends offered as noisy devices, by name: ``fake_manila``, ``fake_torino`` …"""
     price_per_task: float = Field(default=0.0, ge=0)

@@ -1,16 +1,17 @@
-"""The Aer adapter's files: one for each job it was given, one for each that ended."""
+"""The Aer adapter's jobs and their results, in one journal."""
 
 from __future__ import annotations
 
 import json
 import logging
-import os
 import re
 import threading
 import time
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from pathlib import Path
 from typing import Any, Final
+
+from qcompute.journal import Journal
 
 _log = logging.getLogger(__name__)
 
@@ -18,51 +19,72 @@ _JOB_ID: Final = re.compile(r"[A-Za-z0-9-]{1,64}")
 _REMEMBERED: Final = 64
 """Results are asked for as soon as they are there; those of the last few need no look at the disk."""
 
+MOST_ENDED: Final = 100_000
+"""Jobs that ended are kept for ``keep_days`` and not more of them: where each lies is kept in memory."""
+
 
 def is_job_id(text: str) -> bool:
-    """Whether it can be a job's id, and so the name of a file here and nowhere else."""
+    """Whether it can be a job's id here: 1 to 64 letters, digits and hyphens."""
     return _JOB_ID.fullmatch(text) is not None
 
 
 class Spool:
-    """Jobs and results by id, in a folder of their own; thread-safe.
+    """Jobs and results by id, in a folder of their own that no other process uses; thread-safe.
 
     A job outlasts the process after `add` and a power cut after `sync`. A result is not synced: one that a power cut
-    takes with it is simulated again, because its job is still there.
+    takes with it is simulated again, because its job is still there. A result is behind its job in the journal, so
+    there is none without it. Jobs that ended are forgotten ``keep_days`` later.
+
+    Raises:
+        BlockingIOError: another process uses the folder.
+        OSError: it cannot be read or written.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._folder.mkdir(parents=True, exist_ok=True)
+    def __init__(self, folder: Path, *, keep_days: float, most_ended: int = MOST_ENDED) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._journal = Journal(folder / "jobs.journal")
+        self._keep_seconds = keep_days * 86400
+        self._most_ended = most_ended
         self._lock = threading.Lock()
         self._recent: OrderedDict[str, dict[str, Any]] = OrderedDict()
         self._unsaved: dict[str, dict[str, Any]] = {}
+        self._ended: deque[tuple[float, str]] = deque()
+        self._unfinished: list[str] = []
+        self._take_in(folder)
+        self._sort_out()
+        self._forget()
+        self._compact()
 
     def has(self, job_id: str) -> bool:
         """Whether the job was ever added."""
-        return is_job_id(job_id) and self._job_file(job_id).exists()
+        return is_job_id(job_id) and _job(job_id) in self._journal
 
     def add(self, job_id: str, job: dict[str, Any]) -> None:
-        """Keep a job. Raises OSError when it could not be written, and then it is not there."""
-        write_atomically(self._job_file(job_id), job)
+        """Keep a job with the time it was ``created``. Raises OSError when it could not be written; it is not there."""
+        self._journal.append(_job(job_id), job, job["created"])
 
-    def sync(self, job_id: str) -> None:
-        """Wait until an added job is on the disk. Raises OSError when it may not be."""
-        _sync(self._job_file(job_id), os.O_RDONLY)
-        _sync(self._folder, os.O_RDONLY | os.O_DIRECTORY)
+    def sync(self) -> None:
+        """Wait until the jobs added are on the disk. Raises OSError when they may not be."""
+        self._journal.sync()
+        self._forget()
+        self._compact()
 
     def job(self, job_id: str) -> dict[str, Any] | None:
         """The job as it was added; None when there is none."""
-        return _read(self._job_file(job_id)) if is_job_id(job_id) else None
+        return self._journal.read(_job(job_id)) if is_job_id(job_id) else None
 
     def end(self, job_id: str, result: dict[str, Any]) -> None:
-        """Keep how a job ended; when it cannot be written, in memory, and the next process simulates again."""
+        """Keep how a job ended, and when it `ended`.
+
+        When it cannot be written, it is kept in memory, and the next process simulates again.
+        """
         try:
-            write_atomically(self._result_file(job_id), result)
+            self._journal.append(_result(job_id), result, result["ended"])
         except OSError as error:
             _log.error("a result cannot be written: %s", error.strerror, extra={"action": "aer_result"})
             self._unsaved[job_id] = result
         with self._lock:
+            self._ended.append((result["ended"], job_id))
             self._recent[job_id] = result
             while len(self._recent) > _REMEMBERED:
                 self._recent.popitem(last=False)
@@ -73,47 +95,66 @@ class Spool:
             known = self._recent.get(job_id) or self._unsaved.get(job_id)
         if known is not None:
             return known
-        return _read(self._result_file(job_id)) if is_job_id(job_id) else None
+        return self._journal.read(_result(job_id)) if is_job_id(job_id) else None
 
-    def unfinished(self, *, keep_days: float) -> list[str]:
-        """Ids of the jobs without a result, oldest first; what is older than ``keep_days`` or broken is removed."""
-        too_old = time.time() - keep_days * 86400
-        found: list[tuple[float, str]] = []
-        for file in self._folder.glob("*.job.json"):
+    def unfinished(self) -> list[str]:
+        """Ids of the jobs that had no result when the folder was opened, oldest first."""
+        return self._unfinished
+
+    def close(self) -> None:
+        """Let another process have the folder; what ends later is simulated again."""
+        self._journal.close()
+
+    def _take_in(self, folder: Path) -> None:
+        """Move the files of releases that kept one for each job and each result."""
+        moved: list[Path] = []
+        for file in folder.glob("*.job.json"):
             job_id = file.name.removesuffix(".job.json")
-            # A result torn by a power cut is none.
-            job, done = self.job(job_id), _read(self._result_file(job_id)) is not None
-            if job is None or (done and job["created"] < too_old):
-                file.unlink(missing_ok=True)
-                self._result_file(job_id).unlink(missing_ok=True)
-            elif not done:
-                found.append((job["created"], job_id))
-        return [job_id for _, job_id in sorted(found)]
+            result_file = file.with_name(f"{job_id}.result.json")
+            job, result = _read(file), _read(result_file)  # what a power cut has torn is none
+            if job is not None and is_job_id(job_id) and not self.has(job_id):
+                self._journal.append(_job(job_id), job, job.get("created", 0.0))
+            if job is not None and result is not None and _result(job_id) not in self._journal:
+                self._journal.append(_result(job_id), result, job.get("created", 0.0))
+            moved += [file, result_file]
+        self._journal.sync()
+        for file in moved:
+            file.unlink(missing_ok=True)
 
-    def _job_file(self, job_id: str) -> Path:
-        return self._folder / f"{job_id}.job.json"
+    def _sort_out(self) -> None:
+        """Find what has ended and what has not."""
+        names = self._journal.names()
+        ended = {name.removesuffix(".result"): at for at, name in names if name.endswith(".result")}
+        self._ended.extend(sorted((at, job_id) for job_id, at in ended.items()))
+        jobs = sorted((at, name.removesuffix(".job")) for at, name in names if name.endswith(".job"))
+        self._unfinished = [job_id for _, job_id in jobs if job_id not in ended]
 
-    def _result_file(self, job_id: str) -> Path:
-        return self._folder / f"{job_id}.result.json"
+    def _forget(self) -> None:
+        """Ended jobs that are old or too many."""
+        too_old = time.time() - self._keep_seconds
+        with self._lock:
+            while self._ended and (self._ended[0][0] < too_old or len(self._ended) > self._most_ended):
+                _, job_id = self._ended.popleft()
+                self._recent.pop(job_id, None)
+                self._unsaved.pop(job_id, None)
+                self._journal.drop(_job(job_id))
+                self._journal.drop(_result(job_id))
+
+    def _compact(self) -> None:
+        if not self._journal.is_wasteful:
+            return
+        try:
+            self._journal.compact()
+        except OSError as error:  # it stays as long as it is
+            _log.warning("the journal cannot be shortened: %s", error.strerror, extra={"action": "aer_compact"})
 
 
-def write_atomically(file: Path, document: dict[str, Any]) -> None:
-    """Write the file whole or not at all, as far as the death of this process goes."""
-    partial = file.with_suffix(".partial")
-    try:
-        partial.write_text(json.dumps(document), encoding="utf-8")  # `json.dump` writes it in thousands of pieces
-        partial.replace(file)
-    except OSError:
-        partial.unlink(missing_ok=True)
-        raise
+def _job(job_id: str) -> str:
+    return f"{job_id}.job"
 
 
-def _sync(path: Path, flags: int) -> None:
-    descriptor = os.open(path, flags | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def _result(job_id: str) -> str:
+    return f"{job_id}.result"
 
 
 def _read(file: Path) -> dict[str, Any] | None:
