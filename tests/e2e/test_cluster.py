@@ -271,7 +271,7 @@ async def test_a_machine_that_is_unwell_is_offline_and_the_job_server_hears_it(t
 
         def told() -> list[str]:
             reports = shop.scene.platform.jobs.backend_reports
-            devices = reports[-1]["metadata"]["devices"] if reports else []
+            devices: list[dict[str, Any]] = reports[-1]["metadata"]["devices"] if reports else []
             return [one["availability"] for one in devices if one["device_id"] == "bench-1"]
 
         await until_true(lambda: told() == ["OFFLINE"], what="a report that says OFFLINE")
