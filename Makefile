@@ -31,8 +31,8 @@ demo: $(READY) ## run the daemon against an embedded platform and show what happ
 	@$(BIN)/python -m qcompute.local.demo $(if $(KEEP),--keep)
 
 # Two at a time; the second list measures, so nothing may run beside it. What is in neither would not be run:
-# tests/test_house_rules.py sees to that.
-TOGETHER := tests/unit tests/providers tests/docs tests/wire tests/ledger tests/fuzz tests/crash tests/e2e tests/hostile tests/gpu
+# tests/test_house_rules.py sees to that. Folders of long files come first, so that both processes end at the same time.
+TOGETHER := tests/crash tests/e2e tests/hostile tests/providers tests/ledger tests/wire tests/fuzz tests/gpu tests/unit tests/docs
 ALONE := tests/bench tests/live tests/test_house_rules.py
 
 .PHONY: test

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -77,8 +77,11 @@ def _toml(value: str | int | list[str]) -> str:
 
 
 @asynccontextmanager
-async def fleet(folder: Path, **routing: str | int | list[str]) -> AsyncGenerator[FleetOf]:
+async def fleet(folder: Path, *, off: Sequence[str] = (), **routing: str | int | list[str]) -> AsyncGenerator[FleetOf]:
+    """The daemon over its fleet; accounts that are ``off`` are so from the start: it asks them only now and then."""
     environment = {"QCOMPUTE_CONFIG": str(fleet_file(folder, **routing)), "PYTHONPATH": str(_ROOT)}
+    for name in off:
+        (folder / name / "off").touch()
     async with running_scene(folder, provider="cluster", environment=environment) as scene:
         yield FleetOf(scene, folder)
 
@@ -114,9 +117,8 @@ async def test_with_every_qpu_refusing_a_simulator_does_not_answer(tmp_path: Pat
 
 
 async def test_a_declared_stand_in_answers_when_the_wait_is_over_and_the_receipt_says_so(tmp_path: Path) -> None:
-    async with fleet(tmp_path, fallback=["box"], max_unavailable_seconds=2) as miner:
-        for name in ("first", "second"):
-            miner.switch(name, "off")
+    off = ("first", "second")
+    async with fleet(tmp_path, off=off, fallback=["box"], max_unavailable_seconds=2) as miner:
         job = await miner.brought(node="first")
         other = await miner.brought()
         await miner.scene.collected(2, seconds=110)

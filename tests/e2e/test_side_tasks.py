@@ -24,6 +24,7 @@ SIDE_TASKS: Final = (
     "stage ready",
     "stage submitting of mock",
     "stage waiting of mock",
+    "stage waiting of @split",
     "work on @road",
     "work on mock",
     "budgets",

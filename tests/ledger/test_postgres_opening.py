@@ -157,7 +157,7 @@ class TestSession:
         with engine.connect() as connection:
             names = ("synchronous_commit", "lock_timeout", "idle_in_transaction_session_timeout")
             seen = [connection.exec_driver_sql(f"SHOW {name}").scalar() for name in names]
-        assert seen == ["on", "5s", "4s"]
+        assert seen == ["on", "5s", "2s"]
 
     async def test_statements_are_prepared_once(self, postgres: PostgresLedger) -> None:
         for number in range(12):
@@ -325,7 +325,9 @@ class TestLock:
         assert postgres is not None
         monkeypatch.setattr(postgres_open, "LOCK_WAIT_SECONDS", 0.1)
         for alone in (True, False):
-            with pytest.raises(ConfigError, match=r"qcompute \S+ \d+ at 127\.0\.0\.1.*already works.*ledger\.url"):
+            with pytest.raises(
+                ConfigError, match=r"qcompute \S+ \d+ [0-9a-f]+ at 127\.0\.0\.1.*already works.*ledger\.url"
+            ):
                 PostgresLedger(postgres_settings, alone=alone)
 
     async def test_a_daemon_that_wants_to_be_alone_waits_for_those_who_share(
