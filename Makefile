@@ -30,8 +30,9 @@ help: ## list the targets
 demo: $(READY) ## run the daemon against an embedded platform and show what happens; KEEP=1 leaves it running
 	@$(BIN)/python -m qcompute.local.demo $(if $(KEEP),--keep)
 
-# Three at a time on two cores, because many wait for processes, leases and batch systems; the second list measures, so nothing may run beside it. What is in neither would not be run:
-# tests/test_house_rules.py sees to that. Folders of long files come first, so that both processes end at the same time.
+# Three at a time on two cores, because many wait for processes, leases and batch systems; folders of long files first, so
+# that all end at the same time. The second list measures, so nothing may run beside it. What is in neither would not be
+# run: tests/test_house_rules.py sees to that.
 TOGETHER := tests/crash tests/e2e tests/hostile tests/providers tests/ledger tests/wire tests/fuzz tests/gpu tests/unit tests/docs
 ALONE := tests/bench tests/live tests/test_house_rules.py
 

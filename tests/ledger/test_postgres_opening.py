@@ -325,9 +325,8 @@ class TestLock:
         assert postgres is not None
         monkeypatch.setattr(postgres_open, "LOCK_WAIT_SECONDS", 0.1)
         for alone in (True, False):
-            with pytest.raises(
-                ConfigError, match=r"qcompute \S+ \d+ [0-9a-f]+ at 127\.0\.0\.1.*already works.*ledger\.url"
-            ):
+            told = r"qcompute \S+ \d+ [0-9a-f]+ at 127\.0\.0\.1.*already works.*ledger\.url"
+            with pytest.raises(ConfigError, match=told):
                 PostgresLedger(postgres_settings, alone=alone)
 
     async def test_a_daemon_that_wants_to_be_alone_waits_for_those_who_share(
