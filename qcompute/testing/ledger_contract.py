@@ -17,7 +17,7 @@ Needs ``pytest`` and ``pytest-asyncio`` in automatic mode.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from datetime import timedelta
 
@@ -48,13 +48,13 @@ class ArrivalContract(LedgerFixtures):
     """Waking the stages."""
 
     @pytest.fixture
-    def new(self, ledger: Ledger) -> Iterator[Ear]:
+    async def new(self, ledger: Ledger) -> AsyncIterator[Ear]:
         """Hears of accepted jobs."""
         with listening(ledger, State.ACCEPTED) as ear:
             yield ear
 
     @pytest.fixture
-    def ready(self, ledger: Ledger) -> Iterator[Ear]:
+    async def ready(self, ledger: Ledger) -> AsyncIterator[Ear]:
         """Hears of jobs that are ready."""
         with listening(ledger, State.READY) as ear:
             yield ear
