@@ -89,7 +89,7 @@ async def test_a_second_signal_is_immediate_and_loses_nothing(tmp_path: Path) ->
         process.send_signal(signal.SIGTERM)
         async with asyncio.timeout(10):
             assert await process.wait() == 130
-        assert time.monotonic() - began < 1
+        assert time.monotonic() - began < SHUTDOWN_SECONDS / 2, "an orderly stop waits for the uploads that hang"
         await nothing_is_lost(scene, ids)
 
 
