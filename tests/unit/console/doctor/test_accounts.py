@@ -14,7 +14,7 @@ from qcompute.miner.providers.base import AvailabilityStatus
 from qcompute.miner.providers.mock import MockAdapter
 from tests.unit.console.doctor.servers import answering, settings
 
-HEALTH = {
+HEALTH: dict[str, Any] = {
     "status": "ok",
     "version": "1",
     "uptime_seconds": 5,

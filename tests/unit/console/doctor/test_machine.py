@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import socket
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from tests.unit.console.doctor.servers import answering
 
 
 @contextmanager
-def taken() -> Iterator[int]:
+def taken() -> Generator[int]:
     """A port somebody else listens on, who never answers."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         yield server.getsockname()[1]
