@@ -17,7 +17,7 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -153,6 +153,7 @@ class NodeAdapter(ProviderAdapter):
         )
         self._path = [str(Path(entry).resolve()) for entry in sys.path]
         self._lock = threading.Lock()
+        self._tell_end: Callable[[str], None] = lambda _: None
         self._cancels: dict[str, threading.Event] = {}
         self._running: set[str] = set()
         self._closed = False
@@ -281,6 +282,10 @@ class NodeAdapter(ProviderAdapter):
         return "USD" if self._settings.prices is None else self._settings.prices.currency
 
     @override
+    def on_end(self, tell: Callable[[str], None]) -> None:
+        self._tell_end = tell
+
+    @override
     def limits(self) -> Limits:
         return Limits(max_poll_batch=1000, max_running_jobs=len(self._nodes), poll_interval_seconds=0.5)
 
@@ -312,6 +317,7 @@ class NodeAdapter(ProviderAdapter):
         with self._lock:
             self._running.discard(job_id)
             self._cancels.pop(job_id, None)
+        self._tell_end(job_id)
 
     def _ran(self, job_id: str, job: dict[str, Any], cancel: threading.Event) -> dict[str, Any] | None:
         """What is written down of the run; None when this process is closing and the run ended with it."""

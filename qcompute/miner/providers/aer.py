@@ -18,7 +18,7 @@ import queue
 import threading
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any, ClassVar, Final
 
@@ -82,6 +82,7 @@ class AerAdapter(ProviderAdapter):
         self._spool = self._open_spool()
         self._pool = self._new_pool()
         self._lock = threading.Lock()
+        self._tell_end: Callable[[str], None] = lambda _: None
         self._cancels: dict[str, threading.Event] = {}
         self._running: set[str] = set()
         self._short_of: dict[str, int] = {}
@@ -252,6 +253,10 @@ class AerAdapter(ProviderAdapter):
         return {"perTask": self._config.price_per_task, "perShot": self._config.price_per_shot, "perMinute": 0.0}
 
     @override
+    def on_end(self, tell: Callable[[str], None]) -> None:
+        self._tell_end = tell
+
+    @override
     def limits(self) -> Limits:
         return Limits(max_poll_batch=1000, poll_interval_seconds=0.2)
 
@@ -416,6 +421,7 @@ class AerAdapter(ProviderAdapter):
         with self._lock:
             self._running.discard(job_id)
             self._cancels.pop(job_id, None)
+        self._tell_end(job_id)
 
     def _enqueue(self, job_id: str) -> None:
         self._cancels[job_id] = threading.Event()

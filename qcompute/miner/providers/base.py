@@ -14,7 +14,7 @@ from __future__ import annotations
 import inspect
 import uuid
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
@@ -362,6 +362,15 @@ class ProviderAdapter(ABC):
         """Status of each handle, in order; by default one `poll` each."""
         return [self.poll(handle) for handle in handles]
 
+    def on_end(self, tell: Callable[[str], None]) -> None:  # noqa: B027 - telling nothing is a right answer too
+        """Offer to tell of each job that ends, instead of letting the daemon find out by its next poll.
+
+        An adapter that overrides it calls ``tell`` with the ``provider_job_id``, from any of its threads, for each job
+        that ends after this call, however it ended, once `poll` would say so; ``tell`` neither blocks nor raises. It
+        may tell of a job twice, of one that it was not asked for, and before `submit` has returned. A later call puts
+        another ``tell`` in the place of this one. Whatever is not told is found by polling, which then may be slower.
+        """
+
     def limits(self) -> Limits:
         """What this account bears."""
         return Limits()
@@ -512,6 +521,11 @@ def as_adapter(adapter: object) -> ProviderAdapter:
     if missing:
         raise ConfigError(f"{type(adapter).__name__} is not a provider adapter: it lacks {', '.join(missing)}")
     return _Nine(adapter)
+
+
+def tells_ends(adapter: ProviderAdapter) -> bool:
+    """Whether this adapter offers `ProviderAdapter.on_end`."""
+    return type(adapter).on_end is not ProviderAdapter.on_end
 
 
 def submit_takes(adapter: ProviderAdapter) -> frozenset[str]:

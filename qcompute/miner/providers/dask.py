@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import threading
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any, ClassVar, Final
 
@@ -76,6 +76,7 @@ class DaskAdapter(ProviderAdapter):
         self._config = settled(config if isinstance(config, DaskConfig) else DaskConfig())
         self._spool = Spool(self._config.spool, self._config.keep_days)
         self._lock = threading.Lock()
+        self._tell_end: Callable[[str], None] = lambda _: None
         self._open = dict.fromkeys(self._spool.unfinished(), ProviderStatus.QUEUED)
         self._link = DriverLink(self._config, self._spool.folder, self._orders, self._hear)
         if self._open:
@@ -214,6 +215,10 @@ class DaskAdapter(ProviderAdapter):
         return {"perTask": self._config.price_per_task, "perShot": self._config.price_per_shot, "perMinute": 0.0}
 
     @override
+    def on_end(self, tell: Callable[[str], None]) -> None:
+        self._tell_end = tell
+
+    @override
     def limits(self) -> Limits:
         capacity = self._config.capacity
         return Limits(
@@ -281,6 +286,7 @@ class DaskAdapter(ProviderAdapter):
         self._spool.end(job_id, result)
         with self._lock:
             self._open.pop(job_id, None)
+        self._tell_end(job_id)
 
     def _status(self, job_id: str) -> BaseExecutionStatus:
         # Before the files: a job that ends between the two looks is then seen as ended.
