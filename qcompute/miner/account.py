@@ -223,6 +223,11 @@ class Account:
         self.device_names = tuple(device.device_id for device in devices)
         return devices
 
+    @property
+    def named_devices(self) -> Mapping[str, frozenset[str]] | None:
+        """The devices as the operator wrote them, with their tags; None where only the vendor knows which there are."""
+        return self._tags
+
     def tags(self, device_id: str) -> frozenset[str]:
         """What the operator calls a device, beside its name."""
         return (self._tags or {}).get(device_id, frozenset())
