@@ -46,21 +46,14 @@ from qcompute.miner.providers.base import (
     check_width,
 )
 from qcompute.units import IdempotencyToken
-from qcompute.vendor.aer.memory import BASE_BYTES, CLIFFORD, MACHINE, safe_bytes, simulation_bytes
-from qcompute.vendor.aer.settings import (
-    BYTES_PER_AMPLITUDE,
-    OVERHEAD_BYTES,
-    WIDE_METHOD_QUBITS,
-    AerConfig,
-    Method,
-    Processor,
-)
+from qcompute.vendor.aer.memory import BASE_BYTES, MACHINE, safe_bytes, simulation_bytes
+from qcompute.vendor.aer.methods import BASIS, OVERHEAD_BYTES, Method, check_gates, max_qubits
+from qcompute.vendor.aer.settings import AerConfig, Processor
 from qcompute.vendor.aer.spool import Spool, is_job_id
 from qcompute.vendor.aer_gpu import CUDA_ENVIRONMENT, CUSTATEVEC, probe_gpu
 
 _log = logging.getLogger(__name__)
 
-_BASIS: Final = ["cx", "cz", "h", "id", "rx", "ry", "rz", "s", "sdg", "swap", "sx", "t", "tdg", "u", "x", "y", "z"]
 _SHORT: Final = {Method.MATRIX_PRODUCT_STATE: "mps"}
 _GIB: Final = 1 << 30
 
@@ -115,7 +108,7 @@ class AerAdapter(ProviderAdapter):
             extras = {"method": str(method), "memory_bytes": self._config.memory_bytes, "coupling_map": "all to all"}
             if self._config.device is Processor.GPU:
                 extras |= {"device": str(Processor.GPU), "custatevec": self._config.custatevec}
-            return Capability(num_qubits=self._max_qubits(method), basis_gates=_BASIS, extras=extras)
+            return Capability(num_qubits=max_qubits(method, self._state_bytes), basis_gates=BASIS, extras=extras)
         if name.removeprefix("aer_") in self._config.noise_backends:
             facts = self._describe(name.removeprefix("aer_"))
             return Capability(num_qubits=facts["num_qubits"], basis_gates=facts["basis_gates"], extras=facts["extras"])
@@ -130,13 +123,7 @@ class AerAdapter(ProviderAdapter):
                 raise
             has = f"in {_gib(self._state_bytes)} of memory ({self._limiting_setting})"
             raise CannotRun(f"{refusal.message} {has}", reason=refusal.reason) from None
-        if self._methods.get(device.device_id) is Method.STABILIZER and (
-            foreign := sorted(circuit.gate_counts.keys() - CLIFFORD)
-        ):
-            raise CannotRun(
-                f"{device.device_id} runs Clifford gates only, the circuit has {', '.join(foreign[:5])}",
-                reason="gate_set",
-            )
+        check_gates(circuit, self._methods.get(device.device_id), device.device_id)
         self._check_memory(circuit, device.device_id, shots)
 
     @override
@@ -444,12 +431,6 @@ class AerAdapter(ProviderAdapter):
 
     def _cost(self, job: dict[str, Any]) -> float:
         return self._config.price_per_task + self._config.price_per_shot * int(job.get("shots", 0))
-
-    def _max_qubits(self, method: Method) -> int:
-        if method in WIDE_METHOD_QUBITS:
-            return WIDE_METHOD_QUBITS[method]
-        bits = (self._state_bytes // BYTES_PER_AMPLITUDE).bit_length() - 1
-        return bits // 2 if method is Method.DENSITY_MATRIX else bits
 
     def _describe(self, backend: str) -> dict[str, Any]:
         if backend not in self._described:

@@ -21,7 +21,7 @@ from pydantic import BaseModel
 from typing_extensions import override
 
 from qcompute.circuits.program import CompiledCircuit, JobOptions
-from qcompute.errors import CannotRun, Refused, Unavailable
+from qcompute.errors import Refused, Unavailable
 from qcompute.miner.providers.base import (
     Absent,
     AvailabilityStatus,
@@ -40,18 +40,9 @@ from qcompute.miner.providers.base import (
     check_width,
 )
 from qcompute.units import IdempotencyToken
+from qcompute.vendor.aer.methods import BASIS, OVERHEAD_BYTES, check_gates, max_qubits
 from qcompute.vendor.dask.link import ClusterReport, DriverLink, Message
-from qcompute.vendor.dask.programs import (
-    BASIS,
-    CLIFFORD,
-    DEVICES,
-    OVERHEAD_BYTES,
-    Method,
-    job_of,
-    max_qubits,
-    needed_bytes,
-    payload,
-)
+from qcompute.vendor.dask.programs import DEVICES, job_of, needed_bytes, payload
 from qcompute.vendor.dask.settings import ClusterMode, DaskConfig, settled
 from qcompute.vendor.dask.spool import JOB_ID, Spool
 
@@ -108,18 +99,13 @@ class DaskAdapter(ProviderAdapter):
             "workers": len(workers),
             "circuits_at_once": sum(worker.cores for worker in workers),
         }
-        width = max_qubits(method, memory) if memory is not None else None
+        width = max_qubits(method, memory - OVERHEAD_BYTES) if memory is not None else None
         return Capability(num_qubits=width, basis_gates=BASIS, extras=extras)
 
     @override
     def check(self, circuit: CompiledCircuit, device: Device, shots: int) -> None:
         check_width(circuit, device, self.get_capability(device.device_id))
-        foreign = sorted(circuit.gate_counts.keys() - CLIFFORD)
-        if DEVICES.get(device.device_id) is Method.STABILIZER and foreign:
-            raise CannotRun(
-                f"{device.device_id} runs Clifford gates only, the circuit has {', '.join(foreign[:5])}",
-                reason="gate_set",
-            )
+        check_gates(circuit, DEVICES.get(device.device_id), device.device_id)
 
     @override
     def prepare(self, circuit: CompiledCircuit, device: Device, shots: int, options: JobOptions) -> Prepared:
