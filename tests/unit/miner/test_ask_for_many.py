@@ -35,13 +35,6 @@ class Listing(Vendor):
 
 
 @pytest.fixture
-async def scene() -> AsyncIterator[Scene]:
-    scene = Scene()
-    yield scene
-    await scene.close()
-
-
-@pytest.fixture
 def vendor() -> Listing:
     return Listing()
 

@@ -39,13 +39,6 @@ class Telling(Vendor):
 
 
 @pytest.fixture
-async def scene() -> AsyncIterator[Scene]:
-    scene = Scene()
-    yield scene
-    await scene.close()
-
-
-@pytest.fixture
 async def vendor(scene: Scene) -> AsyncIterator[Telling]:
     vendor = Telling()
     vendor.may_answer.set()
