@@ -17,9 +17,6 @@ import logging
 import queue
 import threading
 import time
-import uuid
-from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
 from typing import Any, ClassVar, Final
 
 from pydantic import BaseModel
@@ -29,19 +26,15 @@ from qcompute.circuits.program import CompiledCircuit, JobOptions
 from qcompute.circuits.sandbox import SandboxCancelled, SandboxLimits, SandboxPool
 from qcompute.errors import CannotRun, ConfigError, Refused, SandboxUnavailable, SubmitUnknown, Unavailable
 from qcompute.miner.providers.base import (
-    Absent,
     AvailabilityStatus,
     BaseExecutionStatus,
-    CannotTell,
     Capability,
     Device,
-    Found,
-    Idempotency,
     JobHandle,
     JobReceipt,
+    KeepingAdapter,
     Limits,
     Prepared,
-    ProviderAdapter,
     ProviderStatus,
     check_width,
 )
@@ -49,8 +42,9 @@ from qcompute.units import IdempotencyToken
 from qcompute.vendor.aer.memory import BASE_BYTES, MACHINE, safe_bytes, simulation_bytes
 from qcompute.vendor.aer.methods import BASIS, OVERHEAD_BYTES, Method, check_gates, max_qubits
 from qcompute.vendor.aer.settings import AerConfig, Processor
-from qcompute.vendor.aer.spool import Spool, is_job_id
+from qcompute.vendor.aer.spool import Spool
 from qcompute.vendor.aer_gpu import CUDA_ENVIRONMENT, CUSTATEVEC, probe_gpu
+from qcompute.vendor.spooled import job_id_of, timestamps
 
 _log = logging.getLogger(__name__)
 
@@ -58,15 +52,15 @@ _SHORT: Final = {Method.MATRIX_PRODUCT_STATE: "mps"}
 _GIB: Final = 1 << 30
 
 
-class AerAdapter(ProviderAdapter):
+class AerAdapter(KeepingAdapter):
     """See the module's text."""
 
     requires: ClassVar[tuple[str, ...]] = ("qiskit_aer",)
     extra: ClassVar[str | None] = "aer"
-    idempotency: ClassVar[Idempotency] = Idempotency.CLIENT_ID
     Config: ClassVar[type[BaseModel] | None] = AerConfig
 
     def __init__(self, config: BaseModel | None = None) -> None:
+        super().__init__()
         self._config = config if isinstance(config, AerConfig) else AerConfig()
         self._refused: dict[str, str] = {}
         self._methods = self._usable_methods()
@@ -75,7 +69,6 @@ class AerAdapter(ProviderAdapter):
         self._spool = self._open_spool()
         self._pool = self._new_pool()
         self._lock = threading.Lock()
-        self._tell_end: Callable[[str], None] = lambda _: None
         self._cancels: dict[str, threading.Event] = {}
         self._running: set[str] = set()
         self._short_of: dict[str, int] = {}
@@ -149,9 +142,7 @@ class AerAdapter(ProviderAdapter):
         if device not in [known.device_id for known in self.list_devices()]:
             why = f": {self._refused[device]}" if device in self._refused else ""
             raise Refused(f"aer has no device {device[:64]!r}{why}")
-        job_id = token or str(uuid.uuid4())
-        if not is_job_id(job_id):
-            raise Refused("a token must be 1 to 64 characters of A-Z a-z 0-9 -")
+        job_id = job_id_of(token)
         # Our own payload, or plain OpenQASM as an adapter of the reference is given it.
         ours = circuit_data.startswith('{"aer"')
         job = json.loads(circuit_data)["aer"] if ours else self._job_for(device, circuit_data)
@@ -170,22 +161,6 @@ class AerAdapter(ProviderAdapter):
         return JobHandle(provider_job_id=job_id, device_id=device)
 
     @override
-    def find(self, token: IdempotencyToken, since: datetime) -> Found | Absent | CannotTell:
-        del since  # the journal is exact
-        job = self._spool.job(token)
-        if job is None:
-            return Absent()
-        return Found(handles=[JobHandle(provider_job_id=token, device_id=job["device_id"])])
-
-    @override
-    def poll(self, handle: JobHandle) -> BaseExecutionStatus:
-        return self.poll_many([handle])[0]
-
-    @override
-    def poll_many(self, handles: Sequence[JobHandle]) -> list[BaseExecutionStatus]:
-        return [self._status(handle.provider_job_id) for handle in handles]
-
-    @override
     def cancel(self, handle: JobHandle) -> None:
         job_id = handle.provider_job_id
         with self._lock:
@@ -201,7 +176,7 @@ class AerAdapter(ProviderAdapter):
     def get_job_receipt(self, handle: JobHandle) -> JobReceipt:
         job = self._spool.job(handle.provider_job_id) or {}
         result = self._spool.result(handle.provider_job_id)
-        status = ProviderStatus(self._status(handle.provider_job_id).status)
+        status = ProviderStatus(self.status_of(handle.provider_job_id).status)
         counts = result.get("counts") if result else None
         return JobReceipt(
             provider="aer",
@@ -210,7 +185,7 @@ class AerAdapter(ProviderAdapter):
             device_id=handle.device_id,
             cost=self._cost(job) if status is ProviderStatus.COMPLETED else 0.0,
             shots=job.get("shots"),
-            timestamps=_timestamps(job, result or {}),
+            timestamps=timestamps(job, result or {}),
             results={"measurementCounts": counts} if counts is not None else None,
             metadata={
                 "currency": "USD",
@@ -238,10 +213,6 @@ class AerAdapter(ProviderAdapter):
     @override
     def get_pricing(self, device_id: str | None = None) -> dict[str, float] | None:
         return {"perTask": self._config.price_per_task, "perShot": self._config.price_per_shot, "perMinute": 0.0}
-
-    @override
-    def on_end(self, tell: Callable[[str], None]) -> None:
-        self._tell_end = tell
 
     @override
     def limits(self) -> Limits:
@@ -408,13 +379,19 @@ class AerAdapter(ProviderAdapter):
         with self._lock:
             self._running.discard(job_id)
             self._cancels.pop(job_id, None)
-        self._tell_end(job_id)
+        self.tell_end(job_id)
 
     def _enqueue(self, job_id: str) -> None:
         self._cancels[job_id] = threading.Event()
         self._waiting.put(job_id)
 
-    def _status(self, job_id: str) -> BaseExecutionStatus:
+    @override
+    def device_of(self, job_id: str) -> str | None:
+        job = self._spool.job(job_id)
+        return None if job is None else job["device_id"]
+
+    @override
+    def status_of(self, job_id: str) -> BaseExecutionStatus:
         with self._lock:
             if job_id in self._running:
                 return BaseExecutionStatus(status=ProviderStatus.RUNNING)
@@ -440,13 +417,3 @@ class AerAdapter(ProviderAdapter):
 
 def _gib(size: int) -> str:
     return f"{size / _GIB:.3g} GiB"
-
-
-def _timestamps(job: dict[str, Any], result: dict[str, Any]) -> dict[str, Any]:
-    moments = {"createdAt": job.get("created"), "startedAt": result.get("started"), "endedAt": result.get("ended")}
-    times: dict[str, Any] = {
-        name: datetime.fromtimestamp(moment, UTC).isoformat() for name, moment in moments.items() if moment
-    }
-    if result.get("started") and result.get("ended"):
-        times["executionDuration"] = round(result["ended"] - result["started"], 6)
-    return times

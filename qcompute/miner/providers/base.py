@@ -379,6 +379,51 @@ class ProviderAdapter(ABC):
         """Release what the adapter holds; called once, no call follows."""
 
 
+class KeepingAdapter(ProviderAdapter):
+    """An adapter that keeps its jobs itself, each named by its token, and tells when one has ended.
+
+    Write `status_of` and `device_of`, and call `tell_end` with a job's id once its end can be seen.
+    """
+
+    idempotency: ClassVar[Idempotency] = Idempotency.CLIENT_ID
+
+    def __init__(self) -> None:
+        self._tell: Callable[[str], None] | None = None
+
+    @abstractmethod
+    def status_of(self, job_id: str) -> BaseExecutionStatus:
+        """The status of a job now; UNKNOWN of one that is not kept."""
+
+    @abstractmethod
+    def device_of(self, job_id: str) -> str | None:
+        """Where a job was submitted to; None of one that is not kept."""
+
+    def tell_end(self, job_id: str) -> None:
+        """A job has ended. From any thread, and with no lock held that `poll` takes."""
+        if (tell := self._tell) is not None:
+            tell(job_id)
+
+    @override
+    def on_end(self, tell: Callable[[str], None]) -> None:
+        self._tell = tell
+
+    @override
+    def find(self, token: IdempotencyToken, since: datetime) -> Found | Absent | CannotTell:
+        del since  # a name is exact
+        device = self.device_of(token)
+        if device is None:
+            return Absent()
+        return Found(handles=[JobHandle(provider_job_id=token, device_id=device)])
+
+    @override
+    def poll(self, handle: JobHandle) -> BaseExecutionStatus:
+        return self.status_of(handle.provider_job_id)
+
+    @override
+    def poll_many(self, handles: Sequence[JobHandle]) -> list[BaseExecutionStatus]:
+        return [self.status_of(handle.provider_job_id) for handle in handles]
+
+
 class ImmediateAdapter(ProviderAdapter):
     """A machine that answers at once: set ``device_id`` and ``num_qubits``, and write `run`.
 
