@@ -66,6 +66,10 @@ SECOND_LOOK_PART: Final = 0.9
 
 FIRST_LOOK_SECONDS: Final = 5.0
 
+FIRST_POLL_SECONDS: Final = 0.5
+"""The longest a job waits for its first poll. One that ended with its submit is polled at once, while its row is still
+at hand: one that waits is read from the table again."""
+
 CLOCK_SKEW: Final = timedelta(minutes=10)
 """A vendor's clock may be behind ours by this much; `find` looks back further."""
 
@@ -432,7 +436,8 @@ class SubmitStage(Stage):
     async def _adopt(self, job: Job, handle: JobHandle) -> None:
         now = self.road.clock()
         handle = complete_handle(handle, job.prepared)
-        first_poll = timedelta(seconds=min(self._account.limits.poll_interval_seconds, 0.5))
+        pause_seconds = min(self._account.limits.poll_interval_seconds, FIRST_POLL_SECONDS)
+        first_poll = timedelta(seconds=0.0 if self._account.adapter.has_ended_at_submit else pause_seconds)
         await self.road.save(
             job,
             job.but(

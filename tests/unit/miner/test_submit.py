@@ -14,7 +14,7 @@ from qcompute.miner.job import Job, State, Verdict
 from qcompute.miner.providers.base import Absent, CannotTell, Found, Idempotency, JobHandle
 from qcompute.miner.router import token_of
 from qcompute.miner.strays import Strays
-from qcompute.miner.submit import ACCOUNT_PAUSE_SECONDS, FIRST_LOOK_SECONDS, SubmitStage
+from qcompute.miner.submit import ACCOUNT_PAUSE_SECONDS, FIRST_LOOK_SECONDS, FIRST_POLL_SECONDS, SubmitStage
 from qcompute.units import ExecutionId
 from tests.unit.miner.scripted import BELL, Scene
 
@@ -44,6 +44,20 @@ async def test_a_job_is_marked_on_disk_before_the_paid_call(scene: Scene) -> Non
     assert marks == [int(scene.clock().timestamp() * 1_000_000)]
     assert scene.vendor.submits == [BELL]
     assert scene.vendor.tokens == [token_of(job)]
+
+
+@pytest.mark.parametrize("has_ended", [False, True])
+async def test_a_job_that_ended_with_its_submit_is_polled_at_once(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, *, has_ended: bool
+) -> None:
+    """Half a second's wait cost every job of a local simulator a look at the table, for a row that was at hand."""
+    monkeypatch.setattr(type(scene.vendor), "has_ended_at_submit", has_ended)
+    pause_seconds = min(scene.account.limits.poll_interval_seconds, FIRST_POLL_SECONDS)
+    assert pause_seconds > 0
+    await stage(scene).handle(await scene.submitting())
+    row = await scene.row()
+    due_at = scene.clock() + timedelta(seconds=0 if has_ended else pause_seconds)
+    assert (row.state, row.due_at) == (State.WAITING, due_at)
 
 
 async def test_an_answer_that_did_not_come_is_looked_for_and_adopted(scene: Scene) -> None:
