@@ -47,6 +47,9 @@ LONGEST_PAUSE_SECONDS: Final = 300.0
 AVAILABILITY_SECONDS: Final = 15.0
 """Routing a burst of jobs must not ask the vendor once for each."""
 
+FIRST_POLL_SECONDS: Final = 0.5
+"""The longest a job waits for its first poll, where nobody tells of its end."""
+
 TOLD_POLL_SECONDS: Final = 2.0
 """Where the adapter tells of ends, a poll is for what it told while nobody heard."""
 
@@ -142,14 +145,19 @@ class Account:
         self.tells_ends = tells_ends(adapter)
         """Whether the adapter says itself when a job has ended; see `hearing_ends`."""
         self.poll_interval_seconds = max(self.limits.poll_interval_seconds, TOLD_POLL_SECONDS * self.tells_ends)
-        self.first_poll_seconds = (
-            self.poll_interval_seconds if self.tells_ends else min(self.poll_interval_seconds, 0.5)
-        )
         self._ends = EndNews()
         if self.tells_ends:
             adapter.on_end(self._ends.tell)
         self._warned_slow = False
         self._availability: dict[str, tuple[float, AvailabilityStatus | None]] = {}
+
+    @property
+    def first_poll_seconds(self) -> float:
+        """How long after its submit a job is polled for the first time."""
+        if self.adapter.has_ended_at_submit:
+            # While its row is still at hand: one that waits is read from the table again.
+            return 0.0
+        return self.poll_interval_seconds if self.tells_ends else min(self.poll_interval_seconds, FIRST_POLL_SECONDS)
 
     async def turn(self, verb: Verb) -> None:
         """Wait until the account may be asked this; see `Pace.turn`."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from dataclasses import replace
 from datetime import timedelta
 from typing import ClassVar, Final, Protocol
 
@@ -63,8 +62,9 @@ class FetchStage(Stage):
             await self._again(job, failure)
         else:
             sha256 = hashlib.sha256(text.encode()).hexdigest()
-            ready = replace(job, state=State.READY, circuit_sha256=sha256, error_code=None, error=None)
-            await self.road.save(job, replace(ready, due_at=self.road.clock()), circuit=text)
+            due_at = self.road.clock()
+            ready = job.but(state=State.READY, due_at=due_at, circuit_sha256=sha256, error_code=None, error=None)
+            await self.road.save(job, ready, circuit=text)
 
     async def _screened(self, text: str) -> None:
         if len(text) <= _SCREEN_INLINE_BYTES:

@@ -56,7 +56,7 @@ class OutboxStage(Stage):
             return
         # What went wrong on the way out is over; why the job itself failed stays.
         code, text = (None, None) if job.verdict is Verdict.SUCCEEDED else await self._failure(job)
-        closed = replace(job, state=State.CLOSED, upload_id=upload_id, error_code=code, error=text)
+        closed = job.but(state=State.CLOSED, upload_id=upload_id, error_code=code, error=text)
         await self.road.save(job, closed)
         self._slots.pop(job.execution_id, None)
 

@@ -112,7 +112,7 @@ class Road:
             StaleRow: somebody else changed the row; whatever was meant for it is void.
         """
         if after.state is not before.state:
-            after = replace(after, attempts=0)
+            after = after.but(attempts=0)
         stored = await self.store(before, after, circuit=circuit, charge=charge)
         self._tell(before, stored)
         return stored
@@ -168,8 +168,7 @@ class Road:
         that it was split, so that its parts were charged and not itself.
         """
         now = self.clock()
-        after = replace(
-            job,
+        after = job.but(
             state=State.SETTLED,
             verdict=verdict,
             attempts=0,

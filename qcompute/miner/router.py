@@ -114,8 +114,7 @@ class RouterStage(Stage):
             return
         there = placement.current
         self._survey.chosen(there.account, there.device_id)
-        routed = replace(
-            job,
+        routed = job.but(
             state=State.SUBMITTING,
             due_at=self.road.clock(),
             provider=ProviderKey(there.account),

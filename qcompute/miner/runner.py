@@ -180,7 +180,7 @@ class WaitStage(Stage):
             _log.info("%s says %s", self._account.key, answer.status, extra=extra)
         stored = await self.road.store(
             job,
-            replace(job, due_at=due_at, vendor_status=answer.status, attempts=0, error_code=None, error=None),
+            job.but(due_at=due_at, vendor_status=answer.status, attempts=0, error_code=None, error=None),
         )
         if self._account.tells_ends:
             self._ends.waits(stored)

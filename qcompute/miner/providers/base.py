@@ -270,6 +270,8 @@ class ProviderAdapter(ABC):
     requires: ClassVar[tuple[str, ...]] = ()
     extra: ClassVar[str | None] = None
     idempotency: ClassVar[Idempotency] = Idempotency.NONE
+    has_ended_at_submit: ClassVar[bool] = False
+    """Whether every job has ended when `submit` returns: it is asked for at once, and again only if that fails."""
     Config: ClassVar[type[BaseModel] | None] = None
 
     @abstractmethod
@@ -431,6 +433,7 @@ class ImmediateAdapter(ProviderAdapter):
     have run all the same: its job is held for the operator.
     """
 
+    has_ended_at_submit: ClassVar[bool] = True
     device_id: ClassVar[str]
     num_qubits: ClassVar[int | None] = None
     device_type: ClassVar[str] = "SIMULATOR"

@@ -48,6 +48,20 @@ async def test_a_job_is_marked_on_disk_before_the_paid_call(scene: Scene) -> Non
     assert scene.vendor.tokens == [token_of(job)]
 
 
+@pytest.mark.parametrize("has_ended", [False, True])
+async def test_a_job_that_ended_with_its_submit_is_polled_at_once(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, *, has_ended: bool
+) -> None:
+    """Half a second's wait cost every job of a local simulator a look at the table, for a row that was at hand."""
+    monkeypatch.setattr(type(scene.vendor), "has_ended_at_submit", has_ended)
+    pause_seconds = scene.account.first_poll_seconds
+    assert has_ended == (pause_seconds == 0)
+    await stage(scene).handle(await scene.submitting())
+    row = await scene.row()
+    due_at = scene.clock() + timedelta(seconds=pause_seconds)
+    assert (row.state, row.due_at) == (State.WAITING, due_at)
+
+
 async def test_an_answer_that_did_not_come_is_looked_for_and_adopted(scene: Scene) -> None:
     scene.vendor.fail_submit = [SubmitUnknown("read timed out")]
     await stage(scene).handle(await scene.submitting())
