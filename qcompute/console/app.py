@@ -17,9 +17,14 @@ from qcompute.errors import Bug
 PROGRAM: Final = "qcompute"
 
 GROUPS: Final[Mapping[str, str]] = {
+    "devices": "list the devices of all accounts: qubits, state, queue, price",
+    "providers": "list every provider, usable or why not",
+    "budget": "show what was spent, is reserved and is left",
     "jobs": "look at jobs, and decide about those that are held",
     "ledger": "back up, check, restore, or take over a ledger",
     "receipts": "check and export signed receipts",
+    "config": "check and show the daemon's settings",
+    "logs": "read the daemon's log",
 }
 """Each group or command of its own, and what it is for."""
 

@@ -72,7 +72,7 @@ HELP_SECONDS = """
 import subprocess, sys, time
 def best(*command):
     times = []
-    for _ in range(5):
+    for _ in range(3):
         began = time.perf_counter()
         subprocess.run([sys.executable, *command], check=True, stdout=subprocess.DEVNULL)
         times.append(time.perf_counter() - began)
