@@ -42,6 +42,7 @@ from qcompute.miner.job import SPLIT_LANE
 from qcompute.miner.limits import BudgetSettings
 from qcompute.miner.operator import operator_app
 from qcompute.miner.outbox import OutboxStage
+from qcompute.miner.own_jobs import OwnJobs
 from qcompute.miner.providers.registry import open_adapter
 from qcompute.miner.purge import Purge
 from qcompute.miner.road import Road
@@ -52,6 +53,7 @@ from qcompute.miner.shared_rates import SharedRates
 from qcompute.miner.split import SplitStage
 from qcompute.miner.strays import Strays
 from qcompute.miner.submit import SubmitStage
+from qcompute.miner.survey import Survey
 from qcompute.miner.telemetry import RoadTelemetry
 from qcompute.units import ProviderKey, utc_now
 
@@ -167,6 +169,7 @@ async def build(settings: Settings) -> Parts:
             socket_file(settings.ledger.file),
             OperatorCommands(road, fleet.accounts[0].key),
             answers_of(fleet),
+            OwnJobs(settings, signer.hotkey, intake, ledger, Survey(fleet, circuits), circuits),
         ),
         duties=duties,
         heartbeat=heartbeat,
