@@ -53,7 +53,11 @@ def run(
     """
     settings = invocation_of(ctx).settings()
     output = output_for(as_json=json)
-    given = {"circuit": _text(file), "shots": shots, "options": {} if device is None else {"device": device}}
+    given: dict[str, Any] = {
+        "circuit": _text(file),
+        "shots": shots,
+        "options": {} if device is None else {"device": device},
+    }
     there = _answer(settings, Estimate(**given))
     if not json:
         _tell_estimate(there, output)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -38,7 +39,7 @@ async def scene() -> AsyncIterator[Scene]:
     await scene.close()
 
 
-def own_jobs(scene: Scene, **limits: int) -> OwnJobs:
+def own_jobs(scene: Scene, **limits: Any) -> OwnJobs:
     servers = JobServerSettings(url="https://jobs.example", tensorauth_url="https://auth.example")
     settings = Settings(jobserver=servers, miner=MinerSettings(**limits))
     intake = JobIntake(scene.ledger, Silent(), settings.miner, budgets=scene.road.budgets, clock=scene.clock)
@@ -134,6 +135,11 @@ def own_intake(scene: Scene) -> JobIntake:
 
 
 def collecting(execution_id: str = COLLECT_ONLY) -> VerifiedRequest:
-    fields = {"execution_id": execution_id, "shots": 1, "configuration_data": {}, "input_data_url": own_url(BELL)}
+    fields: dict[str, Any] = {
+        "execution_id": execution_id,
+        "shots": 1,
+        "configuration_data": {},
+        "input_data_url": own_url(BELL),
+    }
     synapse = CircuitSynapse.model_validate({**fields, "last_circuit": "0000-00-00 00:00:00"})
     return VerifiedRequest(Caller(VALIDATOR, 1, Scheme.DENDRITE), Nonce(VALIDATOR, "uuid", 1), synapse)
