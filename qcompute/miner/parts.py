@@ -111,6 +111,11 @@ async def build(settings: Settings) -> Parts:
     """
     signer = load_signer(settings.wallet)
     fleet = open_fleet(settings)
+    try:
+        fleet.check_fallback(settings.routing.fallback)
+    except ConfigError:
+        await fleet.close(limit_seconds=CLOSE_SECONDS)
+        raise
     settings.neuron.directory.mkdir(parents=True, exist_ok=True)
     ledger = open_ledger(settings.ledger, shared=True)
     chain = open_chain(settings.netuid, settings.subtensor, settings.wallet, settings.chain)
