@@ -28,6 +28,7 @@ from qcompute.ledger import open_ledger
 from qcompute.ledger.claims import Tenure
 from qcompute.ledger.contract import Ledger
 from qcompute.miner.account import Account
+from qcompute.miner.answers import answers_of
 from qcompute.miner.budget import Budget, Budgets
 from qcompute.miner.circuit_cache import CircuitCache
 from qcompute.miner.clock import ForwardClock
@@ -41,6 +42,7 @@ from qcompute.miner.job import SPLIT_LANE
 from qcompute.miner.limits import BudgetSettings
 from qcompute.miner.operator import operator_app
 from qcompute.miner.outbox import OutboxStage
+from qcompute.miner.own_jobs import OwnJobs
 from qcompute.miner.providers.registry import open_adapter
 from qcompute.miner.purge import Purge
 from qcompute.miner.road import Road
@@ -51,6 +53,7 @@ from qcompute.miner.shared_rates import SharedRates
 from qcompute.miner.split import SplitStage
 from qcompute.miner.strays import Strays
 from qcompute.miner.submit import SubmitStage
+from qcompute.miner.survey import Survey
 from qcompute.miner.telemetry import RoadTelemetry
 from qcompute.units import ProviderKey, utc_now
 
@@ -107,7 +110,7 @@ async def build(settings: Settings) -> Parts:
         ConfigError: a setting cannot work; the text names it.
     """
     signer = load_signer(settings.wallet)
-    fleet = _fleet(settings)
+    fleet = open_fleet(settings)
     try:
         fleet.check_fallback(settings.routing.fallback)
     except ConfigError:
@@ -167,13 +170,23 @@ async def build(settings: Settings) -> Parts:
         axon=_axon(settings, gate, watch, intake, signer),
         rates=SharedRates(gate, ledger),
         operator=_operator(settings, ledger, watch, heartbeat, fleet, duties),
-        commands=CommandSocket(socket_file(settings.ledger.file), OperatorCommands(road, fleet.accounts[0].key)),
+        commands=CommandSocket(
+            socket_file(settings.ledger.file),
+            OperatorCommands(road, fleet.accounts[0].key),
+            answers_of(fleet),
+            OwnJobs(settings, signer.hotkey, intake, ledger, Survey(fleet, circuits), circuits),
+        ),
         duties=duties,
         heartbeat=heartbeat,
     )
 
 
-def _fleet(settings: Settings) -> Fleet:
+def open_fleet(settings: Settings) -> Fleet:
+    """The accounts of the settings, opened and not yet asked for anything; call it on the main thread.
+
+    Raises:
+        ConfigError: one cannot be opened.
+    """
     # Adapters are made on the main thread: some SDKs crash when another one imports them first.
     threads = settings.miner.provider_threads
     if settings.provider != CLUSTER:

@@ -20,7 +20,7 @@ from qcompute.ledger.claims import Tenure
 from qcompute.ledger.contract import Ledger, Postponed
 from qcompute.miner.budget import Budgets
 from qcompute.miner.job import Charge, CostKind, Job, Outcome, State, Verdict
-from qcompute.protocol import ExecutionStatus
+from qcompute.protocol import ExecutionStatus, is_own
 from qcompute.receipts import ReceiptPart, build_receipt
 
 _log = logging.getLogger(__name__)
@@ -219,5 +219,6 @@ class Road:
         else:
             _log.info("%s -> %s", before.state, after.state, extra=extra)
         old, new = public_status(before.state, before.verdict), public_status(after.state, after.verdict)
-        if old is not new and after.parent_id is None:  # of parts nobody hears
+        # Of parts nobody hears, and of the operator's own jobs the platform does not.
+        if old is not new and after.parent_id is None and not is_own(after.execution_id):
             self._sink.status_changed(after, old, new)
