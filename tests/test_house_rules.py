@@ -32,6 +32,8 @@ READS_ENVIRONMENT: Final = {
 }
 
 CATCHES_BROADLY: Final = {
+    "qcompute/connections/checks.py": "an adapter may raise anything; what it raised is what was found",
+    "qcompute/connections/os_keyring.py": "a keyring's backend is a plug-in of the system and may raise anything",
     "qcompute/miner/duty.py": "a side task that dies takes the daemon down, whatever killed it",
     "qcompute/miner/stage.py": "a bug met in one job must not stop the others",
     "qcompute/miner/submit.py": "an adapter may raise anything: it may be paid",

@@ -101,6 +101,10 @@ class IonqDouble(VendorDouble):
         ideal = job.device == "simulator" and "noise" not in job.request
         return self.formats if self.formats is not None else SIMULATED if ideal else MEASURED
 
+    async def _whoami(self, request: web.Request) -> web.Response:
+        self._authorize(request)
+        return web.json_response({"key_id": "1", "key_name": "miner key", "project_id": "project-7"})
+
     async def _list_backends(self, request: web.Request) -> web.Response:
         del request  # needs no key
         return web.json_response(self.backends)

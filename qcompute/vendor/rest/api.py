@@ -141,6 +141,16 @@ class RestEndpoint:
         word = self._short(said.get("status")) or "up"
         return Health(True, word, self._short(said.get("message")) or word, _whole(said.get("pending_jobs")))
 
+    def reach(self) -> str:
+        """How it is, in words, for whoever set it up; raises what `health` takes for an answer."""
+        if not self._paths.health:
+            return "not asked: it has no health_path"
+        try:
+            self._http.get(self._paths.health)
+        except BadReply:
+            pass  # a plain "OK"
+        return "it answers, and lets us in"
+
     def close(self) -> None:
         """Close all connections."""
         self._http.close()
