@@ -27,10 +27,15 @@ def checked(
         return [failure(error)]
     findings = [good(Subject.SETTINGS, f"{definition.provider} takes them")]
     try:
-        findings += _looked_at(adapter)
+        findings += looked_at(adapter)
     finally:
         adapter.close()
     return findings
+
+
+def looked_at(adapter: ProviderAdapter) -> list[Finding]:
+    """What an open adapter says of its account, and what it raised, as findings."""
+    return list(_looked_at(adapter))
 
 
 def open_connection(name: str, definition: Definition, folder: Path) -> ProviderAdapter:

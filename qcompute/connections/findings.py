@@ -83,6 +83,12 @@ def failure(error: QComputeError) -> Finding:
             fix = "check names and ids in the settings: region, instance, workspace, base URL"
             text = f"the service is there and does not know what we ask for: {error.message}"
             return Finding(Subject.SETTINGS, Grade.FAILED, text, fix)
+        case _:
+            return _odd_answer(error)
+
+
+def _odd_answer(error: QComputeError) -> Finding:
+    match error:
         case BadReply():
             fix = "check the base URL: something else may answer there; else the vendor has changed its interface"
             return Finding(Subject.REACHABLE, Grade.FAILED, f"it answers, not as this vendor: {error.message}", fix)

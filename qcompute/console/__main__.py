@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from qcompute.console.arguments import EXIT_FAILED, EXIT_USAGE, parser, settings_from, split
+from qcompute.console.arguments import CONNECTIONS, EXIT_FAILED, EXIT_USAGE, parser, settings_from, split
 from qcompute.errors import ConfigError, QComputeError
 
 _GROUPS: Final[Mapping[str, str]] = {"ledger": "qcompute.console.ledger", "jobs": "qcompute.console.jobs"}
@@ -20,10 +20,13 @@ _GROUPS: Final[Mapping[str, str]] = {"ledger": "qcompute.console.ledger", "jobs"
 def main(arguments: Sequence[str] | None = None) -> int:
     """Do one command. Returns 0 when it is done, 1 when something is wrong, 2 when it cannot be done as asked."""
     ours, flags = split(sys.argv[1:] if arguments is None else arguments)
-    wish = parser().parse_args(ours)
+    is_typer = ours[:1] == [CONNECTIONS]
+    wish = None if is_typer else parser().parse_args(ours)
     logging.basicConfig(format="%(message)s", level=logging.WARNING, stream=sys.stderr)
     try:
         settings = settings_from(flags, os.environ, Path.cwd())
+        if wish is None:
+            return importlib.import_module("qcompute.console.commands.connections").run(ours[1:], settings)
         run: Callable[..., int] = importlib.import_module(_GROUPS[wish.group]).run
         return run(wish, settings)
     except ConfigError as error:

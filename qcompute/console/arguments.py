@@ -23,6 +23,9 @@ from qcompute.miner.settings_flags import CONFIG_FLAG, CommandLine
 from qcompute.miner.settings_load import catalogue, load
 from qcompute.miner.settings_sources import SWITCH_WORDS
 
+CONNECTIONS: Final = "connections"
+"""The group whose own parser is in `qcompute.console.commands.connections`."""
+
 EXIT_OK: Final = 0
 EXIT_FAILED: Final = 1
 EXIT_USAGE: Final = 2
@@ -63,6 +66,7 @@ def parser() -> argparse.ArgumentParser:
     groups = top.add_subparsers(dest="group", required=True, metavar="COMMAND").add_parser
     _ledger(_group(groups, "ledger", "back up, check, restore, or take over a ledger"))
     _jobs(_group(groups, "jobs", "look at jobs, and decide about those that are held"))
+    groups(CONNECTIONS, help="named ways to reach accounts, their credentials, and which is in use", add_help=False)
     return top
 
 

@@ -26,6 +26,7 @@ from qcompute.miner.job import Job, State, Verdict
 from qcompute.miner.providers.base import JobHandle
 from qcompute.miner.result import complete_handle
 from qcompute.miner.road import Road
+from qcompute.miner.switch import Switch
 from qcompute.units import ExecutionId, ProviderJobId, ProviderKey
 
 _log = logging.getLogger(__name__)
@@ -74,8 +75,35 @@ class Adopt(_Command):
     provider_job_id: str = Field(min_length=1, max_length=512)
 
 
-Command = Annotated[Release | Fail | Adopt, Field(discriminator="command")]
-_COMMANDS: Final[TypeAdapter[Release | Fail | Adopt]] = TypeAdapter(Command)
+class _ToSwitch(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Use(_ToSwitch):
+    """Let new jobs go to this connection. ``unchecked``: also to one that cannot be reached now."""
+
+    command: Literal["use"] = "use"
+    name: str = Field(max_length=128)
+    unchecked: bool = False
+
+
+class Reopen(_ToSwitch):
+    """Take up the credentials of a connection anew."""
+
+    command: Literal["reopen"] = "reopen"
+    name: str = Field(max_length=128)
+
+
+class Accounts(_ToSwitch):
+    """Say which accounts are open, and which new jobs go to."""
+
+    command: Literal["accounts"] = "accounts"
+
+
+OfJobs = Release | Fail | Adopt
+OfAccounts = Use | Reopen | Accounts
+Command = Annotated[OfJobs | OfAccounts, Field(discriminator="command")]
+_COMMANDS: Final[TypeAdapter[OfJobs | OfAccounts]] = TypeAdapter(Command)
 
 
 class OperatorCommands:
@@ -167,11 +195,12 @@ def _by(uid: int, reason: str) -> str:
 
 
 class CommandSocket:
-    """The daemon's end. Start before, and stop after, the stages work."""
+    """The daemon's end. Start before, and stop after, the stages work. ``switch``: who has the accounts."""
 
-    def __init__(self, path: Path, commands: OperatorCommands) -> None:
+    def __init__(self, path: Path, commands: OperatorCommands, *, switch: Switch | None = None) -> None:
         self._path = path
         self._commands = commands
+        self._switch = switch
         self._server: asyncio.Server | None = None
         self._stopped = asyncio.Event()
 
@@ -216,7 +245,10 @@ class CommandSocket:
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
                 uid = _uid_of(writer.get_extra_info("socket"))
-                answer = await self._answer(await reader.readline(), uid)
+                line = await reader.readline()
+            # Not cut short: one that is half done would be neither done nor refused. What it does has limits.
+            answer = await self._answer(line, uid)
+            async with asyncio.timeout(ANSWER_SECONDS):
                 writer.write(json.dumps(answer).encode() + b"\n")
                 await writer.drain()
         except (OSError, TimeoutError, ValueError):
@@ -233,10 +265,25 @@ class CommandSocket:
             first = error.errors(include_input=False, include_url=False)[0]
             return {"ok": False, "message": f"not a command: {'.'.join(map(str, first['loc']))}: {first['msg']}"}
         try:
+            if isinstance(command, OfAccounts):
+                return {"ok": True, **await self._switched(command, uid)}
             job = await self._commands.run(command, uid=uid)
         except QComputeError as error:
             return {"ok": False, "message": error.message}
         return {"ok": True, "state": job.state, "execution_id": job.execution_id}
+
+    async def _switched(self, command: OfAccounts, uid: int) -> dict[str, Any]:
+        if self._switch is None:
+            raise CommandRefused("this daemon does not switch accounts")
+        if not isinstance(command, Accounts):
+            _log.warning("operator (uid %d): %s %s", uid, command.command, command.name, extra={"action": "operator"})
+        match command:
+            case Use():
+                return {"accounts": await self._switch.use(command.name, unchecked=command.unchecked)}
+            case Reopen():
+                return {"reopened": await self._switch.reopen(command.name)}
+            case Accounts():
+                return await self._switch.status()
 
 
 def socket_file(ledger: Path) -> Path:
@@ -244,14 +291,16 @@ def socket_file(ledger: Path) -> Path:
     return ledger.with_name(f"{ledger.name}.sock")
 
 
-def tell_daemon(path: Path, command: Release | Fail | Adopt) -> dict[str, Any] | None:
+def tell_daemon(
+    path: Path, command: OfJobs | OfAccounts, *, patience_seconds: float = ANSWER_SECONDS
+) -> dict[str, Any] | None:
     """What the daemon behind the socket answers; None when no daemon listens there.
 
     Raises:
         ConfigError: it listens but does not answer, or this user may not speak to it.
     """
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-        connection.settimeout(ANSWER_SECONDS)
+        connection.settimeout(patience_seconds)
         try:
             with _reachable(path) as address:
                 connection.connect(address)

@@ -450,6 +450,7 @@ def table(double: BraketDouble) -> dict[str, Any]:
         "bucket": BUCKET,
         "braket_endpoint_url": double.url,
         "s3_endpoint_url": double.s3_url,
+        "sts_endpoint_url": double.url,
         "connect_seconds": 2.0,
         "read_seconds": 1.5,
         "paid_read_seconds": 1.5,

@@ -65,6 +65,7 @@ class IonqDouble(VendorDouble):
     @override
     def routes(self) -> list[web.RouteDef]:
         return [
+            web.get("/v0.4/whoami", self._whoami),
             web.get("/v0.4/backends", self._list_backends),
             web.get("/v0.4/backends/{name}/characterizations", self._characterizations),
             web.post("/v0.4/jobs", self._create),

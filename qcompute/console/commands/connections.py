@@ -1,0 +1,266 @@
+"""``qcompute connections …``: named ways to reach accounts, their credentials, and which one is in use.
+
+Thin: what is done is in `qcompute.connections.operations`. Values come from a prompt without echo, from standard input
+or from a file, never from an argument: other users of the machine see those.
+"""
+
+from __future__ import annotations
+
+import getpass
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from qcompute.connections.credentials import environment_value
+from qcompute.connections.definitions import Definition
+from qcompute.connections.findings import Finding, Grade
+from qcompute.connections.operations import Changed, Connections, Unusable, parsed_settings
+from qcompute.errors import ConfigError
+from qcompute.miner.settings import Settings
+
+app = typer.Typer(
+    name="connections",
+    help="Named ways to reach accounts, their credentials, and which one new jobs go to.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+
+EXIT_OK: Final = 0
+EXIT_FAILED: Final = 1
+
+_MARKS: Final = {Grade.OK: "ok", Grade.NOTICE: "note", Grade.FAILED: "FAILED"}
+
+Name = Annotated[str, typer.Argument(metavar="NAME", help="the connection")]
+Json = Annotated[bool, typer.Option("--json", help="JSON on standard output")]
+Untested = Annotated[bool, typer.Option("--untested", help="also when the account cannot be reached now")]
+FromStdin = Annotated[bool, typer.Option("--stdin", help="read the value from standard input")]
+FromEnvironment = Annotated[
+    bool, typer.Option("--from-environment", help="take over the value that the environment has")
+]
+
+
+@app.command()
+def add(
+    context: typer.Context,
+    name: Name,
+    provider: Annotated[str, typer.Option("--provider", help="as in PROVIDER: ibm, braket, azure, ionq, rest, aer …")],
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="as in [providers.X]")
+    ] = None,
+    budget: Annotated[list[str] | None, typer.Option("--budget", metavar="KEY=VALUE", help="as in [budget]")] = None,
+    value_file: Annotated[
+        list[str] | None, typer.Option("--value-file", metavar="SETTING=FILE", help="read this credential from a file")
+    ] = None,
+    credential: Annotated[
+        list[str] | None, typer.Option("--credential", metavar="SETTING=NAME", help="use a credential that is kept")
+    ] = None,
+    *,
+    stdin: FromStdin = False,
+    from_environment: FromEnvironment = False,
+    untested: Untested = False,
+    as_json: Json = False,
+) -> None:
+    """Write a connection down and keep its credentials; it is looked at first, without spending."""
+    ours = _connections(context)
+    table = parsed_settings(settings or [])
+    table |= dict(_pair(one) for one in credential or [])
+    values = {field: _file(Path(path)) for field, path in map(_pair, value_file or [])}
+    for field in ours.fields(provider):
+        if field.name in values or field.name in table or not (field.is_required or stdin or from_environment):
+            continue
+        if from_environment:
+            table[field.name], values[field.name] = _from_environment(name, field.name)
+        else:
+            values[field.name] = sys.stdin.readline() if stdin else _prompt(f"{field.name} of {name}")
+    definition = Definition(provider=provider, settings=table, budget=parsed_settings(budget) if budget else None)
+    _changed(ours.add(name, definition, values=values, untested=untested), f"{name} is added", as_json=as_json)
+
+
+@app.command("list")
+def list_(context: typer.Context, *, as_json: Json = False) -> None:
+    """List connections, where their credentials are kept, and which one new jobs go to."""
+    ours = _connections(context)
+    rows, in_use, chain = ours.rows(), ours.in_use(), ours.store.chain()
+    if as_json:
+        _json({"in_use": in_use, "places": chain, "connections": [row.model_dump() for row in rows]})
+        return
+    table = Table("", "NAME", "PROVIDER", "CREDENTIALS", box=None)
+    for row in rows:
+        kept = [f"{one} ({row.places[one] or 'NOT SET'})" for one in row.credentials.values()]
+        table.add_row("*" if row.in_use else "", row.name, row.provider, ", ".join(kept) or "-")
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(table)
+    console.print(f"new jobs go to: {in_use}\ncredentials are looked for in: {', then '.join(chain)}", markup=False)
+
+
+@app.command()
+def test(
+    context: typer.Context,
+    names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="all of them if left out")] = None,
+    *,
+    as_json: Json = False,
+) -> None:
+    """Look at connections without spending: reachable, who we are, quota, cost limit, devices."""
+    ours = _connections(context)
+    found = {name: ours.test(name) for name in names or [row.name for row in ours.rows()]}
+    if as_json:
+        _json({name: [asdict(one) for one in findings] for name, findings in found.items()})
+    else:
+        for name, findings in found.items():
+            _print(name, findings)
+    if any(one.grade is Grade.FAILED for findings in found.values() for one in findings):
+        raise typer.Exit(EXIT_FAILED)
+
+
+@app.command()
+def use(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="the connection, or PROVIDER's name to go back")],
+    *,
+    unchecked: Annotated[bool, typer.Option("--unchecked", help="also when it cannot be reached now")] = False,
+    as_json: Json = False,
+) -> None:
+    """Let new jobs go there, without a restart; jobs that were submitted stay where they are."""
+    told = _connections(context).use(name, unchecked=unchecked)
+    if as_json:
+        _json({"in_use": name, "message": told})
+    else:
+        _say(told)
+
+
+@app.command()
+def rotate(
+    context: typer.Context,
+    name: Name,
+    setting: Annotated[
+        str | None, typer.Argument(metavar="[SETTING]", help="which credential, if it has several")
+    ] = None,
+    value_file: Annotated[Path | None, typer.Option("--value-file", metavar="FILE", help="read it from a file")] = None,
+    *,
+    stdin: FromStdin = False,
+    from_environment: FromEnvironment = False,
+    untested: Untested = False,
+    as_json: Json = False,
+) -> None:
+    """Keep a new value of a credential: it is tried first, and a running daemon takes it up without a restart."""
+    ours = _connections(context)
+    if from_environment:
+        value = ours.environment_value(name, setting)
+    elif value_file is not None:
+        value = _file(value_file)
+    else:
+        value = sys.stdin.readline() if stdin else _prompt(f"new {setting or 'value'} of {name}")
+    _changed(ours.rotate(name, setting, value, untested=untested), f"{name} has its new value", as_json=as_json)
+
+
+@app.command()
+def remove(
+    context: typer.Context,
+    name: Name,
+    *,
+    keep_credentials: Annotated[bool, typer.Option("--keep-credentials", help="only the connection")] = False,
+    as_json: Json = False,
+) -> None:
+    """Forget a connection and its credentials; not while jobs are there."""
+    gone = _connections(context).remove(name, keep_credentials=keep_credentials)
+    if as_json:
+        _json({"removed": name, "credentials": gone})
+    else:
+        _say(f"{name} is removed" + (f", with {', '.join(gone)}" if gone else ""))
+
+
+def run(arguments: list[str], settings: Settings) -> int:
+    """Do one command of the group with these settings, and return the exit code. Raises what the command raises."""
+    try:
+        typer.main.get_command(app).main(arguments, prog_name="qcompute connections", obj=settings)
+    except Unusable as refusal:
+        _print("", refusal.findings, to_error=True)
+        raise
+    except SystemExit as ended:
+        return ended.code if isinstance(ended.code, int) else EXIT_FAILED
+    return EXIT_OK
+
+
+def _connections(context: typer.Context) -> Connections:
+    settings: Settings = context.obj
+    asked: list[str] = []
+
+    def ask() -> str:
+        if not asked:
+            is_new = not ours.store.vault.path.exists()
+            asked.append(_passphrase(ours.store.vault.path, is_new=is_new))
+        return asked[0]
+
+    ours = Connections(settings, ask=ask if sys.stdin.isatty() else None)
+    return ours
+
+
+def _passphrase(file: Path, *, is_new: bool) -> str:
+    given = getpass.getpass(f"passphrase of {file}: ")
+    if not given:
+        raise ConfigError("an empty passphrase protects nothing")
+    if is_new and getpass.getpass("again: ") != given:
+        raise ConfigError("the two passphrases differ; nothing was stored")
+    return given
+
+
+def _prompt(what: str) -> str:
+    if not sys.stdin.isatty():
+        raise ConfigError("there is no terminal to ask at: use --stdin, --value-file or --from-environment")
+    return getpass.getpass(f"{what} (not shown): ")
+
+
+def _file(path: Path) -> str:
+    try:
+        return path.expanduser().read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError, RuntimeError) as error:
+        raise ConfigError(f"{path} cannot be read ({type(error).__name__})") from None
+
+
+def _from_environment(connection: str, field: str) -> tuple[str, str]:
+    """Name and value of the credential that the environment has under the connection's own name for it."""
+    credential = f"{connection}_{field}".replace("-", "_")
+    value = environment_value(credential)
+    if value is None:
+        raise ConfigError(f"QCOMPUTE_SECRET_{credential.upper()} is not set, so there is nothing to take over")
+    return credential, value
+
+
+def _pair(text: str) -> tuple[str, str]:
+    left, equals, right = text.partition("=")
+    if not equals:
+        raise ConfigError("write it as SETTING=…")
+    return left, right
+
+
+def _changed(changed: Changed, done: str, *, as_json: bool) -> None:
+    if as_json:
+        findings = [asdict(one) for one in changed.findings]
+        _json({"message": done, "places": changed.places, "findings": findings, "notes": changed.notes})
+        return
+    _print("", changed.findings)
+    _say(done)
+    for credential, place in changed.places.items():
+        _say(f"{credential} is kept in {place}")
+    for note in changed.notes:
+        _say(note)
+
+
+def _print(name: str, findings: list[Finding], *, to_error: bool = False) -> None:
+    for one in findings:
+        fix = f" -> {one.fix}" if one.fix else ""
+        _say(f"{name + '  ' if name else ''}{_MARKS[one.grade]:<6}  {one.subject}: {one.text}{fix}", to_error=to_error)
+
+
+def _say(text: str, *, to_error: bool = False) -> None:
+    (sys.stderr if to_error else sys.stdout).write(text + "\n")
+
+
+def _json(document: dict[str, Any]) -> None:
+    _say(json.dumps(document, indent=2, ensure_ascii=False))
