@@ -11,7 +11,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, get_args
+from typing import Any, Final, cast, get_args
 
 from pydantic import BaseModel, ConfigDict
 
@@ -168,7 +168,7 @@ class Connections:
         _refuse_unusable(name, findings, untested=untested)
         old = self.store.value(credential)
         place = self.store.put(credential, value)
-        notes = self._taken_up(name, definition, credential, old)
+        notes = self._taken_up(credential, old)
         if environment_value(credential) not in (None, value):
             notes.append(f"the variable {variable_of(credential)} is not looked at any more: unset it")
         return Changed(findings, {credential: place}, notes)
@@ -240,7 +240,7 @@ class Connections:
         places = {one: self.store.where(one).place for one in credentials.values()}
         return Row(name=name, provider=definition.provider, in_use=in_use, credentials=credentials, places=places)
 
-    def _taken_up(self, name: str, definition: Definition, credential: str, old: str | None) -> list[str]:
+    def _taken_up(self, credential: str, old: str | None) -> list[str]:
         """Let a running daemon take the new value up in every connection that has it; the old one is put back if not.
 
         A value has been tried, but a daemon may see another network.
@@ -253,9 +253,7 @@ class Connections:
             try:
                 told = self._tell(Reopen(name=user))
             except (ConfigError, ConnectionRefused) as error:
-                if old is None:
-                    self.store.remove(credential)
-                elif environment_value(credential) == old:
+                if old is None or environment_value(credential) == old:
                     self.store.remove(credential)
                 else:
                     self.store.put(credential, old)
@@ -263,7 +261,6 @@ class Connections:
             if told is None:
                 return ["no daemon is running"]
             notes.append(f"{user}: " + ("taken up by the daemon" if told["reopened"] else "not open in the daemon"))
-        del name, definition
         return notes
 
     def _tell(self, command: OfAccounts) -> dict[str, Any] | None:
@@ -300,13 +297,13 @@ def parsed_settings(pairs: list[str]) -> dict[str, Any]:
         key, equals, text = pair.partition("=")
         if not equals or not key:
             raise ConfigError("write a setting as key=value")
-        below = table
+        below: dict[str, Any] = table
         *path, last = key.strip().split(".")
         for part in path:
-            inner = below.setdefault(part, {})
+            inner: object = below.setdefault(part, {})
             if not isinstance(inner, dict):
                 raise ConfigError(f"{part} is given as a value and as a table")
-            below = inner
+            below = cast("dict[str, Any]", inner)
         below[last] = _toml(text)
     return table
 

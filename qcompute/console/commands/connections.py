@@ -29,6 +29,7 @@ app = typer.Typer(
     help="Named ways to reach accounts, their credentials, and which one new jobs go to.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    add_completion=False,
 )
 
 EXIT_OK: Final = 0
@@ -46,10 +47,12 @@ FromEnvironment = Annotated[
 
 
 @app.command()
-def add(
+def add(  # noqa: PLR0917 - typer takes options from arguments
     context: typer.Context,
     name: Name,
-    provider: Annotated[str, typer.Option("--provider", help="as in PROVIDER: ibm, braket, azure, ionq, rest, aer …")],
+    provider: Annotated[
+        str, typer.Argument(metavar="PROVIDER", help="as in PROVIDER: ibm, braket, azure, ionq, rest, aer …")
+    ],
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="as in [providers.X]")
     ] = None,
@@ -99,8 +102,8 @@ def list_(context: typer.Context, *, as_json: Json = False) -> None:
     console.print(f"new jobs go to: {in_use}\ncredentials are looked for in: {', then '.join(chain)}", markup=False)
 
 
-@app.command()
-def test(
+@app.command("test")
+def look(
     context: typer.Context,
     names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="all of them if left out")] = None,
     *,
