@@ -28,6 +28,8 @@ def use_keyring(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Generator[Ca
     monkeypatch.setenv("TEST_KEYRING", str(file))
 
     def use(backend: KeyringBackend) -> Path:
+        if isinstance(backend, FileKeyring):
+            backend.priority = 5
         keyring.set_keyring(backend)
         return file
 

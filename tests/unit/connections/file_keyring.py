@@ -13,9 +13,12 @@ from typing_extensions import override
 
 
 class FileKeyring(KeyringBackend):
-    """Chosen with PYTHON_KEYRING_BACKEND. ``TEST_KEYRING`` names the file; while ``FILE.locked`` is there it fails."""
+    """``TEST_KEYRING`` names the file; while ``FILE.locked`` is there it fails.
 
-    priority: Any = 5
+    The library offers every class it has seen to the whole process, so this one is no good until a test says it is.
+    """
+
+    priority: Any = -1
 
     @override
     def get_password(self, service: str, username: str) -> str | None:
