@@ -60,6 +60,11 @@ def notice(subject: Subject, text: str, fix: str = "") -> Finding:
 _EXPIRED: Final = ("expired", "AADSTS7000222")
 """In a vendor's code or text, when a key was right once: AWS, IBM, and Entra's code for a client secret."""
 _CLOCK: Final = ("RequestTimeTooSkewed", "clock")
+_UNKNOWN: Final = (
+    *("InvalidClientTokenId", "UnrecognizedClient", "InvalidAccessKeyId", "InvalidToken"),
+    *("SignatureDoesNotMatch", "InvalidSignature"),
+)
+"""AWS answers 403 to a key that it does not know as well."""
 _FORBIDDEN: Final = ("answered 403", "AccessDenied", "NotAuthorized", "Forbidden", "AuthorizationFailed")
 _NOT_REACHED: Final = ("ConnectError", "EndpointConnectionError", "cannot be reached", "ServiceRequestError")
 _SLOW: Final = ("ConnectTimeout", "ReadTimeout", "Timeout")
@@ -103,7 +108,7 @@ def _not_let_in(error: AuthFailed, told: str) -> Finding:
         text, fix = "the key has expired", "make a new one at the vendor: qcompute connections rotate"
     elif "OptInRequired" in told:
         text, fix = "the account may not use this region", "correct the region, or enable it in the account"
-    elif any(word in told for word in _FORBIDDEN):
+    elif any(word in told for word in _FORBIDDEN) and not any(word in told for word in _UNKNOWN):
         text, fix = (
             "the key is known and may not do this",
             "give it the permissions on the vendor's page in docs/how-to",

@@ -211,8 +211,12 @@ class BraketDouble(VendorDouble):
         return self._page("spendingLimits", shown, body)
 
     async def _sts(self, request: web.Request) -> web.Response:
+        """STS, which speaks XML."""
         assert (await request.post())["Action"] == "GetCallerIdentity"
-        self._region(request)
+        if f"Credential={self.access_key_id}/" not in request.headers.get("Authorization", ""):
+            words = "<Code>InvalidClientTokenId</Code><Message>The security token is invalid.</Message>"
+            xml = f"<ErrorResponse><Error><Type>Sender</Type>{words}</Error></ErrorResponse>"
+            return web.Response(status=403, text=xml, content_type="text/xml")
         who = "<Arn>arn:aws:iam::123456789012:user/miner</Arn><UserId>AIDA</UserId><Account>123456789012</Account>"
         name = "GetCallerIdentity"
         xml = f"<{name}Response><{name}Result>{who}</{name}Result></{name}Response>"

@@ -1,4 +1,4 @@
-"""A daemon that is switched between a simulator and a device while it works, through kill -9, and keeps its promises."""
+"""A daemon that is switched between a simulator and a device while it works, also through a kill -9."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import aiohttp
-
 from typing_extensions import override
 
 from qcompute.local.demo_jobs import ASYMMETRIC

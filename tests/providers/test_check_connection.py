@@ -115,7 +115,7 @@ def test_a_key_that_is_right_and_refused_later_is_of_another_region(
     kit_ = kit("ionq")
     with kit_.double() as double:
 
-        def refused(adapter: ProviderAdapter) -> Any:
+        def refused(_: ProviderAdapter) -> Any:
             yield Finding(Subject.IDENTITY, Grade.OK, "we are known")
             raise AuthFailed("UnrecognizedClientException in eu-north-1")
 

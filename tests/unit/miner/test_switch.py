@@ -22,6 +22,7 @@ from qcompute.miner.limits import BudgetSettings
 from qcompute.miner.providers.base import ProviderAdapter
 from qcompute.miner.switch import Opened, Switch, SwitchRefused
 from qcompute.units import ExecutionId, Money, ProviderKey
+from tests.scene import until_true
 from tests.unit.miner.scripted import Scene, Vendor
 
 DEADLINE_SECONDS = 20.0
@@ -74,8 +75,19 @@ class SwitchScene(Scene):
         self.opener = Openable(self)
         self.duties: list[Duty] = []
         self.changes = 0
+        self.looks = 0
+        self._count_looks()
         self.switch = self.made()
         self._task: asyncio.Task[None] | None = None
+
+    def _count_looks(self) -> None:
+        lanes = self.ledger.lanes
+
+        async def counted(state: State) -> set[str]:
+            self.looks += 1
+            return await lanes(state)
+
+        self.ledger.lanes = counted  # pyright: ignore[reportAttributeAccessIssue] - a spy on the real one
 
     def made(self, refusal: str | None = None) -> Switch:
         async def begin(account: Account, tenure: Tenure) -> Shift:
@@ -101,9 +113,12 @@ class SwitchScene(Scene):
         self._task = asyncio.create_task(self.switch.run())
 
     async def until_open(self, *names: str) -> None:
-        async with asyncio.timeout(DEADLINE_SECONDS):
-            while self.fleet.names != set(names):
-                await asyncio.sleep(0.01)
+        await until_true(lambda: self.fleet.names == set(names), what=f"accounts {names}", seconds=DEADLINE_SECONDS)
+
+    async def until_tended(self, times: int) -> None:
+        """Until it was looked so often which accounts have rows."""
+        first = self.looks
+        await until_true(lambda: self.looks >= first + 2 * times, what="looks at the lanes", seconds=DEADLINE_SECONDS)
 
     async def close(self) -> None:
         if self._task is not None:
@@ -143,7 +158,7 @@ async def test_an_account_with_jobs_stays_open_until_they_are_done(scene: Switch
         "scripted": (False, True),
         "lab": (True, False),
     }
-    await asyncio.sleep(0.3)
+    await scene.until_tended(8)
     assert scene.fleet.names == {"scripted", "lab"}
     await scene.road.end_without_result(job, Verdict.FAILED, code="x", message="ended by the test")
     await scene.until_open("lab")
@@ -172,11 +187,9 @@ async def test_what_keeps_such_a_connection_closed_is_told(
     scene.opener.failure = ConfigError("the secret 'lab_token' is not set")
     await scene.waiting(provider=ProviderKey("lab"))
     scene.start()
-    async with asyncio.timeout(DEADLINE_SECONDS):
-        while not (await scene.switch.status())["not_opened"]:
-            await asyncio.sleep(0.01)
+    await scene.until_tended(2)
     assert (await scene.switch.status())["not_opened"] == {"lab": "the secret 'lab_token' is not set"}
-    await asyncio.sleep(0.1)
+    await scene.until_tended(2)
     assert caplog.text.count("jobs wait at lab: the secret 'lab_token' is not set") == 1
     assert "lab" in await scene.switch.known()
 
