@@ -87,7 +87,7 @@ class SwitchScene(Scene):
             self.looks += 1
             return await lanes(state)
 
-        self.ledger.lanes = counted  # pyright: ignore[reportAttributeAccessIssue] - a spy on the real one
+        self.ledger.lanes = counted
 
     def made(self, refusal: str | None = None) -> Switch:
         async def begin(account: Account, tenure: Tenure) -> Shift:
@@ -113,7 +113,9 @@ class SwitchScene(Scene):
         self._task = asyncio.create_task(self.switch.run())
 
     async def until_open(self, *names: str) -> None:
-        await until_true(lambda: self.fleet.names == set(names), what=f"accounts {names}", seconds=DEADLINE_SECONDS)
+        await until_true(
+            lambda: sorted(self.fleet.names) == sorted(names), what=f"accounts {names}", seconds=DEADLINE_SECONDS
+        )
 
     async def until_tended(self, times: int) -> None:
         """Until it was looked so often which accounts have rows."""
