@@ -1,7 +1,8 @@
 """Credentials by name. Settings hold the name, the value comes from the environment or a file, nobody prints it.
 
-The secret ``ionq`` is the variable ``QCOMPUTE_SECRET_IONQ``, or the content of the file that
-``QCOMPUTE_SECRET_IONQ_FILE`` names, which nobody but its owner may read (mode 0600). There is no other place: no
+The secret ``ionq`` is looked for in the places `look_in` was given (the operating system's keyring, the encrypted
+file: `qcompute.connections.store`), and then it is the variable ``QCOMPUTE_SECRET_IONQ``, or the content of the file
+that ``QCOMPUTE_SECRET_IONQ_FILE`` names, which nobody but its owner may read (mode 0600). There is no other place: no
 vendor's own credential file, no instance metadata, no browser.
 """
 
@@ -10,9 +11,11 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from pydantic import GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
@@ -27,6 +30,38 @@ _LONGEST_WORD: Final = 24
 _VALUE_LENGTH, _VALUE_CHANGES = 16, 4
 """So long, and so often from letter to digit and back, is a key in small hexadecimal digits, and no name."""
 _MAX_CHARACTERS: Final = 64 << 10
+
+
+class Place(Protocol):
+    """Somewhere credentials are kept, beside the environment."""
+
+    @property
+    def label(self) -> str:
+        """What people call it."""
+        ...
+
+    def get(self, name: str) -> str | None:
+        """The value; None when it is not there. May block. Raises `ConfigError` when the place cannot be read."""
+        ...
+
+
+_places: list[Place] = []
+_tried: ContextVar[Mapping[str, str] | None] = ContextVar("tried credentials", default=None)
+
+
+def look_in(places: Sequence[Place]) -> None:
+    """Look for secrets in these places, in this order, before the environment; in place of those set before."""
+    _places[:] = places
+
+
+@contextmanager
+def trying(values: Mapping[str, str]) -> Generator[None]:
+    """In here, and in this thread or task alone, the secrets of these names have these values."""
+    token = _tried.set(dict(values))
+    try:
+        yield
+    finally:
+        _tried.reset(token)
 
 
 class Secret:
@@ -89,12 +124,57 @@ def variable_of(name: str) -> str:
 
 
 def named(name: str) -> Secret:
-    """The secret ``name`` of this process's environment.
+    """The secret ``name``, from the first place that has it.
 
     Raises:
-        ConfigError: see `resolve`.
+        ConfigError: see `resolve`; also when a place that has it cannot be read: another value is never taken instead.
     """
-    return resolve(name, os.environ)
+    if not _NAME.fullmatch(name):
+        raise ConfigError(_NO_NAME)
+    if (value := (_tried.get() or {}).get(name)) is not None:
+        return Secret(name, value)
+    for place in _places:
+        if (value := place.get(name)) is not None:
+            return Secret(name, value)
+    try:
+        return resolve(name, os.environ)
+    except ConfigError as error:
+        if not _places or is_in_environment(name, os.environ) or _looks_like_a_value(name):
+            raise
+        places = ", ".join(place.label for place in _places)
+        raise ConfigError(
+            f"the secret {name!r} is not set: it is not in {places}; store it with `qcompute connections rotate`, or "
+            f"set {variable_of(name)}, or {variable_of(name)}{FILE_SUFFIX} to a file that holds it"
+        ) from error
+
+
+def environment_value(name: str) -> str | None:
+    """The value this process's environment gives the secret; None when it gives none.
+
+    Raises:
+        ConfigError: its file cannot be used.
+    """
+    return resolve(name, os.environ).reveal() if is_in_environment(name, os.environ) else None
+
+
+def is_in_environment(name: str, environ: Mapping[str, str]) -> bool:
+    """Whether a variable gives the secret or names its file."""
+    variable = variable_of(name)
+    return any(environ.get(one, "").strip() for one in (variable, variable + FILE_SUFFIX))
+
+
+def checked_value(text: str) -> str:
+    """A secret's value as it is stored: without the spaces and the line break around it.
+
+    Raises:
+        ConfigError: it is empty, or too long to be a secret.
+    """
+    value = text.strip()
+    if not value:
+        raise ConfigError("the value is empty; nothing was stored")
+    if len(value) > _MAX_CHARACTERS:
+        raise ConfigError(f"the value has more than {_MAX_CHARACTERS} characters and is no secret")
+    return value
 
 
 def resolve(name: str, environ: Mapping[str, str]) -> Secret:

@@ -20,6 +20,7 @@ GROUPS: Final[Mapping[str, str]] = {
     "run": "run a circuit of your own on the running daemon",
     "devices": "list the devices of all accounts: qubits, state, queue, price",
     "providers": "list every provider, usable or why not",
+    "connections": "named ways to reach accounts, their credentials, and which one new jobs go to",
     "budget": "show what was spent, is reserved and is left",
     "jobs": "look at jobs, and decide about those that are held",
     "ledger": "back up, check, restore, or take over a ledger",

@@ -149,6 +149,7 @@ class Account:
         if self.tells_ends:
             adapter.on_end(self._ends.tell)
         self._warned_slow = False
+        self._calls: set[asyncio.Future[Any]] = set()
         self._availability: dict[str, tuple[float, AvailabilityStatus | None]] = {}
 
     @property
@@ -188,9 +189,12 @@ class Account:
     async def _run(self, what: str, work: Callable[[], T]) -> T:
         started = time.monotonic()
         slow = asyncio.get_running_loop().call_later(SLOW_CALL_SECONDS, self._warn_slow, what, started)
+        call = self._threads.submit(work)
+        self._calls.add(call)
         try:
-            return await self._threads.submit(work)
+            return await call
         finally:
+            self._calls.discard(call)
             slow.cancel()
 
     def _warn_slow(self, what: str, started: float) -> None:
@@ -300,6 +304,20 @@ class Account:
         if len(answer) != len(batch):
             return [ValueError(f"poll_many answered {len(answer)} statuses for {len(batch)} handles")] * len(batch)
         return list(answer)
+
+    async def replace_adapter(self, adapter: ProviderAdapter, *, limit_seconds: float) -> None:
+        """Go on with another adapter of the same account, one with a new key, from the next call on.
+
+        The old one is closed once the calls that it is in have come back, and after the limit in any case.
+        """
+        old, self.adapter = self.adapter, adapter
+        self._availability.clear()
+        if self._calls:
+            await asyncio.wait(set(self._calls), timeout=limit_seconds)
+        closed = await caught(self.call("close", old.close))
+        if isinstance(closed, Exception):
+            name = type(closed).__name__
+            _log.warning("%s: closing failed: %s", self.key, name, extra={"action": "close"})
 
     async def close(self, *, limit_seconds: float) -> None:
         """Close the adapter in a thread of its own, giving up after the limit."""

@@ -120,7 +120,8 @@ class Daemon:
     def _side_tasks(self) -> list[tuple[str, Callable[[], Awaitable[None]]]]:
         parts = self._parts
         return [
-            *((f"work on {duty.lane}", duty.run) for duty in parts.duties),
+            (f"work on {parts.duties[0].lane}", parts.duties[0].run),
+            ("connections", parts.switch.run),
             ("axon", parts.axon.run),
             ("shared rates", parts.rates.run),
             ("operator port", parts.operator.run),
@@ -173,6 +174,7 @@ class Daemon:
         parts = self._parts
         parts.intake.close("this miner is shutting down; try another miner")
         await parts.commands.stop()
+        parts.switch.stop()
         await _within(limit / 4, "axon", parts.axon.stop())
         reports = parts.duties[0].is_ours
         await _within(stages_end - loop.time(), "stages", *(duty.stop() for duty in parts.duties))

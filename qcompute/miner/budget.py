@@ -264,6 +264,15 @@ class Budgets:
 
     def __init__(self, budgets: Iterable[Budget]) -> None:
         self._budgets = {budget.account: budget for budget in budgets}
+        self._offered = frozenset(self._budgets)
+
+    def add(self, budget: Budget) -> None:
+        """Take in an account's budget, in place of one of that account."""
+        self._budgets[budget.account] = budget
+
+    def offer(self, accounts: Iterable[ProviderKey]) -> None:
+        """Only budgets of these accounts say whether new jobs are taken."""
+        self._offered = frozenset(accounts)
 
     def of(self, account: ProviderKey | None) -> Budget:
         """An account's budget; without limits for one that this miner does not have."""
@@ -272,13 +281,13 @@ class Budgets:
 
     async def load(self, ledger: Ledger, *, but: AbstractSet[ProviderKey] = frozenset()) -> None:
         """Read what every account was charged, except those of ``but``, whose budgets this process keeps itself."""
-        for account, budget in self._budgets.items():
+        for account, budget in list(self._budgets.items()):
             if account not in but:
                 await budget.load(ledger)
 
     def closed_because(self) -> str | None:
-        """Why no new jobs are taken, in words for users; None while any account has room for more."""
-        reasons = [budget.closed_because() for budget in self._budgets.values()]
+        """Why no new jobs are taken, in words for users; None while any account they go to has room."""
+        reasons = [budget.closed_because() for name, budget in self._budgets.items() if name in self._offered]
         return None if None in reasons or not reasons else reasons[0]
 
     def documents(self) -> list[dict[str, Any]]:

@@ -26,6 +26,7 @@ from qcompute.miner.job import Job, State, Verdict
 from qcompute.miner.providers.base import JobHandle
 from qcompute.miner.result import complete_handle
 from qcompute.miner.road import Road
+from qcompute.miner.switch import Switch
 from qcompute.units import ExecutionId, ProviderJobId, ProviderKey
 
 _log = logging.getLogger(__name__)
@@ -130,9 +131,35 @@ class Look(BaseModel):
     execution_id: str = Field(max_length=128)
 
 
+class _ToSwitch(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Use(_ToSwitch):
+    """Let new jobs go to this connection. ``unchecked``: also to one that cannot be reached now."""
+
+    command: Literal["use"] = "use"
+    name: str = Field(max_length=128)
+    unchecked: bool = False
+
+
+class Reopen(_ToSwitch):
+    """Take up the credentials of a connection anew."""
+
+    command: Literal["reopen"] = "reopen"
+    name: str = Field(max_length=128)
+
+
+class Accounts(_ToSwitch):
+    """Say which accounts are open, and which new jobs go to."""
+
+    command: Literal["accounts"] = "accounts"
+
+
 AboutJob: TypeAlias = Release | Fail | Adopt | Cancel | RetryDelivery
 AboutOwn: TypeAlias = Estimate | Run | Look
-Said: TypeAlias = AboutJob | AboutOwn | Ask
+AboutAccounts: TypeAlias = Use | Reopen | Accounts
+Said: TypeAlias = AboutJob | AboutOwn | AboutAccounts | Ask
 _SAID: Final[TypeAdapter[Said]] = TypeAdapter(Annotated[Said, Field(discriminator="command")])
 
 Answers: TypeAlias = Mapping[str, Callable[[], Awaitable[Any]]]
@@ -296,15 +323,22 @@ def _by(uid: int, reason: str) -> str:
 
 
 class CommandSocket:
-    """The daemon's end. Start before, and stop after, the stages work."""
+    """The daemon's end. Start before, and stop after, the stages work. ``switch``: who has the accounts."""
 
     def __init__(
-        self, path: Path, commands: OperatorCommands, answers: Answers | None = None, own: RunsOwn | None = None
+        self,
+        path: Path,
+        commands: OperatorCommands,
+        answers: Answers | None = None,
+        own: RunsOwn | None = None,
+        *,
+        switch: Switch | None = None,
     ) -> None:
         self._path = path
         self._own = own
         self._commands = commands
         self._answers = answers or {}
+        self._switch = switch
         self._server: asyncio.Server | None = None
         self._stopped = asyncio.Event()
 
@@ -347,11 +381,12 @@ class CommandSocket:
 
     async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            async with asyncio.timeout(ANSWER_SECONDS) as limit:
+            async with asyncio.timeout(ANSWER_SECONDS):
                 uid = _uid_of(writer.get_extra_info("socket"))
                 line = await reader.readline()
-                limit.reschedule(asyncio.get_running_loop().time() + THINK_SECONDS)
-                answer = await self._answer(line, uid)
+            # Not cut short: one that is half done would be neither done nor refused. What it does has limits.
+            answer = await self._answer(line, uid)
+            async with asyncio.timeout(ANSWER_SECONDS):
                 writer.write(json.dumps(answer).encode() + b"\n")
                 await writer.drain()
         except (OSError, TimeoutError, ValueError):
@@ -382,8 +417,23 @@ class CommandSocket:
             if self._own is None:
                 raise CommandRefused("this daemon runs no jobs of its operator's")
             return {"ok": True, "answer": await self._own(said)}
+        if isinstance(said, (Use, Reopen, Accounts)):
+            return {"ok": True, **await self._switched(said, uid)}
         job = await self._commands.run(said, uid=uid)
         return {"ok": True, "state": job.state, "verdict": job.verdict, "execution_id": job.execution_id}
+
+    async def _switched(self, command: AboutAccounts, uid: int) -> dict[str, Any]:
+        if self._switch is None:
+            raise CommandRefused("this daemon does not switch accounts")
+        if not isinstance(command, Accounts):
+            _log.warning("operator (uid %d): %s %s", uid, command.command, command.name, extra={"action": "operator"})
+        match command:
+            case Use():
+                return {"accounts": await self._switch.use(command.name, unchecked=command.unchecked)}
+            case Reopen():
+                return {"reopened": await self._switch.reopen(command.name)}
+            case Accounts():
+                return await self._switch.status()
 
 
 def socket_file(ledger: Path) -> Path:

@@ -63,6 +63,11 @@ class Duty:
         self._failing_since: float | None = None
 
     @property
+    def stopping(self) -> asyncio.Event:
+        """Set once `stop` was called."""
+        return self._stopping
+
+    @property
     def is_ours(self) -> bool:
         """Whether this process does the work now."""
         return self._tenure is not None

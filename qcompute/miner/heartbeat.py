@@ -120,7 +120,7 @@ class Heartbeat:
 
     def __init__(
         self,
-        accounts: Sequence[Account],
+        accounts: Sequence[Account],  # as they are at the time: others may be put in it
         server: JobServer,
         ledger: Ledger,
         settings: MinerSettings,
@@ -139,11 +139,16 @@ class Heartbeat:
         self._told: BackendReport | None = None
         self._telling = asyncio.Lock()
         self._leaving = False
+        self._look_now = False
 
     @property
     def devices(self) -> list[DeviceReport]:
         """What the vendors said last, in the order of the accounts."""
         return [device for account in self._accounts for device in self._devices.get(account.key, [])]
+
+    def look_now(self) -> None:
+        """Ask the vendors and report within a second: the accounts are others now."""
+        self._look_now = True
 
     async def run(self) -> None:
         """Report until cancelled."""
@@ -153,6 +158,9 @@ class Heartbeat:
         vendor_due = told_due = loop.time()
         while True:
             now = loop.time()
+            if self._look_now:
+                self._look_now = False
+                vendor_due = told_due = now
             if now >= vendor_due:
                 await self._ask_vendors()
                 vendor_due = loop.time() + min(VENDOR_SECONDS, self._settings.heartbeat_seconds)
@@ -176,6 +184,10 @@ class Heartbeat:
             await self._server.report_backend(replace(report, accepting_jobs=False, status=BackendStatus.OFFLINE))
 
     async def _ask_vendors(self) -> None:
+        # What was known of an account that jobs do not go to any more is forgotten.
+        names = {account.key for account in self._accounts}
+        self._devices = {name: known for name, known in self._devices.items() if name in names}
+        self._trouble = {name: text for name, text in self._trouble.items() if name in names}
         await asyncio.gather(*(self._ask(account) for account in self._accounts))
 
     async def _ask(self, account: Account) -> None:

@@ -46,14 +46,15 @@ class Verdict(StrEnum):
 MOVES: Final[Mapping[State, frozenset[State]]] = {
     State.ACCEPTED: frozenset({State.ACCEPTED, State.READY, State.SETTLED}),
     State.READY: frozenset({State.READY, State.SUBMITTING, State.WAITING, State.SETTLED}),
-    State.SUBMITTING: frozenset({State.SUBMITTING, State.WAITING, State.HELD, State.SETTLED}),
+    State.SUBMITTING: frozenset({State.SUBMITTING, State.READY, State.WAITING, State.HELD, State.SETTLED}),
     State.WAITING: frozenset({State.WAITING, State.SUBMITTING, State.HELD, State.SETTLED}),
     State.HELD: frozenset({State.HELD, State.SUBMITTING, State.WAITING, State.SETTLED}),
     State.SETTLED: frozenset({State.SETTLED, State.CLOSED}),
     State.CLOSED: frozenset(),
 }
 """Every allowed move; staying means "try again later". A held job goes on only by an operator's hand
-(`qcompute.miner.commands`), and back to submitting with its mark, so that it is looked for first. A waiting one goes
+(`qcompute.miner.commands`), and back to submitting with its mark, so that it is looked for first. One that was never
+submitted is routed again when the operator takes another connection (`qcompute.miner.switch`). A waiting one goes
 back only where its vendor lost it and running it again costs nothing (`BaseExecutionStatus.is_lost`)."""
 
 

@@ -47,18 +47,25 @@ class Failing(Message):
 
 
 class AccountDocument(BaseModel):
-    """One account: ``offline_because`` is null while it can be used; ``devices`` are those jobs may go to."""
+    """One account: ``offline_because`` is null while it can be used; ``devices`` are those jobs may go to.
+
+    ``takes_jobs``: new jobs may go there; one that does not is open for jobs that are there.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
     name: str
     vendor: str
+    takes_jobs: bool
     offline_because: str | None
     devices: list[str]
 
 
 class HealthDocument(BaseModel):
-    """How the daemon is. ``jobs`` counts them by state; ``metagraph_age_seconds`` is null until it was read once."""
+    """How the daemon is. ``jobs`` counts them by state; ``metagraph_age_seconds`` is null until it was read once.
+
+    ``in_use`` is the connection new jobs go to, or ``provider``.
+    """
 
     model_config = ConfigDict(extra="allow")
 
@@ -69,6 +76,7 @@ class HealthDocument(BaseModel):
     metagraph_age_seconds: float | None
     chain_failing: bool
     provider: str
+    in_use: str
     accounts: list[AccountDocument]
     devices: list[str]
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Awaitable, Callable
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
@@ -19,7 +21,7 @@ from qcompute.chain.watch import AxonPublisher, MetagraphWatch
 from qcompute.circuits.compiler import CircuitCompiler
 from qcompute.circuits.download import GuardedDownloader
 from qcompute.circuits.screen import screen
-from qcompute.cluster.accounts import AccountPlan, open_cluster
+from qcompute.connections.store import CredentialStore
 from qcompute.errors import ConfigError
 from qcompute.jobserver import open_job_server
 from qcompute.jobserver.client import HttpJobServer
@@ -29,7 +31,6 @@ from qcompute.ledger.claims import Tenure
 from qcompute.ledger.contract import Ledger
 from qcompute.miner.account import Account
 from qcompute.miner.answers import answers_of
-from qcompute.miner.budget import Budget, Budgets
 from qcompute.miner.circuit_cache import CircuitCache
 from qcompute.miner.clock import ForwardClock
 from qcompute.miner.commands import CommandSocket, OperatorCommands, socket_file
@@ -38,12 +39,10 @@ from qcompute.miner.fetch import FetchStage
 from qcompute.miner.fleet import Fleet
 from qcompute.miner.heartbeat import Heartbeat
 from qcompute.miner.intake import JobIntake
-from qcompute.miner.job import SPLIT_LANE
-from qcompute.miner.limits import BudgetSettings
+from qcompute.miner.opening import SHARED, AccountOpener
 from qcompute.miner.operator import operator_app
 from qcompute.miner.outbox import OutboxStage
 from qcompute.miner.own_jobs import OwnJobs
-from qcompute.miner.providers.registry import open_adapter
 from qcompute.miner.purge import Purge
 from qcompute.miner.road import Road
 from qcompute.miner.router import RouterStage
@@ -54,8 +53,9 @@ from qcompute.miner.split import SplitStage
 from qcompute.miner.strays import Strays
 from qcompute.miner.submit import SubmitStage
 from qcompute.miner.survey import Survey
+from qcompute.miner.switch import Switch
 from qcompute.miner.telemetry import RoadTelemetry
-from qcompute.units import ProviderKey, utc_now
+from qcompute.units import utc_now
 
 _log = logging.getLogger(__name__)
 
@@ -64,9 +64,6 @@ CLOSE_SECONDS: Final = 3.0
 
 SUBMITS_AT_ONCE: Final = 256
 """Rows that may be submitted or wait for the account's turn; the calls themselves are bounded by its threads."""
-
-CLUSTER: Final = "cluster"
-"""The provider that is no adapter: all accounts of ``[cluster]``."""
 
 ROUTES_AT_ONCE: Final = 16
 """Rows routed at once; parsing is bounded by the sandbox, look-ups by the account's threads."""
@@ -91,6 +88,8 @@ class Parts:
     operator: HttpServer
     commands: CommandSocket
     duties: list[Duty]
+    """The road's first, then those of the accounts that are open at the time."""
+    switch: Switch
     heartbeat: Heartbeat
 
     async def close(self) -> None:
@@ -110,12 +109,16 @@ async def build(settings: Settings) -> Parts:
         ConfigError: a setting cannot work; the text names it.
     """
     signer = load_signer(settings.wallet)
-    fleet = open_fleet(settings)
-    try:
-        fleet.check_fallback(settings.routing.fallback)
-    except ConfigError:
-        await fleet.close(limit_seconds=CLOSE_SECONDS)
-        raise
+    CredentialStore(settings.connections, settings.neuron.directory).install()
+    opener = AccountOpener(settings)
+    first = opener.first()
+    fleet = opener.fleet(first)
+    if first == opener.home:
+        try:
+            fleet.check_fallback(settings.routing.fallback)
+        except ConfigError:
+            await fleet.close(limit_seconds=CLOSE_SECONDS)
+            raise
     settings.neuron.directory.mkdir(parents=True, exist_ok=True)
     ledger = open_ledger(settings.ledger, shared=True)
     chain = open_chain(settings.netuid, settings.subtensor, settings.wallet, settings.chain)
@@ -143,7 +146,7 @@ async def build(settings: Settings) -> Parts:
     downloader = GuardedDownloader(settings.download, max_bytes=settings.circuits.max_source_bytes)
     road = Road(ledger, signer, points, budgets=fleet.budgets, clock=ForwardClock())
     heartbeat = Heartbeat(
-        fleet.accounts,
+        fleet.offered,
         job_server,
         ledger,
         settings.miner,
@@ -152,10 +155,19 @@ async def build(settings: Settings) -> Parts:
     gate = Gate(settings.axon, settings.blacklist, lambda: watch.current)
     publisher = AxonPublisher(chain, watch, signer.hotkey, published_endpoint(settings))
     shifts = Shifts(settings, road, fleet, circuits, downloader, job_server)
-    duties = [
-        Duty(ledger.claims, ROAD_LANE, partial(shifts.road, heartbeat=heartbeat, publisher=publisher)),
-        *(Duty(ledger.claims, account.key, partial(shifts.account, account)) for account in fleet.accounts),
-    ]
+    duties: list[Duty] = []
+    switch = Switch(
+        road,
+        fleet,
+        opener,
+        duties,
+        first=first,
+        begin=shifts.account,
+        on_change=heartbeat.look_now,
+        refusal=None if settings.ledger.url is None else SHARED,
+    )
+    whole = partial(shifts.road, heartbeat=heartbeat, publisher=publisher, known=switch.known)
+    duties.insert(0, Duty(ledger.claims, ROAD_LANE, whole))
     return Parts(
         signer=signer,
         ledger=ledger,
@@ -169,59 +181,18 @@ async def build(settings: Settings) -> Parts:
         intake=intake,
         axon=_axon(settings, gate, watch, intake, signer),
         rates=SharedRates(gate, ledger),
-        operator=_operator(settings, ledger, watch, heartbeat, fleet, duties),
+        operator=_operator(settings, ledger, watch, heartbeat, switch, fleet, duties),
         commands=CommandSocket(
             socket_file(settings.ledger.file),
             OperatorCommands(road, fleet.accounts[0].key),
             answers_of(fleet),
             OwnJobs(settings, signer.hotkey, intake, ledger, Survey(fleet, circuits), circuits),
+            switch=switch,
         ),
         duties=duties,
+        switch=switch,
         heartbeat=heartbeat,
     )
-
-
-def open_fleet(settings: Settings) -> Fleet:
-    """The accounts of the settings, opened and not yet asked for anything; call it on the main thread.
-
-    Raises:
-        ConfigError: one cannot be opened.
-    """
-    # Adapters are made on the main thread: some SDKs crash when another one imports them first.
-    threads = settings.miner.provider_threads
-    if settings.provider != CLUSTER:
-        name = ProviderKey(settings.provider)
-        adapter = open_adapter(name, settings.provider_table, directory=settings.neuron.directory)
-        budgets = Budgets([Budget(name, settings.budget, clock=utc_now)])
-        return Fleet([Account(name, adapter, threads=threads)], budgets)
-    if own := ", ".join(f"budget.{name}" for name in _changed(settings.budget)):
-        raise ConfigError(f"{own}: with PROVIDER=cluster each account has its own budget: write [cluster.nodes.budget]")
-    plans = open_cluster(settings.cluster, settings.neuron.directory)
-    accounts = [
-        Account(
-            plan.name,
-            plan.adapter,
-            threads=threads,
-            tags=_tags(plan),
-            health=plan.health_check,
-            vendor=plan.vendor,
-        )
-        for plan in plans
-    ]
-    return Fleet(accounts, Budgets(Budget(plan.name, plan.budget, clock=utc_now) for plan in plans))
-
-
-def _changed(budget: BudgetSettings) -> list[str]:
-    defaults = BudgetSettings()
-    return [name for name in BudgetSettings.model_fields if getattr(budget, name) != getattr(defaults, name)]
-
-
-def _tags(plan: AccountPlan) -> dict[str, set[str]] | None:
-    """What the operator calls each device: its nodes' names and tags; None when the vendor says which devices are."""
-    words: dict[str, set[str]] = {}
-    for node in plan.nodes:
-        words.setdefault(node.device_id, set()).update((node.node_id, *node.tags))
-    return words or None
 
 
 def published_endpoint(settings: Settings) -> AxonEndpoint | None:
@@ -262,7 +233,14 @@ class Shifts:
         self._downloader = downloader
         self._job_server = job_server
 
-    async def road(self, tenure: Tenure, *, heartbeat: Heartbeat, publisher: AxonPublisher) -> Shift:
+    async def road(
+        self,
+        tenure: Tenure,
+        *,
+        heartbeat: Heartbeat,
+        publisher: AxonPublisher,
+        known: Callable[[], Awaitable[AbstractSet[str]]],
+    ) -> Shift:
         """What belongs to no account."""
         miner = self._settings.miner
         road = self._road.under(tenure)
@@ -284,7 +262,7 @@ class Shifts:
                 longest_pause_seconds=miner.delivery_backoff_max_seconds,
             ),
         ]
-        strays = Strays(road, self._fleet.names | {SPLIT_LANE}, held_seconds=miner.held_deadline_seconds)
+        strays = Strays(road, known, held_seconds=miner.held_deadline_seconds)
         purge = Purge(road.ledger, retention_days=miner.retention_days, clock=utc_now)
         return Shift(
             stages,
@@ -335,8 +313,9 @@ def _axon(settings: Settings, gate: Gate, watch: MetagraphWatch, intake: JobInta
     return axon_server(settings.axon, axon_app(endpoint, details))
 
 
-def _account_document(account: Account) -> dict[str, Any]:
+def _account_document(account: Account, fleet: Fleet) -> dict[str, Any]:
     return {
+        "takes_jobs": account in fleet.offered,
         "name": account.key,
         "vendor": account.vendor,
         "offline_because": account.offline_because,
@@ -349,6 +328,7 @@ def _operator(  # noqa: PLR0917 - everything the page tells of
     ledger: Ledger,
     watch: MetagraphWatch,
     heartbeat: Heartbeat,
+    switch: Switch,
     fleet: Fleet,
     duties: list[Duty],
 ) -> HttpServer:
@@ -364,9 +344,10 @@ def _operator(  # noqa: PLR0917 - everything the page tells of
             "metagraph_age_seconds": watch.age_seconds,
             "chain_failing": watch.is_failing,
             "provider": settings.provider,
+            "in_use": switch.in_use,
             "works_on": {duty.lane: duty.is_ours for duty in duties},
             "dry_run": settings.miner.dry_run,
-            "accounts": [_account_document(account) for account in fleet.accounts],
+            "accounts": [_account_document(account, fleet) for account in fleet.accounts],
             "budgets": fleet.budgets.documents(),
             "devices": [report.device.device_id for report in heartbeat.devices],
         }

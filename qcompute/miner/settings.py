@@ -16,6 +16,7 @@ from qcompute.axon.settings import AxonSettings, BlacklistSettings
 from qcompute.chain.settings import ChainSettings, SubtensorSettings, WalletSettings
 from qcompute.circuits.settings import CircuitSettings, DownloadSettings
 from qcompute.cluster.settings import ClusterSettings
+from qcompute.connections.settings import ConnectionSettings
 from qcompute.jobserver.settings import JobServerSettings
 from qcompute.ledger.settings import LedgerSettings
 from qcompute.miner.limits import BudgetSettings, MinerSettings, OperatorSettings
@@ -92,12 +93,14 @@ class Settings(BaseModel):
     provider: ProviderKey = Field(default=ProviderKey("aer"), pattern=r"^[A-Za-z_][A-Za-z0-9_.:-]*$")
     """Which adapter runs the jobs: a file name in ``qcompute/miner/providers``, the name of an installed entry point,
     or ``package.module:Class``. The default simulates on this machine, which costs nothing and needs no account.
-    ``cluster`` opens all accounts of the ``[cluster]`` section."""
+    ``cluster`` opens all accounts of the ``[cluster]`` section. A name of none of these is a connection's
+    (``qcompute connections list``). ``qcompute connections use`` goes before it."""
 
     providers: dict[str, dict[str, Any]] = Field(default_factory=dict[str, dict[str, Any]])
     """One table for each adapter, checked by the adapter itself, and only when it is the chosen one."""
 
     cluster: ClusterSettings = Field(default_factory=ClusterSettings)
+    connections: ConnectionSettings = Field(default_factory=ConnectionSettings)
     wallet: WalletSettings = Field(default_factory=WalletSettings)
     subtensor: SubtensorSettings = Field(default_factory=SubtensorSettings)
     chain: ChainSettings = Field(default_factory=ChainSettings)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -19,16 +20,16 @@ from qcompute.miner.road import Road
 _log = logging.getLogger(__name__)
 
 LOOK_SECONDS: Final = 30.0
-"""The settings change at a restart only; another process's, one day, while this one runs."""
+"""Accounts come and go with ``qcompute connections``; rows of one that went are in no hurry."""
 
 _BATCH: Final = 200
 _WHENEVER: Final = datetime(9000, 1, 1, tzinfo=UTC)
 
 
 class Strays:
-    """Holds rows of accounts that are not in ``known``."""
+    """Holds rows of accounts that are not in what ``known`` says at the time."""
 
-    def __init__(self, road: Road, known: AbstractSet[str], *, held_seconds: float) -> None:
+    def __init__(self, road: Road, known: Callable[[], Awaitable[AbstractSet[str]]], *, held_seconds: float) -> None:
         self._road = road
         self._known = known
         self._held = timedelta(seconds=held_seconds)
@@ -45,8 +46,9 @@ class Strays:
 
     async def look(self) -> None:
         """Hold every stray row there is."""
+        known = await self._known()
         for state in (State.SUBMITTING, State.WAITING):
-            for lane in {NOBODYS_LANE, *await self._road.ledger.lanes(state)} - self._known:
+            for lane in {NOBODYS_LANE, *await self._road.ledger.lanes(state)} - known:
                 while rows := await self._road.ledger.due(state, _WHENEVER, _BATCH, lane=lane):
                     await asyncio.gather(*(self._hold(job) for job in rows))
 

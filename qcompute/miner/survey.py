@@ -38,19 +38,19 @@ PREPARED_AT_MOST: Final = 16
 
 
 class Survey:
-    """Looks at every account of the fleet, for one job after the other."""
+    """Looks at every account that new jobs go to, for one job after the other."""
 
     def __init__(self, fleet: Fleet, circuits: CircuitCache) -> None:
         self._fleet = fleet
         self._circuits = circuits
-        self._described = {account.key: _Described(account) for account in fleet.accounts}
+        self._described: dict[ProviderKey, _Described] = {}
 
     async def look(self, job: Job, circuit: CompiledCircuit, *, compare: bool) -> Findings:
         """What every device says of the circuit.
 
         ``compare``: it is made ready for the devices that fit, for their prices and chances of success.
         """
-        of_accounts = [self._of_account(account, job, circuit) for account in self._fleet.accounts]
+        of_accounts = [self._of_account(account, job, circuit) for account in self._fleet.offered]
         # A task for each costs more than the looking, and most miners have one account.
         found = await asyncio.gather(*of_accounts) if len(of_accounts) > 1 else [await one for one in of_accounts]
         findings = Findings(self._fleet, self._circuits, job, circuit, [one for some in found for one in some])
@@ -64,7 +64,9 @@ class Survey:
             described.sent[device_id] += 1
 
     async def _of_account(self, account: Account, job: Job, circuit: CompiledCircuit) -> list[_Found]:
-        described = self._described[account.key]
+        described = self._described.get(account.key)
+        if described is None or described.account is not account:  # it was opened since, or opened again
+            described = self._described[account.key] = _Described(account)
         trouble: Exception | None = None
         try:
             self._fleet.budgets.of(account.key).require_room(None)

@@ -37,13 +37,13 @@ from qcompute.ledger.keepers import Writer
 from qcompute.ledger.operations import Save
 from qcompute.ledger.settings import LedgerSettings
 from qcompute.ledger.worker import Done
+from qcompute.miner import opening as accounts
 from qcompute.miner import parts
 from qcompute.miner.heartbeat import Heartbeat
 from qcompute.miner.intake import JobIntake
 from qcompute.miner.providers.base import ProviderAdapter
 from qcompute.protocol import COLLECT_ONLY
 from qcompute.testing.crash_points import CrashPoint, CrashPoints, When
-from qcompute.units import ProviderKey
 
 _MINER: Final = Path(__file__).resolve().parents[2] / "neurons" / "miner.py"
 
@@ -129,7 +129,7 @@ def lay_around_ledger(points: CrashPoints) -> None:
 
 def lay_around_adapter(points: CrashPoints) -> None:
     """Around each call of the adapter from outside; what it calls of itself meanwhile belongs to that call."""
-    open_adapter = parts.open_adapter
+    open_adapter = accounts.open_adapter
     thread = threading.local()
 
     def wrapped(name: str, method: Callable[..., Any]) -> Callable[..., Any]:
@@ -147,14 +147,14 @@ def lay_around_adapter(points: CrashPoints) -> None:
         return call
 
     def opening(
-        key: ProviderKey, config: Mapping[str, Any] | None = None, *, directory: Path | None = None
+        key: str, config: Mapping[str, Any] | None = None, *, directory: Path | None = None
     ) -> ProviderAdapter:
         adapter = open_adapter(key, config, directory=directory)
         for method, name in VENDOR_CALLS.items():
             setattr(adapter, method, wrapped(name, getattr(adapter, method)))
         return adapter
 
-    parts.open_adapter = opening
+    accounts.open_adapter = opening
 
 
 def lay_around_requests(points: CrashPoints) -> None:

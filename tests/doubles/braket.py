@@ -108,6 +108,7 @@ class BraketDouble(VendorDouble):
 
     def routes(self) -> list[web.RouteDef]:
         return [
+            web.post("/", self._sts),
             web.post("/devices", self._search_devices),
             web.get("/device/{arn:.+}", self._get_device),
             web.post("/quantum-task", self._create),
@@ -205,9 +206,21 @@ class BraketDouble(VendorDouble):
     async def _search_limits(self, request: web.Request) -> web.Response:
         self._region(request)
         body = await request.json()
-        wanted = body["filters"][0]["values"]
-        shown = [_limit(limit) for limit in self.limits if limit["deviceArn"] in wanted]
+        wanted = body["filters"][0]["values"] if body.get("filters") else None
+        shown = [_limit(limit) for limit in self.limits if wanted is None or limit["deviceArn"] in wanted]
         return self._page("spendingLimits", shown, body)
+
+    async def _sts(self, request: web.Request) -> web.Response:
+        """STS, which speaks XML."""
+        assert (await request.post())["Action"] == "GetCallerIdentity"
+        if f"Credential={self.access_key_id}/" not in request.headers.get("Authorization", ""):
+            words = "<Code>InvalidClientTokenId</Code><Message>The security token is invalid.</Message>"
+            xml = f"<ErrorResponse><Error><Type>Sender</Type>{words}</Error></ErrorResponse>"
+            return web.Response(status=403, text=xml, content_type="text/xml")
+        who = "<Arn>arn:aws:iam::123456789012:user/miner</Arn><UserId>AIDA</UserId><Account>123456789012</Account>"
+        name = "GetCallerIdentity"
+        xml = f"<{name}Response><{name}Result>{who}</{name}Result></{name}Response>"
+        return web.Response(text=xml, content_type="text/xml")
 
     async def _s3(self, request: web.Request) -> web.Response:
         moto = await worker().ask_soon({"do": "s3"})
@@ -441,6 +454,7 @@ def table(double: BraketDouble) -> dict[str, Any]:
         "bucket": BUCKET,
         "braket_endpoint_url": double.url,
         "s3_endpoint_url": double.s3_url,
+        "sts_endpoint_url": double.url,
         "connect_seconds": 2.0,
         "read_seconds": 1.5,
         "paid_read_seconds": 1.5,

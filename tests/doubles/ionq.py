@@ -66,6 +66,7 @@ class IonqDouble(VendorDouble):
     @override
     def routes(self) -> list[web.RouteDef]:
         return [
+            web.get("/v0.4/whoami", self._whoami),
             web.get("/v0.4/backends", self._list_backends),
             web.get("/v0.4/backends/{name}/characterizations", self._characterizations),
             web.post("/v0.4/jobs", self._create),
@@ -101,6 +102,10 @@ class IonqDouble(VendorDouble):
     def _formats_of(self, job: VendorJob) -> tuple[str, ...]:
         ideal = job.device == "simulator" and "noise" not in job.request
         return self.formats if self.formats is not None else SIMULATED if ideal else MEASURED
+
+    async def _whoami(self, request: web.Request) -> web.Response:
+        self._authorize(request)
+        return web.json_response({"key_id": "1", "key_name": "miner key", "project_id": "project-7"})
 
     async def _list_backends(self, request: web.Request) -> web.Response:
         del request  # needs no key

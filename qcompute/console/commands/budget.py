@@ -20,7 +20,7 @@ from qcompute.miner.budget import Budget, Period
 from qcompute.miner.commands import Ask
 from qcompute.miner.job import Charge, DayCharges
 from qcompute.miner.limits import BudgetSettings
-from qcompute.miner.parts import CLUSTER
+from qcompute.miner.opening import CLUSTER
 from qcompute.miner.settings import Settings
 from qcompute.units import ExecutionId, ProviderKey, utc_now
 

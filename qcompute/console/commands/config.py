@@ -5,12 +5,13 @@ from __future__ import annotations
 import typer
 
 from qcompute.cluster.accounts import slots_of
+from qcompute.connections.definitions import FILE, Definitions
 from qcompute.console.app import Json, command, group
 from qcompute.console.arguments import invocation_of, output_for
 from qcompute.console.exit_codes import ExitCode
 from qcompute.console.output import Style
 from qcompute.errors import ConfigError
-from qcompute.miner.parts import CLUSTER
+from qcompute.miner.opening import CLUSTER
 from qcompute.miner.providers import registry
 from qcompute.miner.settings import Settings
 from qcompute.miner.settings_cli import rows_of
@@ -61,7 +62,8 @@ def _providers_problems(settings: Settings) -> list[str]:
         chosen = {slot.provider: slot.settings for slot in slots}
     else:
         chosen = {str(settings.provider): settings.provider_table}
-    known = {info.key: info.problem for info in registry.available()}
+    known: dict[str, str | None] = {info.key: info.problem for info in registry.available()}
+    known |= dict.fromkeys(Definitions(settings.neuron.directory / FILE).all())
     found: list[str] = []
     for key, table in chosen.items():
         if key not in known and ":" not in key and settings.provider != CLUSTER:

@@ -14,7 +14,7 @@ from qcompute.console.output import Output, Style
 from qcompute.console.sources import told
 from qcompute.miner.answers import devices_of
 from qcompute.miner.commands import Ask
-from qcompute.miner.parts import open_fleet
+from qcompute.miner.opening import open_fleet
 from qcompute.miner.settings import Settings
 
 _CLOSE_SECONDS: Final = 3.0

@@ -11,7 +11,7 @@ from qcompute.console.app import Json, command
 from qcompute.console.arguments import invocation_of, output_for
 from qcompute.console.exit_codes import ExitCode
 from qcompute.errors import ConfigError
-from qcompute.miner.parts import CLUSTER
+from qcompute.miner.opening import CLUSTER
 from qcompute.miner.providers import registry
 from qcompute.miner.providers.registry import ProviderInfo
 from qcompute.miner.settings import Settings

@@ -14,8 +14,8 @@ from qcompute.console.doctor.findings import Finding, failed, ok, warning
 from qcompute.errors import AuthFailed, ConfigError, DeliveryError, QComputeError, QuotaSpent, VendorError
 from qcompute.jobserver.web import new_session, read_object
 from qcompute.miner.limits import OperatorSettings
+from qcompute.miner.opening import CLUSTER
 from qcompute.miner.operator import AccountDocument, HealthDocument
-from qcompute.miner.parts import CLUSTER
 from qcompute.miner.providers.base import AvailabilityStatus, Device, ProviderAdapter
 from qcompute.miner.providers.registry import open_adapter
 from qcompute.miner.settings import Settings

@@ -16,7 +16,7 @@ import threading
 import time
 import uuid
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
@@ -29,6 +29,7 @@ from typing_extensions import override
 from qcompute.circuits.measurement import MeasurementMap
 from qcompute.circuits.program import CompiledCircuit, JobOptions, Language
 from qcompute.circuits.target import Dialect, Target
+from qcompute.connections.findings import Finding, Grade, Subject, good, notice
 from qcompute.errors import BadReply, CannotRun, Refused, SubmitUnknown, VendorError
 from qcompute.miner.providers.base import (
     NOT_APPLICABLE,
@@ -47,6 +48,7 @@ from qcompute.miner.providers.base import (
     ProviderAdapter,
     ProviderStatus,
     check_width,
+    device_findings,
 )
 from qcompute.units import IdempotencyToken
 from qcompute.vendor.azure import wire
@@ -236,6 +238,22 @@ class AzureAdapter(ProviderAdapter):
         }
         self._create(job_id, body)
         return self._handle(job_id, name, measurement, datetime.now(UTC))
+
+    @override
+    def check_connection(self) -> Iterator[Finding]:
+        self._targets(at_most=0.0)
+        yield good(Subject.IDENTITY, f"the workspace {self._config.workspace} in {self._config.location} lets us in")
+        try:
+            quotas = self._service.call("GET", "/quotas").read(wire.Quotas, what="the quotas").value
+        except VendorError as error:
+            yield notice(Subject.QUOTA, f"not known: {error.message}")
+            quotas = []
+        for quota in quotas:
+            if quota.is_used_up:
+                yield Finding(Subject.QUOTA, Grade.FAILED, quota.text, "ask Azure for more, or wait")
+            else:
+                yield good(Subject.QUOTA, quota.text)
+        yield from device_findings(self)
 
     @override
     def find(self, token: IdempotencyToken, since: datetime) -> Found | Absent | CannotTell:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import inspect
 import uuid
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
@@ -27,6 +27,7 @@ from typing_extensions import override
 from qcompute.circuits.measurement import MeasurementMap
 from qcompute.circuits.program import CompiledCircuit, JobOptions
 from qcompute.circuits.target import Target
+from qcompute.connections.findings import Finding, Grade, Subject, good, notice
 from qcompute.errors import Bug, CannotRun, ConfigError, Refused
 from qcompute.units import Counts, IdempotencyToken, Money
 
@@ -373,6 +374,14 @@ class ProviderAdapter(ABC):
         another ``tell`` in the place of this one. Whatever is not told is found by polling, which then may be slower.
         """
 
+    def check_connection(self) -> Iterable[Finding]:
+        """Look at the account without spending: whether it is reached, who we are there, what may be used and spent.
+
+        An override adds what the vendor can say to what this says of its devices. What a call of it raises is a finding
+        too, so a generator keeps those before it.
+        """
+        return device_findings(self)
+
     def limits(self) -> Limits:
         """What this account bears."""
         return Limits()
@@ -495,6 +504,25 @@ class ImmediateAdapter(ProviderAdapter):
     @staticmethod
     def _counts(handle: JobHandle) -> Counts | None:
         return (handle.model_extra or {}).get("counts")
+
+
+def device_findings(adapter: ProviderAdapter) -> list[Finding]:
+    """What `list_devices` and `get_availability` say: that the service answers, and which devices can be used now."""
+    devices = adapter.list_devices()
+    if not devices:
+        none = "there is no device this account could use"
+        fix = "check the list of devices in the settings, and what the account has been given"
+        return [Finding(Subject.DEVICES, Grade.FAILED, none, fix)]
+    away: list[str] = []
+    for device in devices:
+        said = adapter.get_availability(device.device_id)
+        if said is not None and said.is_available is False:
+            away.append(f"{device.device_id} ({said.status_msg or said.availability or 'not available'})")
+    names = ", ".join(device.device_id for device in devices)
+    findings = [good(Subject.DEVICES, f"{len(devices)}: {names}")]
+    if away:
+        findings.append(notice(Subject.DEVICES, f"not available now: {', '.join(away)}", "wait, or use another"))
+    return findings
 
 
 def check_width(circuit: CompiledCircuit, device: Device, capability: Capability | None) -> None:

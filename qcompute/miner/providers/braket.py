@@ -30,6 +30,7 @@ from qcompute.circuits.measurement import MeasurementMap
 from qcompute.circuits.program import CompiledCircuit, JobOptions
 from qcompute.circuits.target import Dialect, Target
 from qcompute.connections.credentials import Secret
+from qcompute.connections.findings import Finding, Subject, good, notice
 from qcompute.errors import BadReply, CannotRun, QuotaSpent, Refused, SubmitUnknown
 from qcompute.miner.providers.base import (
     NOT_APPLICABLE,
@@ -50,6 +51,7 @@ from qcompute.miner.providers.base import (
     Rate,
     Verb,
     check_width,
+    device_findings,
 )
 from qcompute.units import IdempotencyToken, utc_now
 from qcompute.vendor.braket.aws import Aws, AwsKeys
@@ -114,6 +116,8 @@ class BraketConfig(BaseModel):
     """Where Braket is, in place of Amazon's own address; ``{region}`` is replaced. For tests and private endpoints."""
     s3_endpoint_url: str | None = Field(default=None, pattern="^https?://")
     """The same for S3, which is then addressed by paths."""
+    sts_endpoint_url: str | None = Field(default=None, pattern="^https?://")
+    """The same for STS, which says whose key it is; asked by ``qcompute connections test`` alone."""
     connect_seconds: float = Field(default=10.0, gt=0)
     """For a connection to come up."""
     read_seconds: float = Field(default=30.0, gt=0)
@@ -139,7 +143,11 @@ class BraketAdapter(ProviderAdapter):
 
     def __init__(self, config: BraketConfig) -> None:
         self._config = config
-        endpoints = {"braket": config.braket_endpoint_url, "s3": config.s3_endpoint_url}
+        endpoints = {
+            "braket": config.braket_endpoint_url,
+            "s3": config.s3_endpoint_url,
+            "sts": config.sts_endpoint_url,
+        }
         self._keys = AwsKeys(config.access_key_id, config.secret_access_key, config.session_token)
         self._aws = Aws(
             self._keys,
@@ -246,6 +254,25 @@ class BraketAdapter(ProviderAdapter):
         if not isinstance(arn, str) or _region(arn) is None:
             raise SubmitUnknown("Braket answered a submit without the task's name")
         return JobHandle(provider_job_id=arn, device_id=known.arn, measurement=measurement)
+
+    @override
+    def check_connection(self) -> Iterator[Finding]:
+        who = self._aws.call("sts", self._config.regions[0], "get_caller_identity")
+        yield good(Subject.IDENTITY, f"AWS account {who.get('Account')}, {who.get('Arn')}")
+        for region in self._config.regions:
+            yield self._limits_in(region)
+        yield from device_findings(self)
+
+    def _limits_in(self, region: str) -> Finding:
+        try:
+            found = self._aws.pages("braket", region, "search_spending_limits", "spendingLimits")
+            limits = [read(SpendingLimit, item, what="a spending limit") for item in found]
+        except (BadReply, Refused) as error:
+            return notice(Subject.COST_LIMIT, f"{region}: not known: {error.message}")
+        held = [limit.text for limit in limits if limit.holds(utc_now())]
+        if not held:
+            return notice(Subject.COST_LIMIT, f"{region}: Amazon keeps to no limit", "set spending_limit_usd")
+        return good(Subject.COST_LIMIT, f"{region}: {'; '.join(held)}")
 
     @override
     def find(self, token: IdempotencyToken, since: datetime) -> Found | Absent | CannotTell:

@@ -17,7 +17,7 @@ import json
 import logging
 import threading
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from http import HTTPStatus
 from typing import Any, ClassVar, Final
@@ -31,6 +31,7 @@ from qcompute.circuits.program import CompiledCircuit, JobOptions
 from qcompute.circuits.sandbox import SandboxLimits, SandboxPool
 from qcompute.circuits.target import Target
 from qcompute.connections.credentials import Secret
+from qcompute.connections.findings import Finding, Grade, Subject, good, notice
 from qcompute.errors import (
     AuthFailed,
     BadReply,
@@ -60,6 +61,7 @@ from qcompute.miner.providers.base import (
     Rate,
     Verb,
     check_width,
+    device_findings,
 )
 from qcompute.units import IdempotencyToken, Money
 from qcompute.vendor.http import Timeouts
@@ -263,6 +265,23 @@ class IbmAdapter(ProviderAdapter):
         self, prepared: Sequence[Prepared], device_id: str, shots: int, *, token: IdempotencyToken
     ) -> list[JobHandle]:
         return self._create([one.payload for one in prepared], device_id, shots, token)
+
+    @override
+    def check_connection(self) -> Iterator[Finding]:
+        self._backends.get(or_old=False)
+        yield good(Subject.IDENTITY, f"the instance {self._config.instance} lets us in")
+        try:
+            usage = self._http.get("/instances/usage").read(api.InstanceUsage, what="IBM's usage")
+        except VendorError as error:  # an API key may be without the right to ask
+            yield notice(Subject.QUOTA, f"not known: {error.message}")
+        else:
+            if usage.usage_limit_reached:
+                yield Finding(Subject.QUOTA, Grade.FAILED, usage.text, "raise the instance's limit, or wait")
+            else:
+                yield good(Subject.QUOTA, usage.text)
+        most = f"a job ends after {self._config.max_execution_seconds} s of quantum time (max_execution_seconds)"
+        yield good(Subject.COST_LIMIT, most)
+        yield from device_findings(self)
 
     @override
     def find(self, token: IdempotencyToken, since: datetime) -> Found | Absent | CannotTell:

@@ -16,7 +16,7 @@ import math
 import re
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, ClassVar, Final
@@ -29,6 +29,7 @@ from qcompute.circuits.measurement import MeasurementMap
 from qcompute.circuits.program import CompiledCircuit, JobOptions
 from qcompute.circuits.target import Dialect, Target
 from qcompute.connections.credentials import Secret
+from qcompute.connections.findings import Finding, Subject, good, notice
 from qcompute.errors import BadReply, CannotRun, QuotaSpent, Refused, VendorError
 from qcompute.miner.providers.base import (
     NOT_APPLICABLE,
@@ -49,6 +50,7 @@ from qcompute.miner.providers.base import (
     Rate,
     Verb,
     check_width,
+    device_findings,
 )
 from qcompute.units import IdempotencyToken, Money, utc_now
 from qcompute.vendor.http import Timeouts
@@ -273,6 +275,18 @@ class IonqAdapter(ProviderAdapter):
                 raise QuotaSpent(f"the session of {device} has ended, at its limit or otherwise: {refusal}") from None
             raise
         return JobHandle(provider_job_id=job_id, device_id=device, measurement=measurement)
+
+    @override
+    def check_connection(self) -> Iterator[Finding]:
+        key = self._client.whoami()
+        name, limit = self._client.scrubbed(key.key_name), self._config.session_cost_limit_usd
+        yield good(Subject.IDENTITY, f"the key {name!r} of project {self._client.scrubbed(key.project_id or 'none')}")
+        if limit is None:
+            fix = "set session_cost_limit_usd, or a limit of the project at IonQ, which the key cannot read"
+            yield notice(Subject.COST_LIMIT, "no limit of ours at IonQ", fix)
+        else:
+            yield good(Subject.COST_LIMIT, f"jobs of a quantum computer run in a session of at most {limit} USD")
+        yield from device_findings(self)
 
     @override
     def find(self, token: IdempotencyToken, since: datetime) -> Found | Absent | CannotTell:

@@ -118,6 +118,25 @@ def settings_problem(key: str, config: Mapping[str, Any]) -> str | None:
     return None
 
 
+def config_of(key: str) -> type[BaseModel] | None:
+    """What the ``[providers.<key>]`` table is checked with; None: the provider has no settings, or does not say.
+
+    Raises:
+        ConfigError: no such provider, or it cannot be imported.
+    """
+    if ":" in key:
+        factory = _from_path(key)
+    elif (announced := _announced().get(key)) is not None:
+        factory = _loaded(key, announced)
+    elif key in _folder():
+        factory = _adapter_class(key, _imported(key))
+    elif key in _registered:
+        factory = _registered[key]
+    else:
+        raise ConfigError(f"{key!r} is not a provider. Known: {', '.join(keys())}")
+    return getattr(factory, "Config", None)
+
+
 def _folder() -> dict[str, Path]:
     files = Path(__file__).parent.glob("[!_]*.py")
     return {file.stem: file for file in files if file.stem not in _NOT_PROVIDERS}

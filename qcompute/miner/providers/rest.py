@@ -15,6 +15,7 @@ from __future__ import annotations
 import json
 import threading
 import time
+from collections.abc import Iterator
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, ClassVar, Final
@@ -25,6 +26,7 @@ from typing_extensions import override
 from qcompute.circuits.counts import normalize_counts
 from qcompute.circuits.program import CompiledCircuit, JobOptions
 from qcompute.circuits.target import Dialect, Target
+from qcompute.connections.findings import Finding, Subject, good
 from qcompute.errors import BadReply, CannotRun, Refused, SubmitUnknown, VendorError
 from qcompute.miner.providers.base import (
     Absent,
@@ -42,6 +44,7 @@ from qcompute.miner.providers.base import (
     ProviderAdapter,
     ProviderStatus,
     check_width,
+    device_findings,
 )
 from qcompute.units import Counts, IdempotencyToken, Money, utc_now
 from qcompute.vendor.http import Timeouts, read
@@ -227,6 +230,12 @@ class RestAdapter(ProviderAdapter):
             "answer": kept,
         }
         return JobHandle.model_validate(handle)
+
+    @override
+    def check_connection(self) -> Iterator[Finding]:
+        for name, node in self._nodes.items():
+            yield good(Subject.REACHABLE, f"{name}: {node.endpoint.reach()}")
+        yield from device_findings(self)
 
     @override
     def find(self, token: IdempotencyToken, since: datetime) -> Found | Absent | CannotTell:

@@ -112,6 +112,33 @@ class _Record(BaseModel):
     model_config = ConfigDict(alias_generator=to_camel, frozen=True)
 
 
+class Quota(_Record):
+    """What may be used of one thing of one provider in a period."""
+
+    dimension: str
+    provider_id: str = ""
+    utilization: float = 0.0
+    limit: float | None = None
+    period: str = ""
+
+    @property
+    def is_used_up(self) -> bool:
+        """Whether nothing is left."""
+        return self.limit is not None and self.utilization >= self.limit
+
+    @property
+    def text(self) -> str:
+        """For people."""
+        most = "no limit" if self.limit is None else f"of {self.limit:g}"
+        return f"{self.provider_id} {self.dimension}: {self.utilization:g} {most}, {self.period or 'no period'}"
+
+
+class Quotas(_Record):
+    """All quotas of a workspace."""
+
+    value: list[Quota] = []
+
+
 class TargetStatus(_Record):
     """``average_queue_time`` in seconds."""
 

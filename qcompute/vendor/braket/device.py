@@ -238,6 +238,14 @@ class SpendingLimit(_Part):
     """A limit of one device."""
 
     time_period: Period
+    device_arn: str = ""
+    spending_limit: str | None = None
+    total_spend: str | None = None
+
+    @property
+    def text(self) -> str:
+        """For people, in USD."""
+        return f"{self.device_arn}: {self.total_spend or '?'} of {self.spending_limit or '?'} USD"
 
     def holds(self, now: datetime) -> bool:
         """Whether Amazon keeps to it now."""

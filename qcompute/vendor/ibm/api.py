@@ -143,6 +143,15 @@ class InstanceUsage(BaseModel):
     """An instance whose limit is reached takes jobs and lets them wait."""
 
     usage_limit_reached: bool = False
+    usage_consumed_seconds: float | None = None
+    usage_limit_seconds: float | None = None
+
+    @property
+    def text(self) -> str:
+        """For people."""
+        used = "?" if self.usage_consumed_seconds is None else f"{self.usage_consumed_seconds:.0f}"
+        most = "no limit" if self.usage_limit_seconds is None else f"{self.usage_limit_seconds:.0f} s"
+        return f"{used} s of quantum time used in this period, limit: {most}"
 
 
 class Configuration(BaseModel):

@@ -114,6 +114,13 @@ class Characterizations(BaseModel):
     characterizations: list[Characterization | None] | None = None
 
 
+class Key(BaseModel):
+    """What a key is called, and the project its jobs are of."""
+
+    key_name: str
+    project_id: str | None = None
+
+
 class Named(BaseModel):
     """Whatever was created."""
 
@@ -378,6 +385,10 @@ class IonqClient:
     def backends(self) -> list[Backend]:
         """All there are, retired ones too."""
         return read(Backends, {"backends": self._http.get("/backends").json}, what="IonQ's backends").backends
+
+    def whoami(self) -> Key:
+        """Whose key this is."""
+        return self._http.get("/whoami").read(Key, what="IonQ's whoami")
 
     def characterization(self, backend: str) -> Characterization | None:
         """The newest of a backend; None when there is none."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, cast
@@ -140,6 +141,14 @@ class RestEndpoint:
         said = cast("dict[str, Any]", body) if isinstance(body, dict) else {}
         word = self._short(said.get("status")) or "up"
         return Health(True, word, self._short(said.get("message")) or word, _whole(said.get("pending_jobs")))
+
+    def reach(self) -> str:
+        """How it is, in words, for whoever set it up; raises what `health` takes for an answer."""
+        if not self._paths.health:
+            return "not asked: it has no health_path"
+        with suppress(BadReply):  # a plain "OK"
+            self._http.get(self._paths.health)
+        return "it answers, and lets us in"
 
     def close(self) -> None:
         """Close all connections."""

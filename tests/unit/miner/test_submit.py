@@ -220,7 +220,11 @@ async def test_a_job_at_an_account_that_is_gone_is_held_and_not_submitted(scene:
     await scene.waiting("job-2", provider="azure")
     await scene.waiting("job-3", provider=None)
     kept = await scene.waiting("job-4")
-    await Strays(scene.road, {"scripted"}, held_seconds=60).look()
+
+    async def known() -> set[str]:
+        return {"scripted"}
+
+    await Strays(scene.road, known, held_seconds=60).look()
     for name, where in (("job-1", "account ibm"), ("job-2", "account azure"), ("job-3", "no account")):
         row = await scene.row(name)
         assert (row.state, row.error_code) == (State.HELD, "other_provider")

@@ -22,10 +22,11 @@ HEALTH: dict[str, Any] = {
     "metagraph_age_seconds": None,
     "chain_failing": False,
     "provider": "cluster",
+    "in_use": "cluster",
     "devices": ["a"],
     "accounts": [
-        {"name": "ibm", "vendor": "ibm", "offline_because": None, "devices": ["ibm_fez"]},
-        {"name": "lab", "vendor": "rest", "offline_because": "it does not answer", "devices": []},
+        {"name": "ibm", "vendor": "ibm", "takes_jobs": True, "offline_because": None, "devices": ["ibm_fez"]},
+        {"name": "lab", "vendor": "rest", "takes_jobs": True, "offline_because": "it does not answer", "devices": []},
     ],
 }
 

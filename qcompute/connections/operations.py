@@ -1,0 +1,337 @@
+"""What ``qcompute connections`` does: plain functions, for the command line and for whoever else writes a front end.
+
+None of them prints, asks or shows a value. A running daemon is told through its socket (ADR 0014); without one the
+files alone are changed, and it finds them at its next start.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, cast, get_args
+
+from pydantic import BaseModel, ConfigDict
+
+from qcompute.connections.checks import checked, is_usable
+from qcompute.connections.credentials import Secret, checked_value, environment_value, variable_of
+from qcompute.connections.credentials import checked_name as checked_credential
+from qcompute.connections.definitions import CHOICE, FILE, Choice, Definition, Definitions, checked_name
+from qcompute.connections.findings import Finding
+from qcompute.connections.store import CredentialStore
+from qcompute.connections.vault import Ask
+from qcompute.errors import ConfigError, QComputeError
+from qcompute.ledger.backup import reading
+from qcompute.miner.commands import AboutAccounts, Accounts, Reopen, Use, socket_file, tell_daemon
+from qcompute.miner.job import State
+from qcompute.miner.opening import SHARED, own_budget, refuse_provider_name
+from qcompute.miner.providers.registry import config_of
+from qcompute.miner.settings import Settings
+
+PATIENCE_SECONDS: Final = 150.0
+"""How long the daemon may open and look at a connection before it counts as not answering."""
+
+_OPEN_STATES: Final = (State.SUBMITTING, State.WAITING, State.HELD)
+
+
+class ConnectionRefused(QComputeError):
+    """This cannot be done with this connection now; nothing was changed."""
+
+    code = "connection_refused"
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """A credential of a provider: what its setting is called, and whether it cannot do without."""
+
+    name: str
+    is_required: bool
+
+
+class Row(BaseModel):
+    """One connection in the list. ``credentials`` says by setting which credential it is and where it is kept."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    provider: str
+    in_use: bool
+    credentials: dict[str, str]
+    places: dict[str, str | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """What was done: what was found on the way, where values lie now, and what the operator should know."""
+
+    findings: list[Finding]
+    places: dict[str, str]
+    notes: list[str]
+
+
+class Connections:
+    """The connections of one miner. ``ask`` gives the passphrase of the encrypted file where one is needed."""
+
+    def __init__(self, settings: Settings, *, ask: Ask | None = None) -> None:
+        self._settings = settings
+        self.folder: Path = settings.neuron.directory
+        self.definitions = Definitions(self.folder / FILE)
+        self.choice = Choice(self.folder / CHOICE)
+        self.store = CredentialStore(settings.connections, self.folder, ask=ask)
+        self.store.install()
+
+    def fields(self, provider: str) -> list[Field]:
+        """The credentials a provider takes.
+
+        Raises:
+            ConfigError: there is no such provider.
+        """
+        model = config_of(provider)
+        return [] if model is None else _secret_fields(model)
+
+    def add(
+        self,
+        name: str,
+        definition: Definition,
+        *,
+        values: Mapping[str, str],
+        untested: bool = False,
+    ) -> Changed:
+        """Write a connection down and keep the values of its credentials, given by the credential's setting.
+
+        Raises:
+            ConfigError: name, provider, settings or a place will not do; nothing was kept.
+            ConnectionRefused: it was looked at and cannot be used; nothing was kept.
+        """
+        refuse_provider_name(checked_name(name))
+        if name in self.definitions.all():
+            raise ConfigError(f"there is a connection {name!r} already; remove it first, or take another name")
+        own_budget(name, definition)
+        by_credential, settings = self._named(name, definition, values)
+        whole = definition.model_copy(update={"settings": settings})
+        findings = checked(name, whole, self.folder, values=by_credential)
+        _refuse_unusable(name, findings, untested=untested)
+        places = {credential: self.store.put(credential, value) for credential, value in by_credential.items()}
+        try:
+            self.definitions.add(name, whole)
+        except ConfigError:
+            for credential in places:
+                self.store.remove(credential)
+            raise
+        return Changed(findings, places, [])
+
+    def rows(self) -> list[Row]:
+        """Every connection, and where its credentials are; no value is read that need not be."""
+        in_use = self.in_use()
+        return [self._row(name, definition, name == in_use) for name, definition in self.definitions.all().items()]
+
+    def in_use(self) -> str:
+        """What new jobs go to, or will at the daemon's next start: a connection, or PROVIDER."""
+        return self.choice.read() or self._settings.provider
+
+    def test(self, name: str) -> list[Finding]:
+        """Look at a connection without spending; may take minutes where a vendor does not answer."""
+        return checked(name, self.definitions.get(name), self.folder)
+
+    def use(self, name: str, *, unchecked: bool = False) -> str:
+        """Let new jobs go to a connection, or with PROVIDER's name back to the settings; what came of it, in words.
+
+        Raises:
+            ConfigError, ConnectionRefused: it cannot be used; nothing was changed.
+        """
+        is_home = name == self._settings.provider
+        if not is_home:
+            self.definitions.get(name)
+        if self._settings.ledger.url is not None:
+            raise ConnectionRefused(SHARED)
+        told = self._tell(Use(name=name, unchecked=unchecked))
+        if told is not None:
+            return f"new jobs go to {', '.join(told['accounts'])} now; jobs that were submitted stay where they are"
+        if not is_home and not unchecked:
+            _refuse_unusable(name, self.test(name), untested=False)
+        self.choice.write(None if is_home else name)
+        return f"no daemon is running; the next one starts with {name}"
+
+    def rotate(self, name: str, field: str | None, value: str, *, untested: bool = False) -> Changed:
+        """Keep a new value of a credential. It is tried first; a running daemon takes it up; then the old one is gone.
+
+        Raises:
+            ConfigError: there is no such connection or credential, or it cannot be kept.
+            ConnectionRefused: it does not work; the old value is kept.
+        """
+        definition = self.definitions.get(name)
+        credential = self._credential(name, definition, field)
+        value = checked_value(value)
+        findings = checked(name, definition, self.folder, values={credential: value})
+        _refuse_unusable(name, findings, untested=untested)
+        old = self.store.value(credential)
+        place = self.store.put(credential, value)
+        notes = self._taken_up(credential, old)
+        if environment_value(credential) not in (None, value):
+            notes.append(f"the variable {variable_of(credential)} is not looked at any more: unset it")
+        return Changed(findings, {credential: place}, notes)
+
+    def environment_value(self, name: str, field: str | None) -> str:
+        """What the environment has for a credential of a connection. Raises `ConfigError` when it has nothing."""
+        credential = self._credential(name, self.definitions.get(name), field)
+        if (value := environment_value(credential)) is None:
+            raise ConfigError(f"{variable_of(credential)} is not set, so there is nothing to take over")
+        return value
+
+    def remove(self, name: str, *, keep_credentials: bool = False) -> list[str]:
+        """Forget a connection, and the credentials no other one names; their names.
+
+        Raises:
+            ConfigError: there is none of this name.
+            ConnectionRefused: new jobs go there, or jobs are there that are not done.
+        """
+        definition = self.definitions.get(name)
+        if name in (self.in_use(), self._settings.provider):
+            raise ConnectionRefused(f"new jobs go to {name}: `qcompute connections use` another one first")
+        if count := self._open_jobs(name):
+            raise ConnectionRefused(f"{count} jobs at {name} are not done yet; see qcompute jobs list")
+        mine = set(self._credentials(definition).values())
+        self.definitions.remove(name)
+        others = {one for other in self.definitions.all().values() for one in self._credentials(other).values()}
+        return [] if keep_credentials else [one for one in sorted(mine - others) if self.store.remove(one)]
+
+    def _named(
+        self, name: str, definition: Definition, values: Mapping[str, str]
+    ) -> tuple[dict[str, str], dict[str, Any]]:
+        """Values by credential, and the settings with the credentials' names in them."""
+        fields = [field.name for field in self.fields(definition.provider)]
+        settings = dict(definition.settings)
+        by_credential: dict[str, str] = {}
+        for field, value in values.items():
+            if field not in fields:
+                there = f"its credentials are: {', '.join(fields)}" if fields else "it has no credentials"
+                raise ConfigError(f"{field!r} is no credential of {definition.provider}; {there}")
+            credential = settings.setdefault(field, f"{name}_{field}".replace("-", "_"))
+            try:
+                by_credential[checked_credential(credential)] = checked_value(value)
+            except ValueError as error:
+                raise ConfigError(f"{field}: {error}") from None
+        return by_credential, settings
+
+    def _credentials(self, definition: Definition) -> dict[str, str]:
+        """The names of a connection's credentials, by setting."""
+        model = config_of(definition.provider)
+        found: dict[str, str] = {}
+        for field in [] if model is None else _secret_fields(model):
+            default = model.model_fields[field.name].default if model is not None else None
+            credential = definition.settings.get(field.name, default)
+            if isinstance(credential, str):
+                found[field.name] = credential
+        return found
+
+    def _credential(self, name: str, definition: Definition, field: str | None) -> str:
+        known = self._credentials(definition)
+        if field is None and len(known) == 1:
+            return next(iter(known.values()))
+        if field is None or field not in known:
+            there = f"say which: {', '.join(known)}" if known else "it has none"
+            raise ConfigError(f"connection {name} has {len(known)} credentials; {there}")
+        return known[field]
+
+    def _row(self, name: str, definition: Definition, in_use: bool) -> Row:  # noqa: FBT001 - a fact of the row
+        credentials = self._credentials(definition)
+        places = {one: self.store.where(one).place for one in credentials.values()}
+        return Row(name=name, provider=definition.provider, in_use=in_use, credentials=credentials, places=places)
+
+    def _taken_up(self, credential: str, old: str | None) -> list[str]:
+        """Let a running daemon take the new value up in every connection that has it; the old one is put back if not.
+
+        A value has been tried, but a daemon may see another network.
+        """
+        users = [
+            one for one, other in self.definitions.all().items() if credential in self._credentials(other).values()
+        ]
+        notes: list[str] = []
+        for user in users:
+            try:
+                told = self._tell(Reopen(name=user))
+            except (ConfigError, ConnectionRefused) as error:
+                if old is None or environment_value(credential) == old:
+                    self.store.remove(credential)
+                else:
+                    self.store.put(credential, old)
+                raise ConnectionRefused(f"the daemon goes on with the old value: {error.message}") from None
+            if told is None:
+                return ["no daemon is running"]
+            notes.append(f"{user}: " + ("taken up by the daemon" if told["reopened"] else "not open in the daemon"))
+        return notes
+
+    def _tell(self, command: AboutAccounts) -> dict[str, Any] | None:
+        told = tell_daemon(socket_file(self._settings.ledger.file), command, within_seconds=PATIENCE_SECONDS)
+        if told is not None and not told["ok"]:
+            raise ConnectionRefused(str(told["message"]))
+        return told
+
+    def _open_jobs(self, name: str) -> int:
+        """Rows at a connection that are not done; of a ledger on Postgres only whether the daemon has any there."""
+        file = self._settings.ledger.file
+        if self._settings.ledger.url is None:
+            if not file.exists():
+                return 0
+            marks = ", ".join("?" * len(_OPEN_STATES))
+            query = f"SELECT count(*) FROM jobs WHERE provider = ? AND state IN ({marks})"  # noqa: S608 - marks are ours
+            try:
+                with reading(file) as connection:
+                    return int(connection.execute(query, [name, *_OPEN_STATES]).fetchone()[0])
+            except sqlite3.Error as error:
+                raise ConfigError(f"the ledger {file} cannot be read ({type(error).__name__})") from None
+        told = self._tell(Accounts()) or {"accounts": []}
+        return sum(1 for account in told["accounts"] if account["name"] == name and account["has_jobs"])
+
+
+def parsed_settings(pairs: list[str]) -> dict[str, Any]:
+    """``key=value`` texts as a table; ``a.b=1`` is in the table ``a``, and a value is TOML where it is, else text.
+
+    Raises:
+        ConfigError: one has no ``=``; what stands there is not shown.
+    """
+    table: dict[str, Any] = {}
+    for pair in pairs:
+        key, equals, text = pair.partition("=")
+        if not equals or not key:
+            raise ConfigError("write a setting as key=value")
+        below: dict[str, Any] = table
+        *path, last = key.strip().split(".")
+        for part in path:
+            inner: object = below.setdefault(part, {})
+            if not isinstance(inner, dict):
+                raise ConfigError(f"{part} is given as a value and as a table")
+            below = cast("dict[str, Any]", inner)
+        below[last] = _toml(text)
+    return table
+
+
+def _toml(text: str) -> Any:  # noqa: ANN401 - whatever TOML has
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _secret_fields(model: type[BaseModel]) -> list[Field]:
+    return [Field(name, info.is_required()) for name, info in model.model_fields.items() if _is_secret(info.annotation)]
+
+
+def _is_secret(annotation: object) -> bool:
+    return annotation is Secret or Secret in get_args(annotation)
+
+
+def _refuse_unusable(name: str, findings: list[Finding], *, untested: bool) -> None:
+    if untested or is_usable(findings):
+        return
+    raise Unusable(f"{name} cannot be used", findings)
+
+
+class Unusable(ConnectionRefused):
+    """It was looked at and cannot be used; ``findings`` say why."""
+
+    def __init__(self, message: str, findings: list[Finding]) -> None:
+        super().__init__(message)
+        self.findings = findings

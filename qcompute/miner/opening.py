@@ -1,0 +1,207 @@
+"""Opens the accounts of this miner: those of its settings, and each connection by its name."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from collections.abc import Set as AbstractSet
+from functools import partial
+from typing import Final
+
+from pydantic import ValidationError
+
+from qcompute.cluster.accounts import AccountPlan, open_cluster, slots_of
+from qcompute.connections.checks import looked_at, open_connection
+from qcompute.connections.definitions import CHOICE, FILE, Choice, Definition, Definitions
+from qcompute.connections.findings import Grade
+from qcompute.connections.store import CredentialStore
+from qcompute.errors import ConfigError
+from qcompute.miner.account import Account
+from qcompute.miner.budget import Budget, Budgets
+from qcompute.miner.fleet import Fleet
+from qcompute.miner.limits import BudgetSettings
+from qcompute.miner.providers.base import ProviderAdapter
+from qcompute.miner.providers.registry import keys, open_adapter
+from qcompute.miner.settings import Settings
+from qcompute.miner.switch import Opened
+from qcompute.units import ProviderKey, utc_now
+
+_log = logging.getLogger(__name__)
+
+CLUSTER: Final = "cluster"
+"""The provider that is no adapter: all accounts of ``[cluster]``."""
+
+SHARED: Final = (
+    "with ledger.url several processes may share the work, and each would have to change at once: set PROVIDER to the "
+    "connection's name in each process, and restart them one by one"
+)
+"""Why there is no switching on Postgres."""
+
+Made = tuple[ProviderAdapter, Callable[[], Opened]]
+
+
+class AccountOpener:
+    """See `qcompute.miner.switch.Opener`."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._folder = settings.neuron.directory
+        self.definitions = Definitions(self._folder / FILE)
+        self.choice = Choice(self._folder / CHOICE)
+        self._written: frozenset[str] = frozenset()
+
+    @property
+    def home(self) -> str:
+        """The group of the settings."""
+        return self._settings.provider
+
+    def first(self) -> str:
+        """The group to start with.
+
+        Raises:
+            ConfigError: one was chosen and cannot be used with these settings.
+        """
+        chosen = self.choice.read()
+        if chosen is not None and chosen != self.home and self._settings.ledger.url is not None:
+            raise ConfigError(f"`qcompute connections use` chose {chosen!r}; {SHARED}; then delete {self.choice.path}")
+        return chosen or self.home
+
+    def fleet(self, first: str) -> Fleet:
+        """The fleet of that group. Call it on the main thread: some SDKs crash when another one imports them first.
+
+        Raises:
+            ConfigError: it cannot be opened; for one that was chosen, the message says how to go back.
+        """
+        try:
+            opened = [make() for _, make in self.open(first)]
+        except ConfigError as error:
+            if first == self.home:
+                raise
+            back = f"go back with `qcompute connections use {self.home}`"
+            raise ConfigError(
+                f"{error.message}; it was chosen with `qcompute connections use`: mend it, or {back}"
+            ) from None
+        return Fleet([one.account for one in opened], Budgets([one.budget for one in opened]))
+
+    def group_of(self, lane: str) -> str | None:
+        """The group that has the account of this name."""
+        if lane in self._home_accounts():
+            return self.home
+        return lane if lane in self._names() else None
+
+    def known(self) -> AbstractSet[str]:
+        """All accounts that could be opened."""
+        return self._home_accounts() | self._names()
+
+    def open(self, name: str) -> list[Made]:
+        """The adapters of a group, and what makes an account of each.
+
+        Raises:
+            ConfigError: there is no such group, or it cannot be opened.
+        """
+        if name == self.home and name == CLUSTER:
+            return self._cluster()
+        if name == self.home and not self._home_is_connection():
+            adapter = open_adapter(name, self._settings.provider_table, directory=self._folder)
+            return [(adapter, partial(self._account, ProviderKey(name), adapter, self._settings.budget, None))]
+        definition = self.definitions.get(name)
+        refuse_provider_name(name)
+        budget = own_budget(name, definition) or self._settings.budget
+        adapter = open_connection(name, definition, self._folder)
+        return [(adapter, partial(self._account, ProviderKey(name), adapter, budget, ProviderKey(definition.provider)))]
+
+    def adapter(self, name: str) -> ProviderAdapter:
+        """A new adapter of a connection."""
+        return open_connection(name, self.definitions.get(name), self._folder)
+
+    def trouble(self, adapter: ProviderAdapter) -> str | None:
+        """What is wrong at an account; None when it can be used."""
+        found = [finding for finding in looked_at(adapter) if finding.grade is Grade.FAILED]
+        return "; ".join(f"{one.text} ({one.fix})" if one.fix else one.text for one in found) or None
+
+    def choose(self, name: str) -> None:
+        """Keep the choice over restarts."""
+        self.choice.write(None if name == self.home else name)
+
+    def _account(
+        self, name: ProviderKey, adapter: ProviderAdapter, budget: BudgetSettings, vendor: ProviderKey | None
+    ) -> Opened:
+        account = Account(name, adapter, threads=self._settings.miner.provider_threads, vendor=vendor)
+        return Opened(account, Budget(name, budget, clock=utc_now))
+
+    def _cluster(self) -> list[Made]:
+        if own := ", ".join(f"budget.{name}" for name in _changed(self._settings.budget)):
+            raise ConfigError(
+                f"{own}: with PROVIDER=cluster each account has its own budget: write [cluster.nodes.budget]"
+            )
+        plans = open_cluster(self._settings.cluster, self._folder)
+        return [(plan.adapter, partial(self._planned, plan)) for plan in plans]
+
+    def _planned(self, plan: AccountPlan) -> Opened:
+        account = Account(
+            plan.name,
+            plan.adapter,
+            threads=self._settings.miner.provider_threads,
+            tags=_tags(plan),
+            health=plan.health_check,
+            vendor=plan.vendor,
+        )
+        return Opened(account, Budget(plan.name, plan.budget, clock=utc_now))
+
+    def _home_is_connection(self) -> bool:
+        """Whether PROVIDER is no provider's key, and so a connection's name where there is one."""
+        return ":" not in self.home and self.home not in keys() and self.home in self.definitions.all()
+
+    def _home_accounts(self) -> frozenset[str]:
+        if self.home == CLUSTER:
+            return frozenset(slot.name for slot in slots_of(self._settings.cluster))
+        return frozenset({self.home})
+
+    def _names(self) -> frozenset[str]:
+        try:
+            self._written = frozenset(self.definitions.all())
+        except ConfigError as error:  # half edited, perhaps: what was there counts until it can be read again
+            _log.warning("%s", error.message, extra={"action": "connections"})
+        return self._written
+
+
+def open_fleet(settings: Settings) -> Fleet:
+    """The accounts the daemon would start with, for who only looks at them; call it on the main thread.
+
+    Raises:
+        ConfigError: one cannot be opened.
+    """
+    CredentialStore(settings.connections, settings.neuron.directory).install()
+    opener = AccountOpener(settings)
+    return opener.fleet(opener.first())
+
+
+def refuse_provider_name(name: str) -> None:
+    """Raise `ConfigError` when a connection of this name could not be told from a provider."""
+    if name == CLUSTER or name in keys():
+        raise ConfigError(f"a connection cannot be named {name!r}: that is a provider's name")
+
+
+def own_budget(name: str, definition: Definition) -> BudgetSettings | None:
+    """The connection's own budget; None when it has none. Raises `ConfigError` when it is not one."""
+    if definition.budget is None:
+        return None
+    try:
+        return BudgetSettings.model_validate(definition.budget)
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        where = ".".join(map(str, first["loc"]))
+        raise ConfigError(f"connections.{name}.budget.{where}: {first['msg']}") from None
+
+
+def _changed(budget: BudgetSettings) -> list[str]:
+    defaults = BudgetSettings()
+    return [name for name in BudgetSettings.model_fields if getattr(budget, name) != getattr(defaults, name)]
+
+
+def _tags(plan: AccountPlan) -> dict[str, set[str]] | None:
+    """What the operator calls each device: its nodes' names and tags; None when the vendor says which devices are."""
+    words: dict[str, set[str]] = {}
+    for node in plan.nodes:
+        words.setdefault(node.device_id, set()).update((node.node_id, *node.tags))
+    return words or None

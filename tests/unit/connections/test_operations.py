@@ -1,0 +1,226 @@
+"""What ``qcompute connections`` does to files, and what it refuses, without a daemon."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from qcompute.connections.definitions import Choice, Definition, Definitions
+from qcompute.connections.findings import Grade
+from qcompute.connections.operations import ConnectionRefused, Connections, Unusable, parsed_settings
+from qcompute.console.__main__ import main
+from qcompute.console.arguments import Invocation, settings_from
+from qcompute.errors import ConfigError
+from qcompute.miner.opening import AccountOpener
+from qcompute.miner.settings import Settings
+from tests.doubles.rest import TOKEN, RestDouble
+
+ROOT = Path(__file__).parents[3]
+
+
+def settings(folder: Path, **more: str) -> Settings:
+    flags = {"neuron.full_path": str(folder), "connections.key_file": str(folder / "key"), "provider": "mock"}
+    words = [word for name, value in (flags | more).items() for word in (f"--{name}", value)]
+    return settings_from(words, {}, folder)
+
+
+def ours(folder: Path, **more: str) -> Connections:
+    return Connections(settings(folder, **more))
+
+
+def lab(double: RestDouble, **more: object) -> Definition:
+    return Definition(provider="rest", settings={"base_urls": [double.url], **more})
+
+
+def test_what_is_added_is_found_again_and_removed_with_its_credential(tmp_path: Path) -> None:
+    with RestDouble() as double:
+        changed = ours(tmp_path).add("lab-1", lab(double), values={"token": f"{TOKEN}\n"})
+        assert list(changed.places) == ["lab_1_token"]
+        again = ours(tmp_path)
+        assert again.definitions.get("lab-1").settings["token"] == "lab_1_token"
+        assert [one.grade for one in again.test("lab-1")] == [Grade.OK] * 3
+        row = again.rows()[0]
+        assert (row.credentials, row.in_use) == ({"token": "lab_1_token"}, False)
+        assert again.remove("lab-1") == ["lab_1_token"]
+        assert again.store.where("lab_1_token").place is None
+        assert again.rows() == []
+
+
+def test_a_connection_that_cannot_be_used_is_not_kept(tmp_path: Path) -> None:
+    with RestDouble() as double:
+        with pytest.raises(Unusable) as refused:
+            ours(tmp_path).add("lab", lab(double), values={"token": "wrong"})
+        assert "the key is not accepted" in str(refused.value.findings)
+        assert not (tmp_path / "connections.toml").exists()
+        assert not (tmp_path / "credentials.json").exists()
+        ours(tmp_path).add("lab", lab(double), values={"token": "wrong"}, untested=True)
+        assert list(ours(tmp_path).definitions.all()) == ["lab"]
+
+
+def typed(words: list[str], told: Settings, monkeypatch: pytest.MonkeyPatch) -> int:
+    """The exit code of ``qcompute connections …`` for a miner with these settings."""
+
+    def settings_of(_: Invocation) -> Settings:
+        return told
+
+    monkeypatch.setattr(Invocation, "settings", settings_of)
+    return main(["connections", *words])
+
+
+def test_a_new_value_that_does_not_work_leaves_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with RestDouble() as double:
+        it = ours(tmp_path)
+        it.add("lab", lab(double), values={"token": TOKEN})
+        with pytest.raises(Unusable):
+            it.rotate("lab", None, "wrong")
+        assert it.store.value("lab_token") == TOKEN
+        double.token = "another"
+        monkeypatch.setenv("QCOMPUTE_SECRET_LAB_TOKEN", "old")
+        changed = it.rotate("lab", "token", "another")
+        assert it.store.value("lab_token") == "another"
+        assert changed.notes == [
+            "no daemon is running",
+            "the variable QCOMPUTE_SECRET_LAB_TOKEN is not looked at any more: unset it",
+        ]
+
+
+def test_a_working_variable_is_taken_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("QCOMPUTE_SECRET_LAB_TOKEN", TOKEN)
+    with RestDouble() as double:
+        words = ["add", "lab", "rest", "--set", f'base_urls=["{double.url}"]', "--from-environment"]
+        assert typed(words, settings(tmp_path), monkeypatch) == 0  # token is optional, and taken all the same
+        monkeypatch.delenv("QCOMPUTE_SECRET_LAB_TOKEN")
+        assert ours(tmp_path).store.value("lab_token") == TOKEN
+        with pytest.raises(ConfigError, match="nothing to take over"):
+            ours(tmp_path).environment_value("lab", None)
+
+
+@pytest.mark.parametrize(
+    ("name", "provider", "values", "words"),
+    [
+        ("mock", "mock", {}, "provider's name"),
+        ("cluster", "mock", {}, "provider's name"),
+        ("Lab", "mock", {}, "small letters"),
+        ("lab", "nobody", {}, "is not a provider"),
+        ("lab", "mock", {"token": "x"}, "has no credentials"),
+        ("lab", "rest", {"tokken": "x"}, "its credentials are: token"),
+        ("lab", "rest", {"token": " "}, "empty"),
+    ],
+)
+def test_what_cannot_be_a_connection(
+    tmp_path: Path, name: str, provider: str, values: dict[str, str], words: str
+) -> None:
+    with pytest.raises(ConfigError, match=words):
+        ours(tmp_path).add(name, Definition(provider=provider), values=values)
+    assert not (tmp_path / "connections.toml").exists()
+
+
+def test_a_key_written_where_its_name_belongs_is_refused_and_not_shown(tmp_path: Path) -> None:
+    key = "sk1a2b3c4d5e6f7a8b9c0d1e2f"
+    definition = Definition(provider="rest", settings={"base_urls": ["http://127.0.0.1:9"], "token": key})
+    with pytest.raises(Unusable) as refused:
+        ours(tmp_path).add("lab", definition, values={})
+    assert key not in str(refused.value.findings)
+    assert not (tmp_path / "connections.toml").exists()
+
+
+def test_without_a_daemon_the_choice_is_for_its_next_start(tmp_path: Path) -> None:
+    it = ours(tmp_path)
+    it.add("trial", Definition(provider="mock", budget={"per_day": "3"}), values={})
+    assert it.use("trial") == "no daemon is running; the next one starts with trial"
+    with pytest.raises(ConnectionRefused, match="new jobs go to trial"):
+        it.remove("trial")
+    opener = AccountOpener(settings(tmp_path))
+    assert opener.first() == "trial"
+    fleet = opener.fleet("trial")
+    assert fleet.names == {"trial"}
+    assert fleet.budgets.documents()[0]["periods"]["day"]["limit"] == "3"
+    assert AccountOpener(settings(tmp_path, provider="trial")).home == "trial"
+    it.use("mock")
+    assert (Choice(tmp_path / "connection").read(), it.in_use()) == (None, "mock")
+    it.remove("trial")
+
+
+def test_a_choice_that_is_gone_says_how_to_go_back(tmp_path: Path) -> None:
+    Choice(tmp_path / "connection").write("gone")
+    opener = AccountOpener(settings(tmp_path))
+    with pytest.raises(ConfigError, match=r"no connection 'gone'.*`qcompute connections use mock`"):
+        opener.fleet(opener.first())
+
+
+def test_on_postgres_switching_is_refused_and_a_choice_too(tmp_path: Path) -> None:
+    it = ours(tmp_path, **{"ledger.url": "postgresql://127.0.0.1/none"})
+    it.definitions.add("trial", Definition(provider="mock"))
+    with pytest.raises(ConnectionRefused, match="set PROVIDER to the connection's name in each process"):
+        it.use("trial")
+    it.choice.write("trial")
+    with pytest.raises(ConfigError, match="set PROVIDER to the connection's name in each process"):
+        AccountOpener(settings(tmp_path, **{"ledger.url": "postgresql://127.0.0.1/none"})).first()
+
+
+def test_a_file_edited_by_hand_is_checked(tmp_path: Path) -> None:
+    file = tmp_path / "connections.toml"
+    for text, words in [
+        ("[connections.lab]\nsettings = {}", "connections.lab.provider"),
+        ("[lab]\nprovider = 'mock'", "lab is unknown"),
+        ("connections = 3", r"write \[connections.NAME\]"),
+        ("[connections.LAB]\nprovider = 'mock'", "small letters"),
+        ("= no", "not TOML"),
+    ]:
+        file.write_text(text)
+        with pytest.raises(ConfigError, match=words):
+            Definitions(file).all()
+
+
+def test_settings_are_typed_and_nested() -> None:
+    assert parsed_settings(["a=1", "b.c=true", "b.d=text", 'e=["x"]', "f=us-east-1"]) == {
+        "a": 1,
+        "b": {"c": True, "d": "text"},
+        "e": ["x"],
+        "f": "us-east-1",
+    }
+    for wrong in (["key"], ["a=1", "a.b=2"]):
+        with pytest.raises(ConfigError):
+            parsed_settings(wrong)
+
+
+def test_the_command_as_an_operator_types_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO(f"{TOKEN}\n"))
+    told = settings(tmp_path)
+    with RestDouble() as double:
+        words = ["add", "lab", "rest", "--set", f'base_urls=["{double.url}"]', "--stdin", "--json"]
+        assert typed(words, told, monkeypatch) == 0
+        assert json.loads(capsys.readouterr().out)["message"] == "lab is added"
+        assert typed(["list"], told, monkeypatch) == 0
+        listed = capsys.readouterr().out
+        assert "lab_token (the encrypted file" in listed.replace("\n", " ")
+        assert "new jobs go to: mock" in listed
+        double.token = "changed"
+        assert typed(["test"], told, monkeypatch) == 1
+        tested = capsys.readouterr().out
+        assert "FAILED" in tested
+        assert TOKEN not in listed + tested
+    assert typed(["use"], told, monkeypatch) == 2
+
+
+def test_a_secret_is_never_an_argument_and_a_prompt_needs_a_terminal(tmp_path: Path) -> None:
+    flags = ["--neuron.full_path", str(tmp_path)]
+    done = subprocess.run(  # noqa: S603 - ours
+        [sys.executable, "-m", "qcompute.console", "connections", "rotate", "lab", *flags],
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "there is no terminal to ask at: use --stdin, --value-file or --from-environment" in done.stderr

@@ -1,0 +1,238 @@
+"""Accounts come and go while the daemon runs: which one gets new jobs, and when another may be closed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from collections.abc import Set as AbstractSet
+from contextlib import suppress
+from decimal import Decimal
+from functools import partial
+
+import pytest
+
+from qcompute.errors import ConfigError
+from qcompute.ledger.claims import Tenure
+from qcompute.miner import switch as switching
+from qcompute.miner.account import Account
+from qcompute.miner.budget import Budget
+from qcompute.miner.duty import Duty, Shift
+from qcompute.miner.job import State, Verdict
+from qcompute.miner.limits import BudgetSettings
+from qcompute.miner.providers.base import ProviderAdapter
+from qcompute.miner.switch import Opened, Switch, SwitchRefused
+from qcompute.units import ExecutionId, Money, ProviderKey
+from tests.scene import until_true
+from tests.unit.miner.scripted import Scene, Vendor
+
+DEADLINE_SECONDS = 20.0
+
+
+class Openable:
+    """Opens what the test has written down; remembers what was chosen and closed."""
+
+    home = "scripted"
+
+    def __init__(self, scene: Scene) -> None:
+        self._scene = scene
+        self.written = {"lab": Vendor()}
+        self.troubles: list[str] = []
+        self.failure: ConfigError | None = None
+        self.chosen: list[str] = []
+        self.opened: list[str] = []
+
+    def group_of(self, lane: str) -> str | None:
+        return lane if lane in self.known() else None
+
+    def known(self) -> AbstractSet[str]:
+        return {self.home, *self.written}
+
+    def adapter(self, name: str) -> ProviderAdapter:
+        if self.failure is not None:
+            raise self.failure
+        self.opened.append(name)
+        return self.written[name]
+
+    def open(self, name: str) -> list[tuple[ProviderAdapter, Callable[[], Opened]]]:
+        adapter = self._scene.vendor if name == self.home else self.adapter(name)
+        return [(adapter, partial(self._made, name, adapter))]
+
+    def _made(self, name: str, adapter: ProviderAdapter) -> Opened:
+        key = ProviderKey(name)
+        return Opened(Account(key, adapter, threads=1), Budget(key, BudgetSettings(), clock=self._scene.clock))
+
+    def trouble(self, adapter: ProviderAdapter) -> str | None:
+        del adapter
+        return self.troubles[0] if self.troubles else None
+
+    def choose(self, name: str) -> None:
+        self.chosen.append(name)
+
+
+class SwitchScene(Scene):
+    def __init__(self) -> None:
+        super().__init__()
+        self.opener = Openable(self)
+        self.duties: list[Duty] = []
+        self.changes = 0
+        self.looks = 0
+        self._count_looks()
+        self.switch = self.made()
+        self._task: asyncio.Task[None] | None = None
+
+    def _count_looks(self) -> None:
+        lanes = self.ledger.lanes
+
+        async def counted(state: State) -> set[str]:
+            self.looks += 1
+            return await lanes(state)
+
+        self.ledger.lanes = counted
+
+    def made(self, refusal: str | None = None) -> Switch:
+        async def begin(account: Account, tenure: Tenure) -> Shift:
+            del account, tenure
+            return Shift([])
+
+        def changed() -> None:
+            self.changes += 1
+
+        self.duties.clear()
+        return Switch(
+            self.road,
+            self.fleet,
+            self.opener,
+            self.duties,
+            first="scripted",
+            begin=begin,
+            on_change=changed,
+            refusal=refusal,
+        )
+
+    def start(self) -> None:
+        self._task = asyncio.create_task(self.switch.run())
+
+    async def until_open(self, *names: str) -> None:
+        await until_true(
+            lambda: sorted(self.fleet.names) == sorted(names), what=f"accounts {names}", seconds=DEADLINE_SECONDS
+        )
+
+    async def until_tended(self, times: int) -> None:
+        """Until it was looked so often which accounts have rows."""
+        first = self.looks
+        await until_true(lambda: self.looks >= first + 2 * times, what="looks at the lanes", seconds=DEADLINE_SECONDS)
+
+    async def close(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._task
+        for account in self.fleet.accounts:
+            if account is not self.account:
+                await account.close(limit_seconds=1)
+        await super().close()
+
+
+@pytest.fixture
+async def scene(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[SwitchScene]:
+    monkeypatch.setattr(switching, "TEND_SECONDS", 0.02)
+    monkeypatch.setattr(switching, "LINGER_SECONDS", 0.05)
+    made = SwitchScene()
+    yield made
+    await made.close()
+
+
+async def test_new_jobs_go_to_the_connection_and_an_idle_account_is_closed(scene: SwitchScene) -> None:
+    scene.start()
+    assert await scene.switch.use("lab", unchecked=False) == ["lab"]
+    assert [account.key for account in scene.fleet.offered] == ["lab"]
+    assert (scene.switch.in_use, scene.opener.chosen, scene.changes) == ("lab", ["lab"], 1)
+    await scene.until_open("lab")
+    assert [duty.lane for duty in scene.duties] == ["lab"]
+
+
+async def test_an_account_with_jobs_stays_open_until_they_are_done(scene: SwitchScene) -> None:
+    job = await scene.waiting()
+    scene.start()
+    await scene.switch.use("lab", unchecked=False)
+    status = await scene.switch.status()
+    assert {one["name"]: (one["takes_jobs"], one["has_jobs"]) for one in status["accounts"]} == {
+        "scripted": (False, True),
+        "lab": (True, False),
+    }
+    await scene.until_tended(8)
+    assert scene.fleet.names == {"scripted", "lab"}
+    await scene.road.end_without_result(job, Verdict.FAILED, code="x", message="ended by the test")
+    await scene.until_open("lab")
+
+
+async def test_what_was_never_submitted_is_routed_again(scene: SwitchScene) -> None:
+    """A job routed to an account that will not take it would wait there until its deadline."""
+    await scene.submitting("never")
+    await scene.submitting("tried", submit_started_at=scene.clock(), submit_attempts=1)
+    await scene.switch.use("lab", unchecked=False)
+    never, tried = await scene.row("never"), await scene.row("tried")
+    assert (never.state, never.provider, never.token) == (State.READY, None, None)
+    assert (tried.state, tried.provider) == (State.SUBMITTING, "scripted")
+
+
+async def test_rows_of_a_connection_open_it_after_a_restart(scene: SwitchScene) -> None:
+    await scene.waiting(provider=ProviderKey("lab"))
+    scene.start()
+    await scene.until_open("scripted", "lab")
+    assert [account.key for account in scene.fleet.offered] == ["scripted"]
+
+
+async def test_what_keeps_such_a_connection_closed_is_told(
+    scene: SwitchScene, caplog: pytest.LogCaptureFixture
+) -> None:
+    scene.opener.failure = ConfigError("the secret 'lab_token' is not set")
+    await scene.waiting(provider=ProviderKey("lab"))
+    scene.start()
+    await scene.until_tended(2)
+    assert (await scene.switch.status())["not_opened"] == {"lab": "the secret 'lab_token' is not set"}
+    await scene.until_tended(2)
+    assert caplog.text.count("jobs wait at lab: the secret 'lab_token' is not set") == 1
+    assert "lab" in await scene.switch.known()
+
+
+async def test_a_connection_that_cannot_be_used_changes_nothing(scene: SwitchScene) -> None:
+    scene.opener.troubles = ["the key is not accepted"]
+    with pytest.raises(SwitchRefused, match="lab cannot be used: the key is not accepted"):
+        await scene.switch.use("lab", unchecked=False)
+    scene.opener.failure = ConfigError("connections.lab: bad")
+    with pytest.raises(ConfigError, match="bad"):
+        await scene.switch.use("lab", unchecked=True)
+    assert (scene.fleet.names, scene.opener.chosen, scene.switch.in_use) == ({"scripted"}, [], "scripted")
+    scene.opener.failure = None
+    assert await scene.switch.use("lab", unchecked=True) == ["lab"]
+
+
+async def test_a_new_key_is_tried_before_it_is_used(scene: SwitchScene) -> None:
+    assert not await scene.switch.reopen("lab")
+    await scene.switch.use("lab", unchecked=False)
+    old, new = scene.opener.written["lab"], Vendor()
+    scene.opener.written["lab"] = new
+    scene.opener.troubles = ["expired"]
+    with pytest.raises(SwitchRefused, match="expired"):
+        await scene.switch.reopen("lab")
+    assert scene.fleet.offered[0].adapter is old
+    scene.opener.troubles = []
+    assert await scene.switch.reopen("lab")
+    assert scene.fleet.offered[0].adapter is new
+
+
+async def test_on_a_shared_ledger_switching_is_refused(scene: SwitchScene) -> None:
+    with pytest.raises(SwitchRefused, match="restart them"):
+        await scene.made("restart them").use("lab", unchecked=False)
+
+
+async def test_a_spent_account_that_gets_no_new_jobs_closes_nothing(scene: SwitchScene) -> None:
+    """Budgets of all accounts say together whether new jobs are taken, and here only one of them gets any."""
+    tight = Budget(ProviderKey("lab"), BudgetSettings(per_day=Decimal("0.01")), clock=scene.clock)
+    await scene.switch.use("lab", unchecked=False)
+    scene.fleet.budgets.add(tight)
+    tight.reserve(ExecutionId("job-1"), Money(Decimal("0.01"), "USD"))
+    assert "budget of the day" in (scene.fleet.budgets.closed_because() or "")
+    await scene.switch.use("scripted", unchecked=False)
+    assert scene.fleet.budgets.closed_because() is None
