@@ -16,6 +16,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final, TypeAlias
 
+from qcompute.ledger.browse import ClosedJobs, JobLine, Wish
 from qcompute.ledger.claims import Claims, Tenure
 from qcompute.ledger.times import from_micros
 from qcompute.miner.job import (
@@ -228,6 +229,31 @@ class Ledger(ABC):
         is read by its leading time (the reference's format, or another ledger's), from the start of that second, so
         a job may be sent twice but never missed. Text without a leading time starts from the beginning. The cursor
         returned equals ``cursor`` when there is nothing behind it.
+        """
+
+    @abstractmethod
+    async def open_jobs(
+        self, wish: Wish, limit: int, *, before: tuple[datetime, ExecutionId] | None = None
+    ) -> list[JobLine]:
+        """Jobs not yet closed, last received first, at most ``limit``; parts of jobs are left out.
+
+        ``before`` continues behind the line with that ``received_at`` and id.
+        """
+
+    @abstractmethod
+    async def closed_jobs(self, wish: Wish, limit: int, *, below: int | None = None, look: int = 1000) -> ClosedJobs:
+        """Closed jobs, last closed first, at most ``limit``; parts of jobs are left out.
+
+        Not more than ``look`` jobs are looked at, from the one numbered ``below`` on downwards (None: the last), so an
+        answer may have few lines, or none, and yet more behind it.
+        """
+
+    @abstractmethod
+    async def closed_between(self, times: Sequence[datetime]) -> list[int]:
+        """How many jobs were closed after each of ``times``, up to the next one; parts and purged jobs count too.
+
+        One number less than there are times. Of purged jobs it is not known when they were closed: they count before
+        all others.
         """
 
     @abstractmethod

@@ -171,7 +171,7 @@ class CommandSocket:
 
     def __init__(self, path: Path, commands: OperatorCommands) -> None:
         self._path = path
-        self._commands = commands
+        self.commands = commands
         self._server: asyncio.Server | None = None
         self._stopped = asyncio.Event()
 
@@ -233,7 +233,7 @@ class CommandSocket:
             first = error.errors(include_input=False, include_url=False)[0]
             return {"ok": False, "message": f"not a command: {'.'.join(map(str, first['loc']))}: {first['msg']}"}
         try:
-            job = await self._commands.run(command, uid=uid)
+            job = await self.commands.run(command, uid=uid)
         except QComputeError as error:
             return {"ok": False, "message": error.message}
         return {"ok": True, "state": job.state, "execution_id": job.execution_id}

@@ -144,6 +144,26 @@ class Heartbeat:
         """What the vendors said last, in the order of the accounts."""
         return [device for account in self._accounts for device in self._devices.get(account.key, [])]
 
+    @property
+    def by_account(self) -> dict[ProviderKey, list[DeviceReport]]:
+        """As `devices`, by account; one that could not be asked is not in it."""
+        return dict(self._devices)
+
+    @property
+    def trouble(self) -> dict[ProviderKey, str]:
+        """Why an account cannot be asked; nothing of one that can."""
+        return dict(self._trouble)
+
+    @property
+    def told(self) -> BackendReport | None:
+        """What the job server heard last; None before it heard anything of this process."""
+        return self._told
+
+    @property
+    def is_unheard(self) -> bool:
+        """Whether the job server did not hear the last report."""
+        return self._delivery_trouble
+
     async def run(self) -> None:
         """Report until cancelled."""
         loop = asyncio.get_running_loop()

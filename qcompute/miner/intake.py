@@ -92,6 +92,11 @@ class JobIntake:
         self._closed_because = reason
 
     @property
+    def is_closed(self) -> bool:
+        """Whether `close` was called: the daemon is stopping."""
+        return self._closed_because is not None
+
+    @property
     def is_open(self) -> bool:
         """Whether new jobs are taken."""
         return self._closed_because is None and self._budgets.closed_because() is None

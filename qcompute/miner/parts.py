@@ -12,6 +12,7 @@ from qcompute import __version__
 from qcompute.axon.endpoint import CircuitEndpoint
 from qcompute.axon.gate import Gate
 from qcompute.axon.server import HttpServer, axon_app, axon_server
+from qcompute.axon.visitors import Visitors
 from qcompute.chain import open_chain
 from qcompute.chain.contract import AxonEndpoint, Chain, Signer
 from qcompute.chain.keys import load_signer
@@ -84,6 +85,7 @@ class Parts:
     telemetry: Telemetry
     intake: JobIntake
     axon: HttpServer
+    visitors: Visitors
     rates: SharedRates
     operator: HttpServer
     commands: CommandSocket
@@ -142,6 +144,7 @@ async def build(settings: Settings) -> Parts:
         may_serve=lambda: watch.current is not None and intake.is_open,
     )
     gate = Gate(settings.axon, settings.blacklist, lambda: watch.current)
+    endpoint = CircuitEndpoint(settings.axon, gate, intake, signer.hotkey)
     publisher = AxonPublisher(chain, watch, signer.hotkey, published_endpoint(settings))
     shifts = Shifts(settings, road, fleet, circuits, downloader, job_server)
     duties = [
@@ -159,7 +162,8 @@ async def build(settings: Settings) -> Parts:
         job_server=job_server,
         telemetry=telemetry,
         intake=intake,
-        axon=_axon(settings, gate, watch, intake, signer),
+        axon=_axon(settings, endpoint, watch, intake),
+        visitors=endpoint.visitors,
         rates=SharedRates(gate, ledger),
         operator=_operator(settings, ledger, watch, heartbeat, fleet, duties),
         commands=CommandSocket(socket_file(settings.ledger.file), OperatorCommands(road, fleet.accounts[0].key)),
@@ -308,9 +312,7 @@ class Shifts:
         )
 
 
-def _axon(settings: Settings, gate: Gate, watch: MetagraphWatch, intake: JobIntake, signer: Signer) -> HttpServer:
-    endpoint = CircuitEndpoint(settings.axon, gate, intake, signer.hotkey)
-
+def _axon(settings: Settings, endpoint: CircuitEndpoint, watch: MetagraphWatch, intake: JobIntake) -> HttpServer:
     async def details() -> dict[str, Any]:
         return {"accepting_jobs": intake.is_open, "metagraph_known": watch.current is not None}
 
