@@ -145,14 +145,13 @@ class Heartbeat:
         return [device for account in self._accounts for device in self._devices.get(account.key, [])]
 
     @property
-    def by_account(self) -> dict[ProviderKey, list[DeviceReport]]:
-        """As `devices`, by account; one that could not be asked is not in it."""
-        return dict(self._devices)
-
-    @property
     def trouble(self) -> dict[ProviderKey, str]:
-        """Why an account cannot be asked; nothing of one that can."""
+        """The accounts that could not be asked last, and why."""
         return dict(self._trouble)
+
+    def devices_of(self, account: ProviderKey) -> list[DeviceReport]:
+        """What one account's vendor said last; nothing of one that cannot be asked."""
+        return self._devices.get(account, [])
 
     @property
     def told(self) -> BackendReport | None:

@@ -150,7 +150,8 @@ class DaemonFacts(Facts):
 
     @override
     def accounts(self) -> list[AccountState]:
-        reports, trouble = self._parts.heartbeat.by_account, self._parts.heartbeat.trouble
+        heartbeat = self._parts.heartbeat
+        trouble = heartbeat.trouble
         ours = {duty.lane for duty in self._parts.duties if duty.is_ours}
         return [
             AccountState(
@@ -158,7 +159,7 @@ class DaemonFacts(Facts):
                 vendor=account.vendor,
                 is_ours=account.key in ours,
                 trouble=account.offline_because or trouble.get(account.key),
-                devices=reports.get(account.key, []),
+                devices=heartbeat.devices_of(account.key),
             )
             for account in self._parts.fleet.accounts
         ]
