@@ -18,6 +18,7 @@ import orjson
 from pydantic import ValidationError
 from starlette.types import Receive, Scope, Send
 
+from qcompute import meters
 from qcompute.axon import dendrite
 from qcompute.axon.contract import Forward, Reply, Scheme, VerifiedRequest
 from qcompute.axon.gate import Gate
@@ -91,6 +92,7 @@ class CircuitEndpoint:
         except StoreError as error:
             _log.error("a request could not be stored: %s", error, extra={"action": "intake"})
             status, headers, body = _refused(HTTP_UNAVAILABLE, "this miner's store is failing; try again", began)
+        meters.axon_request(status, time.perf_counter() - began)
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
 

@@ -30,7 +30,7 @@ from qcompute.miner.job import (
     Outcome,
     State,
 )
-from qcompute.units import ExecutionId, Hotkey, ProviderKey
+from qcompute.units import DeviceId, ExecutionId, Hotkey, ProviderKey
 
 Hear: TypeAlias = Callable[[Sequence[Job] | None], None]
 """See `Ledger.hearing`; must not block or raise."""
@@ -84,6 +84,28 @@ class Postponed:
     execution_id: ExecutionId
     version: int
     due_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class OpenWork:
+    """How many jobs of one state, account and device are not closed, and how long ago the oldest of them came.
+
+    ``oldest_settled_at`` is None where none has an outcome.
+    """
+
+    state: State
+    account: ProviderKey | None
+    device_id: DeviceId | None
+    jobs: int
+    oldest_received_at: datetime
+    oldest_settled_at: datetime | None
+
+
+def open_work_from(row: Sequence[Any]) -> OpenWork:
+    """Of a row with its columns in this order, times in microseconds."""
+    state, account, device_id, jobs, received_at, settled_at = row
+    settled = None if settled_at is None else from_micros(settled_at)
+    return OpenWork(State(state), account, device_id, jobs, from_micros(received_at), settled)
 
 
 class Ledger(ABC):
@@ -259,6 +281,10 @@ class Ledger(ABC):
     @abstractmethod
     async def count_by_state(self) -> dict[State, int]:
         """How many rows are in each state, parts of jobs included; every state is a key."""
+
+    @abstractmethod
+    async def open_work(self) -> list[OpenWork]:
+        """All jobs that are not closed, parts included, by state, account and device. Looks at each of them."""
 
     @abstractmethod
     async def open_by_validator(self) -> dict[Hotkey, int]:

@@ -16,7 +16,7 @@ from typing_extensions import override
 from qcompute.errors import Bug, StaleRow, StoreError
 from qcompute.ledger.browse import ClosedJobs, JobLine, Wish, is_wanted, line_from, next_below
 from qcompute.ledger.claims import Claims, Fenced, SoleClaims, Tenure
-from qcompute.ledger.contract import Intake, Ledger, Page, Poll, Postponed, poll_from
+from qcompute.ledger.contract import Intake, Ledger, OpenWork, Page, Poll, Postponed, open_work_from, poll_from
 from qcompute.ledger.cursor import START, read_cursor, write_cursor
 from qcompute.ledger.rows import (
     Row,
@@ -318,6 +318,25 @@ class MemoryLedger(Ledger):
         self._check_open()
         counts = Counter(row["state"] for row in self._rows.values())
         return {state: counts[state] for state in State}
+
+    @override
+    async def open_work(self) -> list[OpenWork]:
+        self._check_open()
+        found: dict[tuple[str, str | None, str | None], list[Row]] = {}
+        for row in self._rows.values():
+            if row["state"] != State.CLOSED:
+                found.setdefault((row["state"], row["provider"], row["device_id"]), []).append(row)
+        return [
+            open_work_from(
+                (
+                    *key,
+                    len(rows),
+                    min(row["received_at"] for row in rows),
+                    min((row["settled_at"] for row in rows if row["settled_at"] is not None), default=None),
+                )
+            )
+            for key, rows in found.items()
+        ]
 
     @override
     async def open_by_validator(self) -> dict[Hotkey, int]:

@@ -25,7 +25,7 @@ from qcompute.ledger.browse import (
     open_statement,
 )
 from qcompute.ledger.claims import Claims, SoleClaims, Tenure
-from qcompute.ledger.contract import Intake, Ledger, Page, Poll, Postponed, poll_from
+from qcompute.ledger.contract import Intake, Ledger, OpenWork, Page, Poll, Postponed, open_work_from, poll_from
 from qcompute.ledger.cursor import read_cursor, write_cursor
 from qcompute.ledger.figures import Figures
 from qcompute.ledger.keepers import Read
@@ -319,6 +319,15 @@ class SqlLedger(Ledger):
         self._check_open()
         figures = await self._current()
         return {state: figures.states[state] for state in State}
+
+    @override
+    async def open_work(self) -> list[OpenWork]:
+        self._check_open()
+
+        def read(connection: Connection) -> list[OpenWork]:
+            return [open_work_from(row) for row in connection.execute(statements.OPEN_WORK)]
+
+        return await self._read(read)
 
     @override
     async def open_by_validator(self) -> dict[Hotkey, int]:

@@ -17,6 +17,7 @@ from functools import partial
 from typing import Any, Final, ParamSpec, TypeVar
 
 from qcompute.errors import QComputeError, Unavailable, VendorError
+from qcompute.meters import VendorMeter
 from qcompute.miner.pace import Pace
 from qcompute.miner.polls import PollQueue
 from qcompute.miner.providers.base import (
@@ -134,6 +135,7 @@ class Account:
         )
         self.polls_in_batches = type(adapter).poll_many is not ProviderAdapter.poll_many
         self._warned_slow = False
+        self._meter = VendorMeter(key)
         self._availability: dict[str, tuple[float, AvailabilityStatus | None]] = {}
 
     async def turn(self, verb: Verb) -> None:
@@ -166,9 +168,20 @@ class Account:
         started = time.monotonic()
         slow = asyncio.get_running_loop().call_later(SLOW_CALL_SECONDS, self._warn_slow, what, started)
         try:
-            return await self._threads.submit(work)
+            return await self._threads.submit(partial(self._measured, what, work))
         finally:
             slow.cancel()
+
+    def _measured(self, what: str, work: Callable[[], T]) -> T:
+        """Called in a thread of the account: waiting for one is not the vendor's time."""
+        began, result = time.perf_counter(), "ok"
+        try:
+            return work()
+        except BaseException as error:
+            result = error.code if isinstance(error, QComputeError) else "error"
+            raise
+        finally:
+            self._meter.observe(what, result, time.perf_counter() - began)
 
     def _warn_slow(self, what: str, started: float) -> None:
         if self._warned_slow:

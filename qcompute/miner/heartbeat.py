@@ -71,12 +71,13 @@ def _availability(account: Account, device_id: str) -> AvailabilityStatus | None
 def backend_status(devices: list[DeviceReport]) -> BackendStatus:
     """The best of the devices: Online when any can take jobs, Maintenance when one says so, else Offline."""
     words = {(report.availability.availability or "").upper() for report in devices if report.availability}
-    if any(_can_take_jobs(report) for report in devices):
+    if any(can_take_jobs(report) for report in devices):
         return BackendStatus.ONLINE
     return BackendStatus.MAINTENANCE if "MAINTENANCE" in words else BackendStatus.OFFLINE
 
 
-def _can_take_jobs(report: DeviceReport) -> bool:
+def can_take_jobs(report: DeviceReport) -> bool:
+    """Whether a device takes jobs now, as far as its vendor says."""
     if report.availability is None:
         return True  # the vendor does not say; routing will find out
     if report.availability.is_available is not None:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import logging
-import time
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
-from qcompute import __version__
 from qcompute.axon.endpoint import CircuitEndpoint
 from qcompute.axon.gate import Gate
 from qcompute.axon.server import HttpServer, axon_app, axon_server
@@ -40,7 +38,6 @@ from qcompute.miner.heartbeat import Heartbeat
 from qcompute.miner.intake import JobIntake
 from qcompute.miner.job import SPLIT_LANE
 from qcompute.miner.limits import BudgetSettings
-from qcompute.miner.operator import operator_app
 from qcompute.miner.outbox import OutboxStage
 from qcompute.miner.providers.registry import open_adapter
 from qcompute.miner.purge import Purge
@@ -79,6 +76,7 @@ class Parts:
     chain: Chain
     watch: MetagraphWatch
     fleet: Fleet
+    road: Road
     circuits: CircuitCache
     downloader: GuardedDownloader
     job_server: HttpJobServer
@@ -87,7 +85,6 @@ class Parts:
     axon: HttpServer
     visitors: Visitors
     rates: SharedRates
-    operator: HttpServer
     commands: CommandSocket
     duties: list[Duty]
     heartbeat: Heartbeat
@@ -157,6 +154,7 @@ async def build(settings: Settings) -> Parts:
         chain=chain,
         watch=watch,
         fleet=fleet,
+        road=road,
         circuits=circuits,
         downloader=downloader,
         job_server=job_server,
@@ -165,7 +163,6 @@ async def build(settings: Settings) -> Parts:
         axon=_axon(settings, endpoint, watch, intake),
         visitors=endpoint.visitors,
         rates=SharedRates(gate, ledger),
-        operator=_operator(settings, ledger, watch, heartbeat, fleet, duties),
         commands=CommandSocket(socket_file(settings.ledger.file), OperatorCommands(road, fleet.accounts[0].key)),
         duties=duties,
         heartbeat=heartbeat,
@@ -317,48 +314,3 @@ def _axon(settings: Settings, endpoint: CircuitEndpoint, watch: MetagraphWatch, 
         return {"accepting_jobs": intake.is_open, "metagraph_known": watch.current is not None}
 
     return axon_server(settings.axon, axon_app(endpoint, details))
-
-
-def _account_document(account: Account) -> dict[str, Any]:
-    return {
-        "name": account.key,
-        "vendor": account.vendor,
-        "offline_because": account.offline_because,
-        "devices": list(account.device_names),
-    }
-
-
-def _operator(  # noqa: PLR0917 - everything the page tells of
-    settings: Settings,
-    ledger: Ledger,
-    watch: MetagraphWatch,
-    heartbeat: Heartbeat,
-    fleet: Fleet,
-    duties: list[Duty],
-) -> HttpServer:
-    started = time.monotonic()
-
-    async def health() -> dict[str, Any]:
-        counts = await ledger.count_by_state()
-        return {
-            "status": "ok",
-            "version": __version__,
-            "uptime_seconds": int(time.monotonic() - started),
-            "jobs": {state.value: count for state, count in counts.items()},
-            "metagraph_age_seconds": watch.age_seconds,
-            "chain_failing": watch.is_failing,
-            "provider": settings.provider,
-            "works_on": {duty.lane: duty.is_ours for duty in duties},
-            "dry_run": settings.miner.dry_run,
-            "accounts": [_account_document(account) for account in fleet.accounts],
-            "budgets": fleet.budgets.documents(),
-            "devices": [report.device.device_id for report in heartbeat.devices],
-        }
-
-    return HttpServer(
-        "operator port",
-        operator_app(ledger, health),
-        host=settings.operator.host,
-        port=settings.operator.port,
-        setting="--operator.host and --operator.port",
-    )

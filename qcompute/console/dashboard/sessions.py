@@ -1,8 +1,8 @@
 """Who is at the other end of a request: a session cookie, a token against forged forms, and the operator's sign-in.
 
 Looking is free on loopback, as it is on the rest of the operator port; deciding about jobs can cost money, and everybody
-on the machine reaches a loopback port, so it always needs the operator's token, which is a file for the daemon's user
-alone (ADR 0014 says the same of the unix socket). A browser's cookie is worth nothing to another site: it is SameSite,
+on the machine reaches a loopback port, so it always needs a token: that of ``operator.token``, or where there is none
+one in a file for the daemon's user alone (ADR 0014 says the same of the unix socket). A browser's cookie is worth nothing to another site: it is SameSite,
 each form carries a token of its session, and the browser must say that the request comes from this very page.
 """
 
@@ -26,7 +26,8 @@ from starlette.responses import Response
 
 from qcompute.errors import ConfigError, NotAllowed, Rejected
 
-COOKIE: Final = "qcompute_session"
+COOKIE: Final = "qcompute_dashboard"
+"""Not the port's own cookie, which is for reading only."""
 FORM_TOKEN: Final = "form_token"  # noqa: S105 - the name of a field
 
 SIGNED_IN_SECONDS: Final = 12 * 3600.0
