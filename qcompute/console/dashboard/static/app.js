@@ -95,7 +95,7 @@
     const space = Math.max(...(told.labels || [""]).map((label) => label.length)) * 8 + 12;
     const below = isBars
       ? { ...axis, grid: { show: false }, space, values: (_, splits) => splits.map((at) => told.labels[at] ?? ""), splits: () => x }
-      : axis;
+      : { ...axis, values: (_, splits) => splits.map((at) => new Date(at * 1e3).toISOString().slice(11, 16)) };
     if (isBars && space * x.length > element.clientWidth) below.rotate = -60;
     if (below.rotate) below.size = Math.min(space, 150);
     const options = {
@@ -120,8 +120,8 @@
 
   let resizing = 0;
   window.addEventListener("resize", () => {
-    clearTimeout(resizing);
-    resizing = setTimeout(() => drawCharts(document), 150);
+    cancelAnimationFrame(resizing);
+    resizing = requestAnimationFrame(() => drawCharts(document));
   });
 
   showTheme();
