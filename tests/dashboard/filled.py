@@ -114,7 +114,7 @@ async def _evil(ledger: Ledger, signer: Signer) -> None:
         settled_at=job.received_at + timedelta(seconds=1),
         placement=_placement(HOSTILE),
         error_code=HOSTILE,
-        error=HOSTILE * 40,
+        error=HOSTILE * 30,
     )
     outcome = Outcome(
         counts={"0": 1, HOSTILE: 2},
