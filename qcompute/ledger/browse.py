@@ -86,6 +86,11 @@ def line_from(row: Mapping[str, Any]) -> JobLine:
     return JobLine(**values)
 
 
+def lines_of(connection: Connection, statement: Select[Any], parameters: Mapping[str, Any]) -> list[JobLine]:
+    """The lines a statement of this module answers."""
+    return [line_from(row._asdict()) for row in connection.execute(statement, parameters)]
+
+
 def is_wanted(wish: Wish, row: Mapping[str, Any]) -> bool:
     """Whether a row is what is wished for, as the SQL below decides it."""
     for name, value in _conditions(wish).items():
@@ -100,13 +105,8 @@ def open_statement(wish: Wish, *, has_before: bool) -> Select[Any]:
     states = OPEN_STATES if wish.state is None else (wish.state,)
     statement = select(*_COLUMNS).where(jobs.c.state.in_([state.value for state in states]), *_where(wish))
     if has_before:
-        received, execution_id = bindparam("received"), bindparam("behind")
-        statement = statement.where(
-            or_(
-                jobs.c.received_at < received,
-                (jobs.c.received_at == received) & (jobs.c.execution_id > execution_id),
-            )
-        )
+        at_once = (jobs.c.received_at == bindparam("received")) & (jobs.c.execution_id > bindparam("behind"))
+        statement = statement.where(or_(jobs.c.received_at < bindparam("received"), at_once))
     return statement.order_by(jobs.c.received_at.desc(), jobs.c.execution_id).limit(bindparam("most"))
 
 
@@ -128,8 +128,7 @@ def look_at_closed(connection: Connection, wish: Wish, below: int, limit: int, l
     )
     floor = max(below - max(look, 1), 1)
     parameters = _parameters(wish) | {"below": below, "floor": floor, "most": max(limit, 0)}
-    rows = connection.execute(statement, parameters).mappings()
-    lines = [line_from(row) for row in rows]
+    lines = lines_of(connection, statement, parameters)
     first = connection.execute(LEAST_CLOSED, {"none": 0}).scalar()
     return ClosedJobs(lines, next_below(lines, floor, limit, first))
 

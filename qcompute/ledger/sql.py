@@ -19,7 +19,7 @@ from qcompute.ledger.browse import (
     ClosedJobs,
     JobLine,
     Wish,
-    line_from,
+    lines_of,
     look_at_closed,
     open_parameters,
     open_statement,
@@ -294,9 +294,7 @@ class SqlLedger(Ledger):
             return []
         statement = open_statement(wish, has_before=before is not None)
         parameters = open_parameters(wish, before, limit)
-        return await self._read(
-            lambda connection: [line_from(row) for row in connection.execute(statement, parameters).mappings()]
-        )
+        return await self._read(lambda connection: lines_of(connection, statement, parameters))
 
     @override
     async def closed_jobs(self, wish: Wish, limit: int, *, below: int | None = None, look: int = 1000) -> ClosedJobs:

@@ -1,4 +1,4 @@
-"""The dashboard over a long ledger: how soon its pages come, what it keeps in memory, and what it takes from validators."""
+"""The dashboard over a long ledger: how soon pages come, what it keeps in memory, what it takes from validators."""
 
 from __future__ import annotations
 
@@ -44,7 +44,9 @@ async def dashboard() -> list[Figure]:
             grown = await _grown_mib(scene, session)
             slower = await _slower(scene)
     return [
-        Figure("first view, slowest page", max(first.values()), "ms", "the limit", FIRST_VIEW_MS, higher_is_better=False),
+        Figure(
+            "first view, slowest page", max(first.values()), "ms", "the limit", FIRST_VIEW_MS, higher_is_better=False
+        ),
         Figure(f"memory after {VIEWS} more views", grown, "MiB", "of the daemon", 8.0, higher_is_better=False),
         Figure("axon beside 8 live browsers", slower[1], "requests/s", "alone, this run", slower[0]),
     ]

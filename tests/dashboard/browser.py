@@ -40,7 +40,9 @@ class Watched:
             "rules => axe.run(document, {runOnly: {type: 'tag', values: rules}, resultTypes: ['violations']})", RULES
         )
         return [
-            f"{one['id']} ({one['impact']}): {node['html'][:200]}" for one in found["violations"] for node in one["nodes"]
+            f"{one['id']} ({one['impact']}): {node['html'][:200]}"
+            for one in found["violations"]
+            for node in one["nodes"]
         ]
 
     async def shoot(self, name: str) -> None:
@@ -65,7 +67,9 @@ async def chromium() -> AsyncGenerator[Browser]:
 
 
 @asynccontextmanager
-async def watched(browser: Browser, base_url: str, *, dark: bool = False, phone: bool = False) -> AsyncGenerator[Watched]:
+async def watched(
+    browser: Browser, base_url: str, *, dark: bool = False, phone: bool = False
+) -> AsyncGenerator[Watched]:
     """A page of a browser's own profile, with its console listened to."""
     context = await browser.new_context(
         base_url=base_url,

@@ -32,6 +32,7 @@ from qcompute.testing.ledger_records import brought_to
 from qcompute.units import Hotkey
 from tests.dashboard.filled import HOSTILE
 from tests.dashboard.told import ToldFacts
+from tests.scene import until_true
 
 TOKEN: Final = "the-operators-own-token"
 OURS: Final = {"Origin": "http://operator", "Sec-Fetch-Site": "same-origin"}
@@ -67,7 +68,17 @@ async def signed_in(client: httpx.AsyncClient, token: str = TOKEN) -> httpx.Resp
     return await client.post("/dashboard/login", data={"form_token": form_token(page), "token": token})
 
 
-VIEWS: Final = ("", "jobs", "jobs/held", "jobs/done", "jobs/held/circuit", "devices", "connections", "validators", "login")
+VIEWS: Final = (
+    "",
+    "jobs",
+    "jobs/held",
+    "jobs/done",
+    "jobs/held/circuit",
+    "devices",
+    "connections",
+    "validators",
+    "login",
+)
 
 
 @pytest.mark.parametrize("view", VIEWS)
@@ -87,7 +98,9 @@ async def test_every_page_forbids_what_is_not_its_own(client: httpx.AsyncClient,
 def test_no_template_has_a_script_a_style_or_a_stranger_s_address_in_it() -> None:
     for file in TEMPLATES.glob("*.html"):
         text = file.read_text()
-        assert not re.search(r"<script(?![^>]*\bsrc=)|<style|\sstyle=|\son[a-z]+=|\|\s*safe|autoescape", text), file.name
+        assert not re.search(r"<script(?![^>]*\bsrc=)|<style|\sstyle=|\son[a-z]+=|\|\s*safe|autoescape", text), (
+            file.name
+        )
         assert not re.search(r"(?:src|href|action)=\"(?:https?:)?//", text), file.name
 
 
@@ -126,7 +139,10 @@ async def test_a_job_is_decided_by_whoever_signed_in(client: httpx.AsyncClient, 
     assert answer.status_code == 303
     assert client.cookies.get(COOKIE) != before
     commands = {
-        "release": ({"never_submitted": "yes", "reason": "r"}, Release(execution_id="held", reason="r", never_submitted=True)),
+        "release": (
+            {"never_submitted": "yes", "reason": "r"},
+            Release(execution_id="held", reason="r", never_submitted=True),
+        ),
         "fail": ({"reason": "lost"}, Fail(execution_id="held", reason="lost")),
         "adopt": ({"provider_job_id": " v-1 "}, Adopt(execution_id="held", provider_job_id="v-1")),
     }
@@ -210,7 +226,9 @@ async def test_nothing_is_shown_before_the_sign_in_where_that_is_asked_for(facts
         assert (await client.get("/dashboard/jobs")).status_code == 303
 
 
-@pytest.mark.parametrize("place", ["//evil.example", "https://evil.example", "/dashboard/../x", "/dashboard/\\evil", "/x"])
+@pytest.mark.parametrize(
+    "place", ["//evil.example", "https://evil.example", "/dashboard/../x", "/dashboard/\\evil", "/x"]
+)
 async def test_a_sign_in_leads_to_a_page_of_ours(client: httpx.AsyncClient, place: str) -> None:
     page = await client.get("/dashboard/login", params={"next": place})
     data = {"form_token": form_token(page), "token": TOKEN}
@@ -248,7 +266,11 @@ async def test_a_vendor_s_words_are_text_on_every_page(client: httpx.AsyncClient
     facts.visits.refused(Hotkey(HOSTILE), HOSTILE)
     facts.visits.refused(None, HOSTILE)
     await signed_in(client)
-    for view in (*VIEWS, "jobs?q=%22%3E%3Cscript%3E&provider=%22%3E%3Cscript%3E&validator=%22%3E%3Cscript%3E", "nothing"):
+    for view in (
+        *VIEWS,
+        "jobs?q=%22%3E%3Cscript%3E&provider=%22%3E%3Cscript%3E&validator=%22%3E%3Cscript%3E",
+        "nothing",
+    ):
         text = (await client.get(f"/dashboard/{view}")).text
         assert "<script>" not in text, view
         assert "<img" not in text, view
@@ -284,16 +306,14 @@ async def test_one_look_serves_all_streams_and_ends_with_them(
     waiting = [asyncio.ensure_future(anext(stream)) for stream in streams]
     await asyncio.sleep(0)
     async with asyncio.timeout(20):
-        while facts.looks < 2:
-            await asyncio.sleep(0.01)
+        await until_true(lambda: facts.looks >= 2, what="a second look")
         await brought_to(facts.ledger, "new", State.ACCEPTED)
         assert await asyncio.gather(*waiting) == [MOVED] * len(streams)
         facts.stopping = True
         for stream in streams:
             assert [event async for event in stream if event != MOVED] == []
         assert pulse.streams == 0
-        while pulse._looking is not None:
-            await asyncio.sleep(0.01)
+        await until_true(lambda: pulse._looking is None, what="the end of looking")
 
 
 def test_visitors_are_bounded() -> None:
@@ -314,7 +334,16 @@ def test_visitors_are_bounded() -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
-    [(None, "–"), (-1, "0 ms"), (0.25, "250 ms"), (9.96, "10.0 s"), (59, "59 s"), (61, "1 min 1 s"), (3700, "1 h 1 min"), (90000, "1 d 1 h")],
+    [
+        (None, shown.NOTHING),
+        (-1, "0 ms"),
+        (0.25, "250 ms"),
+        (9.96, "10.0 s"),
+        (59, "59 s"),
+        (61, "1 min 1 s"),
+        (3700, "1 h 1 min"),
+        (90000, "1 d 1 h"),
+    ],
 )
 def test_durations_are_readable(seconds: float | None, text: str) -> None:
     assert shown.duration(seconds) == text

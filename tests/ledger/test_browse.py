@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -157,9 +157,9 @@ async def test_a_page_costs_the_same_however_long_the_ledger(sqlite: SqliteLedge
 
 
 @pytest.fixture
-def statements(sql: SqlLog) -> Iterator[SqlLog]:
+def statements(sql: SqlLog) -> SqlLog:
     sql.clear()
-    yield sql
+    return sql
 
 
 async def test_lists_are_found_by_indexes(sqlite: SqliteLedger, statements: SqlLog) -> None:

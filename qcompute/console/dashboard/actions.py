@@ -1,4 +1,4 @@
-"""What an operator may do with a job from the page: the commands of the unix socket (ADR 0014), each with a question first."""
+"""What an operator may do with a job from the page: the commands of ADR 0014, each with a question first."""
 
 from __future__ import annotations
 
@@ -62,15 +62,16 @@ def command_of(action: Action, job: Job, fields: Mapping[str, str]) -> Command:
     Raises:
         WrongField: a field is missing or too long; the message names it.
     """
-    given = {"execution_id": job.execution_id, "reason": fields.get("reason", "").strip()}
+    name, reason = job.execution_id, fields.get("reason", "").strip()
     try:
         match action.name:
             case "release":
-                return Release(**given, never_submitted=fields.get("never_submitted") == "yes")
+                return Release(execution_id=name, reason=reason, never_submitted=fields.get("never_submitted") == "yes")
             case "fail":
-                return Fail(**given)
+                return Fail(execution_id=name, reason=reason)
             case _:
-                return Adopt(**given, provider_job_id=fields.get("provider_job_id", "").strip())
+                vendors = fields.get("provider_job_id", "").strip()
+                return Adopt(execution_id=name, reason=reason, provider_job_id=vendors)
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
         raise WrongField(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None

@@ -1,4 +1,4 @@
-"""The page's files, read once: scripts, styles, and those of others, which lie in ``static/vendor`` with their licences."""
+"""The page's files, read once: ours, and those of others, which lie in ``static/vendor`` with their licences."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """What the dashboard may ask of the daemon, and the one it is told by: the parts of the running daemon.
 
-The pages know this protocol only. Nothing here reaches out to a vendor, but `Facts.test_account`, which is free of charge.
+The pages know this protocol only. Nothing here reaches out to a vendor but `Facts.test_account`, which is free.
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response, StreamingResponse
@@ -95,6 +96,7 @@ class _Pages:
             auto_reload=False,
             trim_blocks=True,
             lstrip_blocks=True,
+            finalize=_visible,
         )
         self._templates.filters |= {
             "duration": shown.duration,
@@ -102,7 +104,8 @@ class _Pages:
             "words": shown.words,
             "document": shown.document,
         }
-        self._templates.globals |= {"asset": self.assets.url, "State": State, "Verdict": Verdict}
+        known: Details = {"asset": self.assets.url, "State": State, "Verdict": Verdict}
+        self._templates.globals.update(known)
         for name in self._templates.list_templates():
             # Read now: nothing here may wait for a disk while the daemon serves.
             self._templates.get_template(name)
@@ -285,6 +288,11 @@ class _Pages:
         if session.is_new:
             keep(response, session)
         return response
+
+
+def _visible(value: Any) -> Any:  # noqa: ANN401 - whatever a template shows
+    """Every text on every page, so that no control character of a stranger's gets into one."""
+    return shown.visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def _next_of(request: Request) -> str:

@@ -1,9 +1,10 @@
 """Who is at the other end of a request: a session cookie, a token against forged forms, and the operator's sign-in.
 
-Looking is free on loopback, as it is on the rest of the operator port; deciding about jobs can cost money, and everybody
-on the machine reaches a loopback port, so it always needs a token: that of ``operator.token``, or where there is none
-one in a file for the daemon's user alone (ADR 0014 says the same of the unix socket). A browser's cookie is worth nothing to another site: it is SameSite,
-each form carries a token of its session, and the browser must say that the request comes from this very page.
+Looking is free on loopback, as it is on the rest of the operator port. Deciding about jobs can cost money, and all
+users of the machine reach a loopback port, so it always needs a token: that of ``operator.token``, or where there is
+none one in a file for the daemon's user alone (ADR 0014 says the same of the unix socket). A browser's cookie is worth
+nothing to another site: it is SameSite, each form carries a token of its session, and the browser must say that the
+request comes from this very page.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How values are shown: times, durations, texts of strangers cut to what a page bears, and what to do about a problem."""
+"""How values are shown: times, durations, texts of strangers cut to size, and what to do about a problem."""
 
 from __future__ import annotations
 
@@ -16,6 +16,9 @@ MAX_TEXT: Final = 4000
 MAX_DOCUMENT: Final = 20_000
 """Characters of a JSON document on a page."""
 
+NOTHING: Final = "\N{EN DASH}"
+"""Where there is no value."""
+
 MINUTE: Final = 60
 HOUR: Final = 3600
 DAY: Final = 86400
@@ -25,7 +28,7 @@ _SUB_MINUTE_DIGITS: Final = 10
 def duration(seconds: float | None) -> str:
     """A duration in words of two units at most."""
     if seconds is None:
-        return "–"
+        return NOTHING
     seconds = max(seconds, 0.0)
     if seconds < 1:
         return f"{seconds * 1000:.0f} ms"
@@ -41,17 +44,22 @@ def duration(seconds: float | None) -> str:
 
 def moment(at: datetime | None) -> str:
     """A time in UTC, to the second."""
-    return "–" if at is None else f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
+    return NOTHING if at is None else f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
 
 
 def words(text: str | None, most: int = MAX_TEXT) -> str:
     """A stranger's text: at most so long, with what cannot be printed made visible."""
     if not text:
         return ""
-    kept = text[:most]
-    if not kept.replace("\n", "").replace("\t", "").isprintable():
-        kept = "".join(sign if sign.isprintable() or sign in "\n\t" else "\N{REPLACEMENT CHARACTER}" for sign in kept)
+    kept = visible(text[:most])
     return kept if len(text) <= most else f"{kept}… ({len(text) - most} more characters)"
+
+
+def visible(text: str) -> str:
+    """A text whose characters can all be seen: none that turns the direction of writing, or commands a terminal."""
+    if text.isprintable() or text.replace("\n", "").replace("\t", "").isprintable():
+        return text
+    return "".join(sign if sign.isprintable() or sign in "\n\t" else "\N{REPLACEMENT CHARACTER}" for sign in text)
 
 
 def document(value: Mapping[str, Any] | None) -> str:

@@ -39,12 +39,14 @@ async def overview(facts: Facts) -> Details:
         "held": counts[State.HELD],
         "closed_hour": sum(closed),
         "throughput": list(zip(times[:-1], closed, strict=True)),
-        "chart": json.dumps({
-            "kind": "line",
-            "x": [int(time.timestamp()) for time in times[:-1]],
-            "y": [count / CHART_STEP_MINUTES for count in closed],
-            "label": "jobs a minute",
-        }),
+        "chart": json.dumps(
+            {
+                "kind": "line",
+                "x": [int(time.timestamp()) for time in times[:-1]],
+                "y": [count / CHART_STEP_MINUTES for count in closed],
+                "label": "jobs a minute",
+            }
+        ),
         "health": await facts.health(),
         "spending": [one for one in facts.spending() if one.period == "day"],
         "accounts": facts.accounts(),
@@ -67,12 +69,14 @@ def job(found: JobFacts) -> Details:
         "counts_rows": [(key, count, count / total) for key, count in ranked[:MAX_ROWS]],
         "counts_left_out": max(len(ranked) - MAX_ROWS, 0),
         "counts_not_drawn": max(len(ranked) - MAX_BARS, 0),
-        "chart": json.dumps({
-            "kind": "bars",
-            "labels": [key for key, _ in bars],
-            "y": [count for _, count in bars],
-            "label": "shots",
-        }),
+        "chart": json.dumps(
+            {
+                "kind": "bars",
+                "labels": [key for key, _ in bars],
+                "y": [count for _, count in bars],
+                "label": "shots",
+            }
+        ),
         "receipt": found.receipt,
         "receipt_text": "" if found.receipt is None else _indented(found.receipt.document),
         "placement": Placement.of(row.placement) if row.placement is not None else None,
@@ -141,9 +145,9 @@ def device_row(account: str, report: DeviceReport) -> DeviceRow:
         is_available=told.is_available if told else None,
         message=_word(told.status_msg if told else None),
         next_available=_word(told.next_available if told else None),
-        queue=", ".join(queue) or "–",
-        qubits="–" if capability is None or capability.num_qubits is None else str(capability.num_qubits),
-        gates=_word(", ".join(map(str, (capability.basis_gates if capability else None) or []))) or "–",
+        queue=", ".join(queue) or shown.NOTHING,
+        qubits=shown.NOTHING if capability is None or capability.num_qubits is None else str(capability.num_qubits),
+        gates=_word(", ".join(map(str, (capability.basis_gates if capability else None) or []))) or shown.NOTHING,
         price=_price(report),
         calibration=[(label, _figure(key, extras[key])) for key, label in _CALIBRATION if extras.get(key) is not None],
     )
