@@ -23,8 +23,10 @@ JOBS: Final = 100_000
 VIEWS: Final = 600
 BROWSERS: Final = 8
 ROUNDS: Final = 4
-REQUESTS: Final = 150
-"""A connection and round, of 64 connections."""
+REQUESTS: Final = 100
+"""A connection and round."""
+
+CONNECTIONS: Final = 16
 
 PAGES: Final = ("/dashboard/", "/dashboard/jobs", "/dashboard/jobs?q=nowhere&verdict=failed", "/dashboard/validators")
 LIVE: Final = ("/dashboard/", "/dashboard/jobs")
@@ -85,7 +87,9 @@ async def _slower(scene: Scene) -> tuple[float, float]:
 
 
 async def _rate(scene: Scene, url: str) -> float:
-    seen = await load(scene.miner.axon_port, scene.miner.signer.hotkey, requests=REQUESTS, urls=[url])
+    seen = await load(
+        scene.miner.axon_port, scene.miner.signer.hotkey, connections=CONNECTIONS, requests=REQUESTS, urls=[url]
+    )
     return float(seen["per_second"])
 
 
