@@ -30,7 +30,7 @@ from qcompute.miner.job import (
     Outcome,
     State,
 )
-from qcompute.units import DeviceId, ExecutionId, Hotkey, ProviderKey
+from qcompute.units import DeviceId, ExecutionId, Hotkey, ProviderJobId, ProviderKey
 
 Hear: TypeAlias = Callable[[Sequence[Job] | None], None]
 """See `Ledger.hearing`; must not block or raise."""
@@ -218,6 +218,10 @@ class Ledger(ABC):
     @abstractmethod
     async def get(self, execution_id: ExecutionId) -> Job | None:
         """One row."""
+
+    @abstractmethod
+    async def at_vendor(self, provider_job_id: ProviderJobId) -> list[Job]:
+        """The jobs that have this id at their vendor, whichever account they are at; looks at every row."""
 
     @abstractmethod
     async def circuit(self, execution_id: ExecutionId) -> str | None:

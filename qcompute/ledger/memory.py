@@ -36,7 +36,7 @@ from qcompute.ledger.rows import (
 )
 from qcompute.ledger.times import DAY_MICROS, from_micros, micros
 from qcompute.miner.job import NOBODYS_LANE, Charge, DayCharges, Job, NewJob, Nonce, Outcome, State
-from qcompute.units import ExecutionId, Hotkey, ProviderKey, utc_now
+from qcompute.units import ExecutionId, Hotkey, ProviderJobId, ProviderKey, utc_now
 
 _POLL_COLUMNS: Final = ("execution_id", "version", "handle", "vendor_status", "submitted_at", "deadline_at")
 
@@ -219,6 +219,12 @@ class MemoryLedger(Ledger):
         self._check_open()
         row = self._rows.get(execution_id)
         return None if row is None else job_from(row)
+
+    @override
+    async def at_vendor(self, provider_job_id: ProviderJobId) -> list[Job]:
+        self._check_open()
+        rows = [row for row in self._rows.values() if row["provider_job_id"] == provider_job_id]
+        return [job_from(row) for row in sorted(rows, key=lambda row: row["execution_id"])]
 
     @override
     async def circuit(self, execution_id: ExecutionId) -> str | None:

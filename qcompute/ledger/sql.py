@@ -65,7 +65,7 @@ from qcompute.miner.job import (
     State,
 )
 from qcompute.miner.kept import Kept
-from qcompute.units import ExecutionId, Hotkey, ProviderKey
+from qcompute.units import ExecutionId, Hotkey, ProviderJobId, ProviderKey
 
 _T = TypeVar("_T")
 
@@ -227,6 +227,11 @@ class SqlLedger(Ledger):
     @override
     async def get(self, execution_id: ExecutionId) -> Job | None:
         return _first(await self._ask_of(execution_id, statements.JOB, self._job))
+
+    @override
+    async def at_vendor(self, provider_job_id: ProviderJobId) -> list[Job]:
+        found = await self._ask(statements.AT_VENDOR, self._job, vendors_id=provider_job_id)
+        return sorted(found, key=lambda job: job.execution_id)
 
     @override
     async def circuit(self, execution_id: ExecutionId) -> str | None:

@@ -25,6 +25,8 @@ CIRCUIT: Final = select(circuits.c.text).where(
 )
 OUTCOME: Final = select(outcomes).where(outcomes.c.execution_id == bindparam("id"))
 PARTS: Final = select(jobs).where(jobs.c.parent_id == bindparam("id"))
+AT_VENDOR: Final = select(jobs).where(jobs.c.provider_job_id == bindparam("vendors_id"))
+"""Without an index: an operator asks it once in a while, and every job of the road would pay for one."""
 RECEIPT: Final = select(receipts.c.document).where(receipts.c.execution_id == bindparam("id"))
 
 DUE: Final = (

@@ -14,11 +14,11 @@ from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from enum import StrEnum
-from typing import Any, Final, assert_never
+from typing import Any, Final, Protocol, assert_never
 
 from qcompute.errors import BudgetSpent, CannotRun
 from qcompute.ledger.contract import Ledger
-from qcompute.miner.job import Charge, Job
+from qcompute.miner.job import Charge, DayCharges, Job
 from qcompute.miner.limits import BudgetSettings
 from qcompute.units import ExecutionId, Money, ProviderKey, utc_now
 
@@ -55,6 +55,18 @@ class Period(StrEnum):
         return datetime.combine(first, time(), UTC)
 
 
+class ChargesBook(Protocol):
+    """Where charges are read: the ledger, or a copy of one that is only looked at."""
+
+    async def charged_by_day(self, account: ProviderKey, since: datetime) -> list[DayCharges]:
+        """See `qcompute.ledger.contract.Ledger.charged_by_day`."""
+        ...
+
+    async def open_charges(self, account: ProviderKey) -> dict[ExecutionId, Charge]:
+        """See `qcompute.ledger.contract.Ledger.open_charges`."""
+        ...
+
+
 class Budget:
     """The budgets of one account. `load` must have been awaited before anything is reserved."""
 
@@ -71,7 +83,7 @@ class Budget:
         """The least amount that found no room; new jobs are not taken while the room is smaller."""
         self._alerted: set[tuple[Period, date]] = set()
 
-    async def load(self, ledger: Ledger) -> None:
+    async def load(self, ledger: ChargesBook) -> None:
         """Read what was charged this month and what is reserved."""
         today = self._today()
         first = datetime.combine(Period.MONTH.first_day(today), time(), UTC)

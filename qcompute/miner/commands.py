@@ -1,4 +1,4 @@
-"""What an operator does with a held job, and the socket through which a running daemon is told (ADR 0014).
+"""What an operator does with a job, and the socket through which a running daemon is told and asked (ADR 0014).
 
 The socket lies beside the ledger and is for its owner alone; the kernel says who is at the other end. One line of JSON
 goes in, one comes out. With no daemon running the same code works on the ledger itself.
@@ -13,11 +13,11 @@ import logging
 import os
 import socket
 import struct
-from collections.abc import Generator
+from collections.abc import Awaitable, Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, TypeAlias, assert_never
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
@@ -32,6 +32,9 @@ _log = logging.getLogger(__name__)
 
 MAX_LINE: Final = 16 * 1024
 """A command is a few hundred bytes."""
+
+MAX_ANSWER: Final = 16 * 1024 * 1024
+"""What a daemon says of hundreds of devices fits in this."""
 
 ANSWER_SECONDS: Final = 10.0
 """How long one conversation may take."""
@@ -74,8 +77,39 @@ class Adopt(_Command):
     provider_job_id: str = Field(min_length=1, max_length=512)
 
 
-Command = Annotated[Release | Fail | Adopt, Field(discriminator="command")]
-_COMMANDS: Final[TypeAdapter[Release | Fail | Adopt]] = TypeAdapter(Command)
+class Cancel(_Command):
+    """Call it off: at once while it is not submitted, by way of its vendor afterwards."""
+
+    command: Literal["cancel"] = "cancel"
+
+
+class RetryDelivery(_Command):
+    """Try the delivery of its result now instead of after the pause."""
+
+    command: Literal["retry_delivery"] = "retry_delivery"
+
+
+class Ask(BaseModel):
+    """A question about the daemon; see `Answers`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    command: Literal["ask"] = "ask"
+    about: str = Field(max_length=64)
+
+
+AboutJob: TypeAlias = Release | Fail | Adopt | Cancel | RetryDelivery
+Said: TypeAlias = AboutJob | Ask
+_SAID: Final[TypeAdapter[Said]] = TypeAdapter(Annotated[Said, Field(discriminator="command")])
+
+Answers: TypeAlias = Mapping[str, Callable[[], Awaitable[Any]]]
+"""What a daemon can be asked about, and what answers it: JSON without anything secret."""
+
+CANCELLED_HERE: Final = "cancelled by this miner's operator"
+"""What the user of a job is told that was called off before it was submitted, when no reason was given."""
+
+_NOT_BEGUN: Final = frozenset({State.ACCEPTED, State.READY})
+_ENDED: Final = frozenset({State.SETTLED, State.CLOSED})
 
 
 class OperatorCommands:
@@ -85,24 +119,16 @@ class OperatorCommands:
         self._road = road
         self._provider = provider
 
-    async def run(self, command: Release | Fail | Adopt, *, uid: int) -> Job:
+    async def run(self, command: AboutJob, *, uid: int) -> Job:
         """The row as it is afterwards; ``uid`` is who said so.
 
         Raises:
             CommandRefused: this cannot be done with this job now.
             StoreError: the database failed.
         """
-        job = await self._held(command.execution_id)
+        job = await self._job(command.execution_id)
         try:
-            match command:
-                case Release():
-                    after = await self._release(job, command, uid)
-                case Fail():
-                    after = await self._road.end_without_result(
-                        job, Verdict.FAILED, code="operator", message=command.reason
-                    )
-                case Adopt():
-                    after = await self._adopt(job, command, uid)
+            after = await self._done(job, command, uid)
         except StaleRow as error:
             raise CommandRefused("the job moved on meanwhile; look at it again") from error
         _log.warning(
@@ -117,13 +143,57 @@ class OperatorCommands:
         )
         return after
 
-    async def _held(self, execution_id: str) -> Job:
+    async def _job(self, execution_id: str) -> Job:
         job = await self._road.ledger.get(ExecutionId(execution_id))
         if job is None:
             raise CommandRefused(f"there is no job {execution_id} here")
-        if job.state is not State.HELD:
-            raise CommandRefused(f"job {execution_id} is {job.state}, not held: it goes its way by itself")
         return job
+
+    async def _done(self, job: Job, command: AboutJob, uid: int) -> Job:
+        match command:
+            case Cancel():
+                return await self._cancel(job, command, uid)
+            case RetryDelivery():
+                return await self._retry_delivery(job)
+            case Release():
+                return await self._release(_held(job), command, uid)
+            case Fail():
+                return await self._road.end_without_result(
+                    _held(job), Verdict.FAILED, code="operator", message=command.reason
+                )
+            case Adopt():
+                return await self._adopt(_held(job), command, uid)
+            case _:
+                assert_never(command)
+
+    async def _cancel(self, job: Job, command: Cancel, uid: int) -> Job:
+        """Whoever has the row in hand finds it changed and drops it, unless it is in the middle of a paid call."""
+        if job.parent_id is not None:
+            raise CommandRefused(f"job {job.execution_id} is a part: cancel the whole, {job.parent_id}")
+        if job.state in _ENDED:
+            raise CommandRefused(f"job {job.execution_id} has ended: it is {job.state}, {job.verdict}")
+        if job.state is State.HELD:
+            raise CommandRefused(f"job {job.execution_id} is held: cancel it at its vendor and fail it here")
+        if job.state in _NOT_BEGUN or (job.state is State.SUBMITTING and job.submit_started_at is None):
+            message = command.reason or CANCELLED_HERE
+            return await self._road.end_without_result(
+                job, Verdict.CANCELLED, code="operator", message=message, unsubmitted=True
+            )
+        if job.state is State.SUBMITTING:
+            raise CommandRefused(f"job {job.execution_id} is being submitted just now; try again in a moment")
+        if job.cancel_requested_at is not None:
+            return job
+        now = self._road.clock()
+        asked = replace(
+            job, cancel_requested_at=now, due_at=now, error_code="cancelling", error=_by(uid, command.reason)
+        )
+        return await self._road.store(job, asked)
+
+    async def _retry_delivery(self, job: Job) -> Job:
+        if job.state is not State.SETTLED:
+            raise CommandRefused(f"job {job.execution_id} is {job.state}: there is nothing to deliver")
+        now = self._road.clock()
+        return job if job.due_at <= now else await self._road.store(job, replace(job, due_at=now))
 
     async def _release(self, job: Job, command: Release, uid: int) -> Job:
         now = self._road.clock()
@@ -143,6 +213,7 @@ class OperatorCommands:
             raise CommandRefused(
                 f"job {job.execution_id} is {job.provider_job_id} at its vendor already; release it to go on with that"
             )
+        await self._require_nobodys(job, command.provider_job_id)
         now = self._road.clock()
         handle = complete_handle(
             JobHandle(provider_job_id=command.provider_job_id, device_id=job.device_id or ""), job.prepared
@@ -161,6 +232,28 @@ class OperatorCommands:
         )
         return await self._road.save(job, adopted)
 
+    async def _require_nobodys(self, job: Job, provider_job_id: str) -> None:
+        """Two jobs of one vendor's job would each be given the other's counts, unless they were submitted together."""
+        account, place = job.provider or self._provider, _place_in_pack(job)
+        for other in await self._road.ledger.at_vendor(ProviderJobId(provider_job_id)):
+            if other.execution_id == job.execution_id or other.provider != account:
+                continue
+            if place is None or _place_in_pack(other) in (None, place):
+                raise CommandRefused(
+                    f"{provider_job_id} is the vendor's job of {other.execution_id}, which is {other.state}: "
+                    "adopt the one that was made for this job"
+                )
+
+
+def _held(job: Job) -> Job:
+    if job.state is not State.HELD:
+        raise CommandRefused(f"job {job.execution_id} is {job.state}, not held: it goes its way by itself")
+    return job
+
+
+def _place_in_pack(job: Job) -> int | None:
+    return (job.prepared or {}).get("pack_index")
+
 
 def _by(uid: int, reason: str) -> str:
     return f"by the operator (uid {uid}): {reason or 'no reason given'}"
@@ -169,9 +262,10 @@ def _by(uid: int, reason: str) -> str:
 class CommandSocket:
     """The daemon's end. Start before, and stop after, the stages work."""
 
-    def __init__(self, path: Path, commands: OperatorCommands) -> None:
+    def __init__(self, path: Path, commands: OperatorCommands, answers: Answers | None = None) -> None:
         self._path = path
         self.commands = commands
+        self._answers = answers or {}
         self._server: asyncio.Server | None = None
         self._stopped = asyncio.Event()
 
@@ -228,15 +322,23 @@ class CommandSocket:
         if uid not in (0, os.getuid()):
             return {"ok": False, "message": f"uid {uid} may not command this daemon"}
         try:
-            command = _COMMANDS.validate_json(line)
+            said = _SAID.validate_json(line)
         except ValidationError as error:
             first = error.errors(include_input=False, include_url=False)[0]
             return {"ok": False, "message": f"not a command: {'.'.join(map(str, first['loc']))}: {first['msg']}"}
         try:
-            job = await self.commands.run(command, uid=uid)
+            return await self._answer_to(said, uid)
         except QComputeError as error:
             return {"ok": False, "message": error.message}
-        return {"ok": True, "state": job.state, "execution_id": job.execution_id}
+
+    async def _answer_to(self, said: Said, uid: int) -> dict[str, Any]:
+        if isinstance(said, Ask):
+            asked = self._answers.get(said.about)
+            if asked is None:
+                raise CommandRefused(f"this daemon knows nothing about {said.about!r}")
+            return {"ok": True, "answer": await asked()}
+        job = await self.commands.run(said, uid=uid)
+        return {"ok": True, "state": job.state, "verdict": job.verdict, "execution_id": job.execution_id}
 
 
 def socket_file(ledger: Path) -> Path:
@@ -244,7 +346,7 @@ def socket_file(ledger: Path) -> Path:
     return ledger.with_name(f"{ledger.name}.sock")
 
 
-def tell_daemon(path: Path, command: Release | Fail | Adopt) -> dict[str, Any] | None:
+def tell_daemon(path: Path, command: BaseModel) -> dict[str, Any] | None:
     """What the daemon behind the socket answers; None when no daemon listens there.
 
     Raises:
@@ -257,7 +359,7 @@ def tell_daemon(path: Path, command: Release | Fail | Adopt) -> dict[str, Any] |
                 connection.connect(address)
             connection.sendall(command.model_dump_json().encode() + b"\n")
             with connection.makefile("rb") as lines:
-                answer: dict[str, Any] = json.loads(lines.readline(MAX_LINE))
+                answer: dict[str, Any] = json.loads(lines.readline(MAX_ANSWER))
         except (FileNotFoundError, ConnectionRefusedError):
             return None
         except PermissionError as error:

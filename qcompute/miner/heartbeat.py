@@ -87,17 +87,18 @@ def can_take_jobs(report: DeviceReport) -> bool:
 
 def metadata_of(devices: list[DeviceReport], *, inflight: int, max_inflight: int) -> dict[str, Any]:
     """The ``metadata`` of ``PATCH backends``: the reference's keys for the first device, and all devices beside it."""
-    described = [_described(report) for report in devices]
-    first = described[0] if described else {}
+    documents = [described(report) for report in devices]
+    first = documents[0] if documents else {}
     return {
         **first,
         "local_inflight": inflight,
         "max_inflight": max_inflight,
-        "devices": described,
+        "devices": documents,
     }
 
 
-def _described(report: DeviceReport) -> dict[str, Any]:
+def described(report: DeviceReport) -> dict[str, Any]:
+    """A device as the job server and the operator are told of it."""
     availability = report.availability or AvailabilityStatus()
     capability = report.capability or Capability()
     return {

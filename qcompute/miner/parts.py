@@ -27,6 +27,7 @@ from qcompute.ledger import open_ledger
 from qcompute.ledger.claims import Tenure
 from qcompute.ledger.contract import Ledger
 from qcompute.miner.account import Account
+from qcompute.miner.answers import answers_of
 from qcompute.miner.budget import Budget, Budgets
 from qcompute.miner.circuit_cache import CircuitCache
 from qcompute.miner.clock import ForwardClock
@@ -106,7 +107,7 @@ async def build(settings: Settings) -> Parts:
         ConfigError: a setting cannot work; the text names it.
     """
     signer = load_signer(settings.wallet)
-    fleet = _fleet(settings)
+    fleet = open_fleet(settings)
     settings.neuron.directory.mkdir(parents=True, exist_ok=True)
     ledger = open_ledger(settings.ledger, shared=True)
     chain = open_chain(settings.netuid, settings.subtensor, settings.wallet, settings.chain)
@@ -163,13 +164,22 @@ async def build(settings: Settings) -> Parts:
         axon=_axon(settings, endpoint, watch, intake),
         visitors=endpoint.visitors,
         rates=SharedRates(gate, ledger),
-        commands=CommandSocket(socket_file(settings.ledger.file), OperatorCommands(road, fleet.accounts[0].key)),
+        commands=CommandSocket(
+            socket_file(settings.ledger.file),
+            OperatorCommands(road, fleet.accounts[0].key),
+            answers_of(fleet),
+        ),
         duties=duties,
         heartbeat=heartbeat,
     )
 
 
-def _fleet(settings: Settings) -> Fleet:
+def open_fleet(settings: Settings) -> Fleet:
+    """The accounts of the settings, opened and not yet asked for anything; call it on the main thread.
+
+    Raises:
+        ConfigError: one cannot be opened.
+    """
     # Adapters are made on the main thread: some SDKs crash when another one imports them first.
     threads = settings.miner.provider_threads
     if settings.provider != CLUSTER:

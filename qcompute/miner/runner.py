@@ -83,8 +83,8 @@ class WaitStage(Stage):
             await self._hold(job, "no_handle", "it was submitted, and what to ask its vendor for is not known")
             return
         now = self.road.clock()
-        if now >= job.deadline_at:
-            job = await self._past_deadline(job, now)
+        if now >= job.deadline_at or job.cancel_requested_at is not None:
+            job = await self._call_off(job, now)
             if job.state is not State.WAITING:
                 return
         version, answer = self._answers.pop(job.execution_id, (-1, None))
@@ -261,10 +261,10 @@ class WaitStage(Stage):
             )
         text = failure_text(receipt, answer.message)
         if verdict is Verdict.CANCELLED and job.cancel_requested_at is not None:
-            text = "cancelled: the job did not end before its deadline"
+            text = f"cancelled: {_why_called_off(job)}"
         await self.road.settle(job, verdict, ended(job, receipt, message=text), code=f"vendor_{verdict}")
 
-    async def _past_deadline(self, job: Job, now: datetime) -> Job:
+    async def _call_off(self, job: Job, now: datetime) -> Job:
         """Ask the vendor to cancel, at every poll; after the grace, end the job. Returns the row as it is now.
 
         A request to cancel is not a cancel, and not every request is heard.
@@ -284,8 +284,9 @@ class WaitStage(Stage):
         if now - since < CANCEL_GRACE:
             return job
         self._cancelling_since.pop(job.execution_id, None)
-        message = "the job did not end before its deadline, and the vendor did not confirm that it was cancelled"
-        return await self.road.end_without_result(job, Verdict.FAILED, code="deadline", message=message)
+        message = f"{_why_called_off(job)}, and the vendor did not confirm that it was cancelled"
+        code = "operator" if _is_operators_cancel(job) else "deadline"
+        return await self.road.end_without_result(job, Verdict.FAILED, code=code, message=message)
 
     async def _receipt(self, job: Job) -> JobReceipt:
         return await self._account.ask(Verb.RECEIPT, self._account.adapter.get_job_receipt, _handle(job))
@@ -338,6 +339,17 @@ def on_grid(moment: datetime, interval_seconds: float) -> datetime:
     micros = round(interval_seconds * 1_000_000)
     since = (moment - _EPOCH) // timedelta(microseconds=1)
     return _EPOCH + timedelta(microseconds=-(-since // micros) * micros)
+
+
+def _is_operators_cancel(job: Job) -> bool:
+    """Before the deadline nobody else asks for it."""
+    return job.cancel_requested_at is not None and job.cancel_requested_at < job.deadline_at
+
+
+def _why_called_off(job: Job) -> str:
+    if _is_operators_cancel(job):
+        return "this miner's operator called the job off"
+    return "the job did not end before its deadline"
 
 
 def _handle(job: Job) -> JobHandle:

@@ -104,12 +104,17 @@ def default_text(setting: Setting) -> str:
 
 def report(loaded: Loaded) -> str:
     """Each setting with its value and its source, secrets masked; then the warnings."""
-    rows = list(_rows(loaded.settings, (), loaded.origins))
+    rows = rows_of(loaded)
     name_width = max(len(name) for name, _, _ in rows)
     value_width = min(max(len(value) for _, value, _ in rows), 60)
     lines = [f"{name:<{name_width}}  {value:<{value_width}}  {origin}" for name, value, origin in rows]
     lines += [f"warning: {text}" for text in loaded.warnings]
     return "\n".join(lines) + "\n"
+
+
+def rows_of(loaded: Loaded) -> list[tuple[str, str, str]]:
+    """The name, value and source of each setting; secrets masked."""
+    return _rows(loaded.settings, (), loaded.origins)
 
 
 def _rows(value: object, path: SettingPath, origins: Mapping[SettingPath, Origin]) -> list[tuple[str, str, str]]:

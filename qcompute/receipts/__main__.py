@@ -29,8 +29,8 @@ def main(arguments: list[str] | None = None) -> int:
     verify.add_argument("--hotkey", help="the miner's ss58 address that is expected")
     wish = parser.parse_args(arguments)
     try:
-        receipt = verify_receipt(_read(wish.file))
-        _expect(receipt, wish.hotkey, wish.counts)
+        receipt = verify_receipt(read_text(wish.file))
+        require_expected(receipt, wish.hotkey, wish.counts)
     except FalseReceipt as error:
         sys.stderr.write(f"FALSE: {error}\n")
         return FALSE
@@ -59,20 +59,31 @@ def summary(receipt: Receipt) -> str:
     return "".join(f"{name:<15} {value}\n" for name, value in lines.items())
 
 
-def _expect(receipt: Receipt, hotkey: str | None, counts_file: str | None) -> None:
+def require_expected(receipt: Receipt, hotkey: str | None, counts_file: str | None) -> None:
+    """Check who signed it, and for which counts; None expects nothing.
+
+    Raises:
+        FalseReceipt: it is another's, or for other counts.
+        UnusableReceipt: the counts cannot be read.
+    """
     if hotkey is not None and receipt.miner_hotkey != hotkey:
         raise FalseReceipt(f"it is signed by {receipt.miner_hotkey}, not by {hotkey}")
     if counts_file is None:
         return
     try:
-        counts = json.loads(_read(counts_file))
+        counts = json.loads(read_text(counts_file))
     except ValueError:
         raise UnusableReceipt(f"{counts_file} is not JSON") from None
     if counts_sha256(counts) != receipt.counts_sha256:
         raise FalseReceipt("it was signed for other counts")
 
 
-def _read(name: str) -> str:
+def read_text(name: str) -> str:
+    """A file's text, or that of standard input for ``-``.
+
+    Raises:
+        UnusableReceipt: it cannot be read.
+    """
     try:
         return sys.stdin.read() if name == "-" else Path(name).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:

@@ -24,7 +24,7 @@ from qcompute.console.dashboard.listing import LOOK, listed
 from qcompute.console.dashboard.live import MOVED, Pulse
 from qcompute.console.dashboard.sessions import COOKIE, MOST_FAILURES, SIGNED_IN_SECONDS, Sessions, operator_token
 from qcompute.errors import ConfigError, NotAllowed
-from qcompute.miner.commands import Adopt, Fail, Release
+from qcompute.miner.commands import Adopt, Cancel, Fail, Release, RetryDelivery
 from qcompute.miner.heartbeat import DeviceReport
 from qcompute.miner.job import State
 from qcompute.miner.providers.base import AvailabilityStatus, Capability, Device
@@ -151,6 +151,13 @@ async def test_a_job_is_decided_by_whoever_signed_in(client: httpx.AsyncClient, 
         data = fields | {"form_token": form_token(question)}
         done = await client.post(f"/dashboard/jobs/held/{action}", data=data)
         assert done.headers["location"] == f"/dashboard/jobs/held?done={action}"
+        assert facts.decided.pop() == command
+    await brought_to(facts.ledger, "waiting", State.WAITING)
+    await brought_to(facts.ledger, "settled", State.SETTLED)
+    others = {"waiting/cancel": Cancel(execution_id="waiting"), "settled/retry": RetryDelivery(execution_id="settled")}
+    for place, command in others.items():
+        data = {"form_token": form_token(await client.get(f"/dashboard/jobs/{place}"))}
+        assert (await client.post(f"/dashboard/jobs/{place}", data=data)).status_code == 303
         assert facts.decided.pop() == command
     facts.refusal = "the job moved on <b>meanwhile</b>"
     question = await client.get("/dashboard/jobs/held/release")

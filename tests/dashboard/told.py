@@ -10,7 +10,7 @@ from qcompute.console.dashboard.facts import AccountState, Facts, Health, JobFac
 from qcompute.errors import CannotRun
 from qcompute.ledger.browse import ClosedJobs, JobLine, Wish
 from qcompute.ledger.memory import MemoryLedger
-from qcompute.miner.commands import Command, CommandRefused
+from qcompute.miner.commands import AboutJob, CommandRefused
 from qcompute.miner.job import Job, State
 from qcompute.testing.ledger_records import ALICE
 from qcompute.units import ExecutionId, Hotkey
@@ -23,7 +23,7 @@ class ToldFacts(Facts):
         self.ledger = MemoryLedger()
         self.told_accounts: list[AccountState] = []
         self.visits = Visitors()
-        self.decided: list[Command] = []
+        self.decided: list[AboutJob] = []
         self.refusal: str | None = None
         self.stopping = False
         self.looks = 0
@@ -82,7 +82,7 @@ class ToldFacts(Facts):
     async def open_by_validator(self) -> dict[Hotkey, int]:
         return await self.ledger.open_by_validator()
 
-    async def decide(self, command: Command) -> Job:
+    async def decide(self, command: AboutJob) -> Job:
         if self.refusal is not None:
             raise CommandRefused(self.refusal)
         self.decided.append(command)

@@ -9,7 +9,7 @@ from typing import Final
 from pydantic import ValidationError
 
 from qcompute.errors import Rejected
-from qcompute.miner.commands import Adopt, Command, Fail, Release
+from qcompute.miner.commands import AboutJob, Adopt, Cancel, Fail, Release, RetryDelivery
 from qcompute.miner.job import Job, State
 
 
@@ -48,15 +48,36 @@ ADOPT: Final = Action(
     danger=True,
 )
 
-ACTIONS: Final[Mapping[str, Action]] = {action.name: action for action in (RELEASE, FAIL, ADOPT)}
+CANCEL: Final = Action(
+    "cancel",
+    "Cancel",
+    "The job is called off: at once while it is not submitted, by way of its vendor afterwards. What the vendor has begun "
+    "may have to be paid, and may still complete.",
+    ("reason",),
+    danger=True,
+)
+RETRY: Final = Action(
+    "retry",
+    "Retry the delivery",
+    "The delivery of its result is tried now, instead of after the pause.",
+    (),
+)
+
+ACTIONS: Final[Mapping[str, Action]] = {action.name: action for action in (RELEASE, FAIL, ADOPT, CANCEL, RETRY)}
+
+_NOT_ENDED: Final = frozenset({State.ACCEPTED, State.READY, State.SUBMITTING, State.WAITING})
 
 
 def actions_for(job: Job) -> list[Action]:
     """What may be done with a job now."""
-    return list(ACTIONS.values()) if job.state is State.HELD else []
+    if job.state is State.HELD:
+        return [RELEASE, FAIL, ADOPT]
+    if job.state is State.SETTLED:
+        return [RETRY]
+    return [CANCEL] if job.state in _NOT_ENDED and job.parent_id is None else []
 
 
-def command_of(action: Action, job: Job, fields: Mapping[str, str]) -> Command:
+def command_of(action: Action, job: Job, fields: Mapping[str, str]) -> AboutJob:
     """The command a form asks for.
 
     Raises:
@@ -69,6 +90,10 @@ def command_of(action: Action, job: Job, fields: Mapping[str, str]) -> Command:
                 return Release(execution_id=name, reason=reason, never_submitted=fields.get("never_submitted") == "yes")
             case "fail":
                 return Fail(execution_id=name, reason=reason)
+            case "cancel":
+                return Cancel(execution_id=name, reason=reason)
+            case "retry":
+                return RetryDelivery(execution_id=name)
             case _:
                 vendors = fields.get("provider_job_id", "").strip()
                 return Adopt(execution_id=name, reason=reason, provider_job_id=vendors)

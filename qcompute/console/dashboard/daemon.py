@@ -19,7 +19,7 @@ from qcompute.console.dashboard.facts import AccountState, Facts, Health, JobFac
 from qcompute.errors import CannotRun, QComputeError
 from qcompute.ledger.browse import ClosedJobs, JobLine, Wish
 from qcompute.miner.account import Account, caught
-from qcompute.miner.commands import Command, OperatorCommands
+from qcompute.miner.commands import AboutJob, OperatorCommands
 from qcompute.miner.heartbeat import AT_WORK
 from qcompute.miner.job import Job, Outcome, State
 from qcompute.miner.parts import Parts
@@ -184,7 +184,7 @@ class DaemonFacts(Facts):
         return await self._ledger.open_by_validator()
 
     @override
-    async def decide(self, command: Command) -> Job:
+    async def decide(self, command: AboutJob) -> Job:
         return await self._commands.run(command, uid=os.getuid())
 
 

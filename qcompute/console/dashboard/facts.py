@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from qcompute.axon.visitors import Visits
 from qcompute.ledger.browse import ClosedJobs, JobLine, Wish
-from qcompute.miner.commands import Command
+from qcompute.miner.commands import AboutJob
 from qcompute.miner.heartbeat import DeviceReport
 from qcompute.miner.job import Job, Outcome, State
 from qcompute.units import ExecutionId, Hotkey
@@ -153,7 +153,7 @@ class Facts(Protocol):
         """How many open jobs each validator has here."""
         ...
 
-    async def decide(self, command: Command) -> Job:
+    async def decide(self, command: AboutJob) -> Job:
         """Do what the operator says of a job, as the unix socket does (ADR 0014).
 
         Raises:

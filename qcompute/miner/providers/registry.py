@@ -101,6 +101,23 @@ def open_adapter(
     raise ConfigError(f"PROVIDER={key!r} is not a provider{hint}. Known: {', '.join(keys())}")
 
 
+def settings_problem(key: str, config: Mapping[str, Any]) -> str | None:
+    """What is wrong with an adapter's ``[providers.<key>]`` table, or with the secrets it names; None when nothing is.
+
+    Imports the adapter and opens nothing. One that cannot be imported is `available`'s to tell of.
+    """
+    if key in _registered or key not in _folder():
+        return None
+    try:
+        factory = _adapter_class(key, _imported(key))
+        model: type[BaseModel] | None = getattr(factory, "Config", None)
+        if model is not None:
+            _config_of(key, model, dict(config))
+    except ConfigError as error:
+        return error.message
+    return None
+
+
 def _folder() -> dict[str, Path]:
     files = Path(__file__).parent.glob("[!_]*.py")
     return {file.stem: file for file in files if file.stem not in _NOT_PROVIDERS}
@@ -184,15 +201,18 @@ def _made(key: str, factory: Callable[..., object], table: _Table) -> ProviderAd
         return as_adapter(factory())
     if "spool" in model.model_fields and table.directory is not None:
         given.setdefault("spool", table.directory / key)
+    return as_adapter(factory(_config_of(key, model, given)))
+
+
+def _config_of(key: str, model: type[BaseModel], given: Mapping[str, Any]) -> BaseModel:
     try:
-        config = model.model_validate(_with_lists(model, given))
+        return model.model_validate(_with_lists(model, given))
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"])
         near = difflib.get_close_matches(where, list(model.model_fields), n=1)
         hint = f"; did you mean {near[0]}?" if near and near[0] != where else ""
         raise ConfigError(f"providers.{key}.{where}: {first['msg']}{hint}") from None
-    return as_adapter(factory(config))
 
 
 def _with_lists(model: type[BaseModel], given: Mapping[str, Any]) -> dict[str, Any]:

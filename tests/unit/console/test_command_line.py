@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from qcompute.console import arguments
 from qcompute.console.__main__ import main
-from qcompute.console.arguments import parser, settings_from, split
+from qcompute.console.app import GROUPS
+from qcompute.console.arguments import UNDOTTED, settings_from, split
+from qcompute.console.exit_codes import ExitCode
 from qcompute.errors import ConfigError
-
-COMMANDS = (
-    "ledger backup FILE",
-    "ledger check",
-    "ledger restore FILE",
-    "ledger import-reference FILE",
-    "jobs list",
-    "jobs show ID",
-    "jobs release ID",
-    "jobs fail ID --reason r",
-    "jobs adopt ID VENDORS",
-)
+from qcompute.miner.settings_flags import CONFIG_FLAG
+from qcompute.miner.settings_load import catalogue
+from tests.docs.console_page import commands
+from tests.unit.console.ledgers import with_held
 
 
 @pytest.fixture(autouse=True)
@@ -53,35 +49,68 @@ def test_the_daemon_s_settings_are_told_from_the_command_s_own_arguments(line: s
     assert split(line.split()) == (ours.split(), settings.split())
 
 
-@pytest.mark.parametrize("line", COMMANDS)
-def test_every_command_is_understood_and_has_help(line: str, capsys: pytest.CaptureFixture[str]) -> None:
-    wish = parser().parse_args(line.split())
-    assert f"{wish.group} {wish.command}" == " ".join(line.split()[:2])
-    with pytest.raises(SystemExit) as ended:
-        main([*line.split()[:2], "--help"])
-    assert ended.value.code == 0
-    assert "exit codes: 0 done" in capsys.readouterr().out
+@pytest.mark.parametrize("path", [path for path, _ in commands()], ids=" ".join)
+def test_every_command_has_help_json_and_its_exit_codes(
+    path: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*path, "--help"]) == ExitCode.DONE
+    said = " ".join(capsys.readouterr().out.split())
+    assert said.startswith(f"Usage: qcompute {' '.join(path)} ")
+    assert "--json" in said
+    assert "Exit codes: 0 done" in said
+
+
+def test_help_lists_every_group_without_importing_any(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == ExitCode.DONE
+    said = capsys.readouterr().out
+    assert all(f"\n  {name} " in said for name in GROUPS)
+    assert "--install-completion" in said
+    assert "--show-completion" in said
+
+
+HELP_SECONDS = """
+import subprocess, sys, time
+def best(*command):
+    times = []
+    for _ in range(3):
+        began = time.perf_counter()
+        subprocess.run([sys.executable, *command], check=True, stdout=subprocess.DEVNULL)
+        times.append(time.perf_counter() - began)
+    return min(times)
+print(best("-m", "qcompute.console", "--help") / best("-c", "import typer"))
+"""
+
+
+def test_help_is_answered_in_less_than_twice_the_time_typer_needs_to_be_imported() -> None:
+    """The settings take ten times as long to import as typer does; help and completion must not wait for them."""
+    command = [sys.executable, "-c", HELP_SECONDS]
+    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60)  # noqa: S603 - our own words
+    assert float(done.stdout) < 2
+
+
+def test_the_flags_of_settings_without_a_dot_are_known() -> None:
+    flags = {setting.flag for setting in catalogue().settings if "." not in setting.flag}
+    assert flags | {CONFIG_FLAG} == UNDOTTED
 
 
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ("", "COMMAND"),
-        ("ledger", "COMMAND"),
-        ("ledger backup", "FILE"),
-        ("ledger burn", "invalid choice: 'burn'"),
+        ("", "Missing command"),
+        ("ledger", "Missing command"),
+        ("legder check", "No such command 'legder'. Did you mean 'ledger'?"),
+        ("ledger backup", "'FILE'"),
+        ("ledger burn", "No such command 'burn'"),
         ("jobs fail ID", "--reason"),
-        ("jobs list --state lost", "invalid choice: 'lost' (choose from 'accepted'"),
+        ("jobs list --state lost", "'lost' is not one of 'accepted'"),
         ("jobs list --limit 0", "--limit"),
-        ("jobs show", "ID"),
-        ("ledger check a b", "b"),
-        ("jobs list --sta held", "--sta held"),
+        ("jobs show", "'ID'"),
+        ("ledger check a b", "(b)"),
+        ("jobs list --sta held", "--sta"),
     ],
 )
 def test_a_wrong_argument_is_one_line_that_names_it(line: str, words: str, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as ended:
-        main(line.split())
-    assert ended.value.code == arguments.EXIT_USAGE
+    assert main(line.split()) == ExitCode.USAGE
     said = capsys.readouterr().err
     assert words in said
     assert said.count("\n") == 1
@@ -89,32 +118,74 @@ def test_a_wrong_argument_is_one_line_that_names_it(line: str, words: str, capsy
 
 
 @pytest.mark.parametrize(
-    ("line", "words"),
+    ("line", "code", "words"),
     [
-        ("ledger check", "there is no ledger"),
-        ("ledger check nothing.sqlite3", "there is no ledger nothing.sqlite3"),
-        ("ledger backup copy", "there is no ledger"),
-        ("ledger restore copy", "there is no ledger copy"),
-        ("ledger import-reference theirs.db", "there is no file theirs.db"),
-        ("ledger import-reference theirs.db --as-provider nobody", "no such adapter; there are"),
-        ("jobs list", "there is no ledger"),
-        ("jobs show a", "there is no ledger"),
-        ("jobs release a", "there is no ledger"),
-        ("jobs adopt a b", "there is no ledger"),
-        ("ledger check --ledger.pth x", "did you mean --ledger.path?"),
-        ("ledger check --config none.toml", "settings file none.toml"),
+        ("ledger check", 2, "there is no ledger"),
+        ("ledger check nothing.sqlite3", 2, "there is no ledger nothing.sqlite3"),
+        ("ledger backup copy", 2, "there is no ledger"),
+        ("ledger restore copy", 2, "there is no ledger copy"),
+        ("ledger import-reference theirs.db", 2, "there is no file theirs.db"),
+        ("ledger import-reference theirs.db --as-provider nobody", 2, "no such adapter; there are"),
+        ("jobs list", 2, "there is no ledger"),
+        ("jobs list --since lately", 2, "--since lately: write 90s"),
+        ("jobs show a", 2, "there is no ledger"),
+        ("jobs tail", 2, "there is no ledger"),
+        ("jobs export", 2, "there is no ledger"),
+        ("jobs release a", 2, "there is no ledger"),
+        ("jobs cancel a", 2, "there is no ledger"),
+        ("jobs retry-delivery a", 2, "there is no ledger"),
+        ("jobs adopt a b", 2, "there is no ledger"),
+        ("jobs fail a --reason=", 2, "the reason, is empty"),
+        ("receipts export", 2, "there is no ledger"),
+        ("receipts verify nothing.json", 2, "nothing.json cannot be read"),
+        ("ledger check --ledger.pth x", 2, "did you mean --ledger.path?"),
+        ("ledger check --config none.toml", 2, "settings file none.toml"),
     ],
 )
-def test_what_cannot_be_done_is_one_line_and_exit_code_2(
-    line: str, words: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+def test_what_cannot_be_done_is_one_line_an_exit_code_and_a_json_document(
+    line: str, code: int, words: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    assert main(line.split()) == arguments.EXIT_USAGE
+    assert main(line.split()) == code
     said = capsys.readouterr()
     assert said.out == ""
     assert said.err.startswith("qcompute: ")
     assert words in said.err
     assert said.err.count("\n") == 1
+    assert main([*line.split(), "--json"]) == code
+    said = capsys.readouterr()
+    assert words in json.loads(said.out)["error"]["message"]
+    assert said.err.count("\n") == 1
     assert not list(tmp_path.rglob("ledger.sqlite3"))
+
+
+def test_a_wrong_id_is_told_before_the_wallet_is_asked_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """``jobs release nope`` asked for a wallet first, and told an operator with a typing error to make one."""
+    with_held(tmp_path / "l")
+    assert main(["jobs", "release", "nope", "--ledger.path", str(tmp_path / "l")]) == ExitCode.FAILED
+    said = capsys.readouterr().err
+    assert "there is no job nope" in said
+    assert "wallet" not in said
+
+
+def test_the_shell_completes_commands_and_the_ids_of_held_jobs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "l"
+    with_held(path, "held-1", "held-2", "other")
+    line = f"qcompute jobs release --ledger.path {path} he"
+    assert completed(f"{line}", monkeypatch, capsys) == ["held-1", "held-2"]
+    assert completed("qcompute le", monkeypatch, capsys) == ["ledger"]
+    assert completed("qcompute jobs retry", monkeypatch, capsys) == ["retry-delivery"]
+    assert completed("qcompute jobs release --ledger.path /nowhere/l he", monkeypatch, capsys) == []
+
+
+def completed(line: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> list[str]:
+    monkeypatch.setenv("_QCOMPUTE_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", line)
+    monkeypatch.setenv("COMP_CWORD", str(len(line.split()) - 1))
+    with pytest.raises(SystemExit):
+        main([])
+    return capsys.readouterr().out.split()
 
 
 def test_no_command_needs_the_servers_the_daemon_speaks_to() -> None:
@@ -138,7 +209,16 @@ def test_wrong_settings_are_told_in_one_line() -> None:
 
 
 @pytest.mark.parametrize(
-    "line", ["ledger backup copy", "ledger check", "ledger restore copy", "jobs list", "jobs show a"]
+    "line",
+    [
+        "ledger backup copy",
+        "ledger check",
+        "ledger restore copy",
+        "jobs list",
+        "jobs show a",
+        "jobs tail",
+        "receipts export",
+    ],
 )
 def test_what_works_on_files_only_refuses_a_ledger_on_postgres_without_showing_its_password(
     line: str, capsys: pytest.CaptureFixture[str]

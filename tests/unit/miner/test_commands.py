@@ -19,11 +19,13 @@ from qcompute.errors import ConfigError
 from qcompute.miner import commands as module
 from qcompute.miner.commands import (
     Adopt,
+    Cancel,
     CommandRefused,
     CommandSocket,
     Fail,
     OperatorCommands,
     Release,
+    RetryDelivery,
     tell_daemon,
 )
 from qcompute.miner.job import Job, State, Verdict
@@ -110,6 +112,68 @@ async def test_a_job_with_a_vendor_s_job_takes_no_other(scene: Scene) -> None:
         await operator(scene).run(Adopt(execution_id=ID, provider_job_id="v2"), uid=UID)
 
 
+async def test_a_vendor_s_job_that_is_another_s_is_not_adopted(scene: Scene) -> None:
+    """Two jobs with one vendor's job would each get its counts, and one of their users another's result."""
+    await held(scene)
+    other = await scene.submitting("job-2", submit_started_at=scene.clock(), submit_attempts=1)
+    taken = replace(other, state=State.WAITING, provider_job_id=ProviderJobId("v9"), handle={"provider_job_id": "v9"})
+    await scene.road.save(other, taken)
+    with pytest.raises(CommandRefused, match="v9 is the vendor's job of job-2, which is waiting"):
+        await operator(scene).run(Adopt(execution_id=ID, provider_job_id="v9"), uid=UID)
+    row = await operator(scene).run(Adopt(execution_id=ID, provider_job_id="v10"), uid=UID)
+    assert row.provider_job_id == "v10"
+
+
+async def test_jobs_that_were_submitted_together_have_one_job_at_the_vendor(scene: Scene) -> None:
+    await held(scene, prepared={"pack_index": 1})
+    other = await scene.submitting("job-2", submit_started_at=scene.clock(), submit_attempts=1)
+    packed = replace(other, state=State.WAITING, provider_job_id=ProviderJobId("v9"), prepared={"pack_index": 0})
+    await scene.road.save(other, packed)
+    row = await operator(scene).run(Adopt(execution_id=ID, provider_job_id="v9"), uid=UID)
+    assert row.state is State.WAITING
+
+
+async def test_a_job_that_was_not_submitted_is_cancelled_at_once_and_costs_nothing(scene: Scene) -> None:
+    await scene.submitting()
+    row = await operator(scene).run(Cancel(execution_id=ID, reason="a mistake"), uid=UID)
+    assert (row.state, row.verdict, row.error_code, row.error) == (
+        State.SETTLED,
+        Verdict.CANCELLED,
+        "operator",
+        "a mistake",
+    )
+    with pytest.raises(CommandRefused, match="has ended: it is settled, cancelled"):
+        await operator(scene).run(Cancel(execution_id=ID), uid=UID)
+
+
+async def test_a_job_at_its_vendor_is_asked_to_end_once(scene: Scene) -> None:
+    submitting = await scene.submitting(submit_started_at=scene.clock(), submit_attempts=1)
+    with pytest.raises(CommandRefused, match="being submitted just now"):
+        await operator(scene).run(Cancel(execution_id=ID), uid=UID)
+    due_at = scene.clock() + timedelta(hours=1)
+    handle = {"provider_job_id": "v1", "device_id": "dev"}
+    await scene.road.save(submitting, replace(submitting, state=State.WAITING, due_at=due_at, handle=handle))
+    row = await operator(scene).run(Cancel(execution_id=ID), uid=UID)
+    assert (row.state, row.cancel_requested_at, row.due_at) == (State.WAITING, scene.clock(), scene.clock())
+    assert await operator(scene).run(Cancel(execution_id=ID), uid=UID) == row
+
+
+async def test_a_held_job_is_failed_and_not_cancelled(scene: Scene) -> None:
+    await held(scene)
+    with pytest.raises(CommandRefused, match="is held: cancel it at its vendor and fail it here"):
+        await operator(scene).run(Cancel(execution_id=ID), uid=UID)
+
+
+async def test_a_delivery_is_due_at_once_when_it_is_asked_for(scene: Scene) -> None:
+    job = await scene.submitting()
+    with pytest.raises(CommandRefused, match="there is nothing to deliver"):
+        await operator(scene).run(RetryDelivery(execution_id=ID), uid=UID)
+    settled = await scene.road.end_without_result(job, Verdict.FAILED, code="x", message="y")
+    await scene.road.store(settled, replace(settled, due_at=scene.clock() + timedelta(minutes=1)))
+    row = await operator(scene).run(RetryDelivery(execution_id=ID), uid=UID)
+    assert row.due_at == scene.clock()
+
+
 @pytest.mark.parametrize(
     "command",
     [Release(execution_id=ID), Fail(execution_id=ID, reason="r"), Adopt(execution_id=ID, provider_job_id="v")],
@@ -148,7 +212,7 @@ class TestSocket:
     async def test_a_command_comes_through_and_the_kernel_says_from_whom(self, scene: Scene, path: Path) -> None:
         await held(scene)
         answer = await asyncio.to_thread(tell_daemon, path, Release(execution_id=ID, reason="r"))
-        assert answer == {"ok": True, "state": "submitting", "execution_id": ID}
+        assert answer == {"ok": True, "state": "submitting", "verdict": None, "execution_id": ID}
         assert (await scene.row()).error == f"by the operator (uid {os.getuid()}): r"
 
     async def test_a_refusal_comes_back_in_words(self, path: Path) -> None:

@@ -1,0 +1,150 @@
+"""What only looks: providers, settings, logs."""
+
+from __future__ import annotations
+
+import io
+import json
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from qcompute.console.__main__ import main
+from qcompute.console.output import duration_text
+
+SERVERS = ("--jobserver.url", "https://jobs.example", "--jobserver.tensorauth_url", "https://auth.example")
+
+LOG = """\
+2026-11-21 03:48:11.123 INFO     qcompute.miner.road accepted -> ready [action=move execution_id=abc]
+{"time": "2026-11-21T03:48:12.000Z", "level": "error", "message": "held", "action": "move", "execution_id": "abc~00"}
+2026-11-21 03:48:13.123 WARNING  qcompute.miner.budget nearly spent [action=budget_alert]
+Traceback (most recent call last):
+"""
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No operator's home, ``.env`` or ledger."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+
+
+def ran(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:
+    code = main(arguments)
+    return code, capsys.readouterr().out
+
+
+def test_every_provider_is_usable_or_says_why_not(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out = ran(capsys, "providers", "--provider", "mock", "--json")
+    found = {one["key"]: one for one in json.loads(out)["providers"]}
+    assert code == 0
+    assert (found["mock"]["is_chosen"], found["mock"]["is_usable"]) == (True, True)
+    assert "QCOMPUTE_SECRET_IONQ" in found["ionq"]["problem"]
+    assert [key for key, one in found.items() if one["is_chosen"]] == ["mock"]
+    assert all(one["is_usable"] is (one["problem"] is None) for one in found.values())
+    assert "mock" in ran(capsys, "providers")[1]
+
+
+def test_devices_are_asked_for_without_a_daemon(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    arguments = ("devices", "--provider", "mock", "--neuron.full_path", str(tmp_path))
+    code, out = ran(capsys, *arguments, "--json")
+    document = json.loads(out)
+    (account,) = document["accounts"]
+    assert (code, document["from"], account["account"], account["problem"]) == (0, "settings", "mock", None)
+    device = account["devices"][0]
+    assert {"device_id", "num_qubits", "availability", "pending", "next_available", "pricing"} <= set(device)
+    code, out = ran(capsys, *arguments)
+    assert device["device_id"] in out
+
+
+def test_a_check_of_the_settings_tells_every_problem_with_its_setting(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out = ran(capsys, "config", "check", "--axon.port", "many", "--axon.prt", "1", "--json")
+    document = json.loads(out)
+    assert (code, document["is_sound"]) == (1, False)
+    for setting in ("axon.port", "--axon.prt", "jobserver.url", "jobserver.tensorauth_url"):
+        assert sum(setting in problem for problem in document["problems"]) >= 1, setting
+    assert ran(capsys, "config", "check", *SERVERS)[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("provider", "words"),
+    [
+        ("nobody", "provider: 'nobody' is none of aer,"),
+        ("ionq", "QCOMPUTE_SECRET_IONQ"),
+        ("cluster", "cluster"),
+    ],
+)
+def test_the_chosen_provider_s_own_settings_are_checked_too(
+    capsys: pytest.CaptureFixture[str], provider: str, words: str
+) -> None:
+    code, out = ran(capsys, "config", "check", *SERVERS, "--provider", provider, "--json")
+    assert code == 1
+    (problem,) = json.loads(out)["problems"]
+    assert words in problem
+
+
+def test_settings_are_shown_with_their_source_and_without_secrets(capsys: pytest.CaptureFixture[str]) -> None:
+    url = "postgresql://u:hidden@127.0.0.1:1/d"
+    code, out = ran(capsys, "config", "show", *SERVERS, "--ledger.url", url, "--json")
+    settings = json.loads(out)["settings"]
+    assert code == 0
+    assert settings["axon.port"]["from"] == "default"
+    assert "hidden" not in out
+    assert "hidden" not in ran(capsys, "config", "show", *SERVERS, "--ledger.url", url)[1]
+
+
+@pytest.mark.parametrize(
+    ("options", "messages"),
+    [
+        ("", ["accepted -> ready", "held", "nearly spent", "Traceback (most recent call last):"]),
+        ("--job abc", ["accepted -> ready", "held"]),
+        ("--action budget_alert", ["nearly spent"]),
+        ("--level warning", ["held", "nearly spent"]),
+        ("--job abc --lines 1", ["held"]),
+    ],
+)
+def test_both_formats_of_the_log_are_read_and_filtered(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    options: str,
+    messages: list[str],
+) -> None:
+    (tmp_path / "log").write_text(LOG)
+    code, out = ran(capsys, "logs", "log", *options.split(), "--json")
+    assert (code, [json.loads(line)["message"] for line in out.splitlines()]) == (0, messages)
+    monkeypatch.setattr("sys.stdin", io.StringIO(LOG))
+    assert [line.split("  ")[-1] for line in ran(capsys, "logs", *options.split())[1].splitlines()] == messages
+
+
+def test_a_log_is_followed_into_the_file_that_takes_its_place(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    log = tmp_path / "log"
+    log.write_text("first\n")
+
+    def write() -> None:
+        for number in range(40):
+            time.sleep(0.05)
+            with log.open("a") as file:
+                file.write(f"line {number}\n")
+            if number == 20:
+                log.rename(tmp_path / "log.1")
+                log.write_text("after the rotation\n")
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    code, out = ran(capsys, "logs", "log", "--follow", "--for", "2.6")
+    writer.join()
+    lines = out.splitlines()
+    assert (code, lines[:3]) == (0, ["first", "line 0", "line 1"])
+    assert lines.index("line 20") < lines.index("after the rotation") < lines.index("line 21")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.34, "340 ms"), (2.13, "2.1 s"), (250, "4 min 10 s"), (11100, "3 h 5 min"), (187200, "2 d 4 h"), (-5, "-5.0 s")],
+)
+def test_a_duration_has_its_two_largest_units(seconds: float, text: str) -> None:
+    assert duration_text(seconds) == text
