@@ -51,8 +51,8 @@ ADOPT: Final = Action(
 CANCEL: Final = Action(
     "cancel",
     "Cancel",
-    "The job is called off: at once while it is not submitted, by way of its vendor afterwards. What the vendor has begun "
-    "may have to be paid, and may still complete.",
+    "The job is called off: at once while it is not submitted, by way of its vendor afterwards. What the vendor has "
+    "begun may have to be paid, and may still complete.",
     ("reason",),
     danger=True,
 )
