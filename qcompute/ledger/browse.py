@@ -88,7 +88,7 @@ def line_from(row: Mapping[str, Any]) -> JobLine:
 
 def lines_of(connection: Connection, statement: Select[Any], parameters: Mapping[str, Any]) -> list[JobLine]:
     """The lines a statement of this module answers."""
-    return [line_from(row._asdict()) for row in connection.execute(statement, parameters)]
+    return [line_from(dict(zip(_NAMES, row, strict=True))) for row in connection.execute(statement, parameters)]
 
 
 def is_wanted(wish: Wish, row: Mapping[str, Any]) -> bool:

@@ -29,8 +29,9 @@ REQUESTS: Final = 60
 
 CONNECTIONS: Final = 16
 
-PAGES: Final = ("/dashboard/", "/dashboard/jobs", "/dashboard/jobs?q=nowhere&verdict=failed", "/dashboard/validators")
 LIVE: Final = ("/dashboard/", "/dashboard/jobs")
+SEARCH: Final = "/dashboard/jobs?q=nowhere&verdict=failed"
+PAGES: Final = (*LIVE, SEARCH, "/dashboard/validators")
 FIRST_VIEW_MS: Final = 300.0
 _PART: Final = {"HX-Request": "true"}
 

@@ -20,7 +20,7 @@ PAGE: Final = 50
 LOOK: Final = 1000
 """Closed jobs gone over at once: the road's own questions wait no longer than that takes, a few milliseconds."""
 
-LOOK_SECONDS: Final = 0.15
+LOOK_SECONDS: Final = 0.1
 """How long closed jobs are gone over for one page; a rare thing is looked for page by page."""
 
 MAX_TEXT: Final = 128
