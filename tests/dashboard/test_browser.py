@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
@@ -12,12 +13,13 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, Page, expect
 
+from qcompute.chain.keys import signer_from_uri
 from qcompute.console.dashboard.mounting import token_file
 from qcompute.local.miner_process import MinerProcess
 from qcompute.miner.job import State
 from tests.dashboard.browser import PHONE, Watched, chromium, watched
 from tests.dashboard.filled import DONE, EVIL, HELD, fill
-from tests.scene import Scene, running_scene
+from tests.scene import VALIDATOR_URI, Scene, running_scene
 
 expect.set_options(timeout=30_000)
 
@@ -140,6 +142,9 @@ async def test_a_new_job_shows_without_loading_the_page_again(dashboard: Dashboa
         assert await watch.page.evaluate("window.stays")
         await watch.page.get_by_role("link", name=name).click()
         await expect(watch.page.locator("#receipt-check")).to_contain_text("Verified")
+        await _opened(watch.page, "/dashboard/validators")
+        visits = watch.page.get_by_role("row").filter(has_text=signer_from_uri(VALIDATOR_URI).hotkey)
+        await expect(visits.get_by_role("cell").first).to_have_text(re.compile(r"^[1-9]\d*$"))
         assert watch.complaints == []
 
 

@@ -323,6 +323,18 @@ async def test_one_look_serves_all_streams_and_ends_with_them(
         await until_true(lambda: pulse._looking is None, what="the end of looking")
 
 
+async def test_what_moves_before_the_first_look_is_told(facts: ToldFacts, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A job that came and went within two seconds of the page did not show: the first look had nothing to compare."""
+    monkeypatch.setattr(live, "LOOK_SECONDS", 0.05)
+    stream = Pulse(facts).stream()
+    await anext(stream)
+    await brought_to(facts.ledger, "quick", State.CLOSED)
+    async with asyncio.timeout(20):
+        assert await anext(stream) == MOVED
+    facts.stopping = True
+    assert [event async for event in stream] == []
+
+
 def test_visitors_are_bounded() -> None:
     visitors = Visitors(clock=lambda: 5.0)
     for number in range(MOST_VISITORS + 5):

@@ -35,6 +35,7 @@ class Pulse:
         self._number = 0
         """Grows with each move."""
         self._moved = asyncio.Event()
+        self._last: object = None
         self._looking: asyncio.Task[None] | None = None
 
     @property
@@ -51,9 +52,12 @@ class Pulse:
         """Server-sent events for one browser."""
         ends = asyncio.get_running_loop().time() + STREAM_SECONDS
         self._streams += 1
-        if self._looking is None:
-            self._looking = asyncio.create_task(self._look(), name="dashboard pulse")
         try:
+            if self._looking is None:
+                # Compared with from the start: what moved before the first look would else never be told.
+                self._last = await self._figures()
+            if self._looking is None:
+                self._looking = asyncio.create_task(self._look(), name="dashboard pulse")
             yield _FIRST
             seen = self._number
             while not self._facts.is_stopping and asyncio.get_running_loop().time() < ends:
@@ -67,12 +71,11 @@ class Pulse:
     async def _look(self) -> None:
         """Look until nobody listens any more. Every look wakes the streams: that is how they see their end come."""
         try:
-            last: object = None
             while self._streams:
                 await asyncio.sleep(LOOK_SECONDS if not self._facts.is_stopping else 0)
                 now = await self._figures()
-                self._number += now != last and last is not None
-                last = now
+                self._number += now != self._last
+                self._last = now
                 self._moved.set()
                 self._moved = asyncio.Event()
         finally:
