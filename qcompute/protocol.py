@@ -38,6 +38,15 @@ PART_MARK: Final = "~"
 _PART = re.compile(r"[0-9]{2}")
 
 
+OWN_PREFIX: Final = "operator."
+"""How the execution ids of the operator's own jobs begin (`qcompute run`). No request may carry it."""
+
+
+def is_own(execution_id: str) -> bool:
+    """Whether a job is the operator's own: the platform does not know it, and no validator may collect it."""
+    return execution_id.startswith(OWN_PREFIX)
+
+
 def is_row_id(text: str) -> bool:
     """Whether ``text`` may name a row of the ledger: a job, or a part of one."""
     whole, mark, number = text.partition(PART_MARK)

@@ -228,4 +228,6 @@ def _required(headers: Headers, name: bytes) -> str:
 
 def _header_text(text: str) -> bytes:
     """Text that cannot break out of its header line."""
+    if text.isascii() and text.isprintable():  # nearly always
+        return text[:1024].encode("ascii")
     return "".join(char if " " <= char <= "~" else "?" for char in text)[:1024].encode("ascii")

@@ -10,7 +10,7 @@ import contextlib
 import json
 import os
 import queue
-import selectors
+import select
 import signal
 import subprocess
 import sys
@@ -121,19 +121,19 @@ class _Child:
         return self._process.wait()
 
     def _exchange(self, line: bytes, deadline: float, cancel: threading.Event | None) -> dict[str, Any]:
-        unsent, got = memoryview(line), bytearray()
-        with selectors.DefaultSelector() as ready:
-            ready.register(self._from, selectors.EVENT_READ)
-            if unsent:
-                ready.register(self._to, selectors.EVENT_WRITE)
-            while True:
-                for key, _ in ready.select(self._patience(deadline, cancel)):
-                    if key.fd == self._to:
-                        unsent = self._write(unsent)
-                        if not unsent:
-                            ready.unregister(self._to)
-                    elif self._read(got):
-                        return json.loads(got)
+        unsent, got = self._write(memoryview(line)), bytearray()  # most requests fit into the pipe at once
+        ready = select.poll()  # which needs no descriptor of its own, to be made and closed for every circuit
+        ready.register(self._from, select.POLLIN)
+        if unsent:
+            ready.register(self._to, select.POLLOUT)
+        while True:
+            for descriptor, _ in ready.poll(self._patience(deadline, cancel) * 1000):
+                if descriptor == self._to:
+                    unsent = self._write(unsent)
+                    if not unsent:
+                        ready.unregister(self._to)
+                elif self._read(got):
+                    return json.loads(got)
 
     def _patience(self, deadline: float, cancel: threading.Event | None) -> float:
         if cancel is not None and cancel.is_set():
@@ -145,7 +145,7 @@ class _Child:
 
     def _write(self, unsent: memoryview) -> memoryview:
         try:
-            return unsent[os.write(self._to, unsent[:_CHUNK]) :]
+            return unsent[os.write(self._to, unsent[:_CHUNK]) :] if unsent else unsent
         except BlockingIOError:
             return unsent
         except BrokenPipeError:

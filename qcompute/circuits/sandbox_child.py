@@ -8,6 +8,7 @@ the operator's own code (``trusted``) keeps files and network.
 from __future__ import annotations
 
 import ctypes
+import gc
 import importlib
 import json
 import os
@@ -52,6 +53,8 @@ def main() -> None:
     handler: Handler = getattr(importlib.import_module(module), function)
     used = _address_space if limits["counts_address_space"] else _data
     spare = limits["memory_bytes"] - used()
+    gc.collect()
+    gc.freeze()  # a look for garbage need not walk through all of qiskit each time
     _send(replies, {"ready": True})
     for line in requests:
         message = json.loads(line)

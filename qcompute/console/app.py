@@ -17,6 +17,7 @@ from qcompute.errors import Bug
 PROGRAM: Final = "qcompute"
 
 GROUPS: Final[Mapping[str, str]] = {
+    "run": "run a circuit of your own on the running daemon",
     "devices": "list the devices of all accounts: qubits, state, queue, price",
     "providers": "list every provider, usable or why not",
     "budget": "show what was spent, is reserved and is left",

@@ -7,30 +7,30 @@ from typing import Any
 from pydantic import BaseModel
 
 from qcompute.console.exit_codes import NoDaemon
-from qcompute.miner.commands import CommandRefused, socket_file, tell_daemon
+from qcompute.miner.commands import ANSWER_SECONDS, CommandRefused, socket_file, tell_daemon
 from qcompute.miner.settings import Settings
 
 
-def told(settings: Settings, words: BaseModel) -> dict[str, Any] | None:
+def told(settings: Settings, words: BaseModel, *, within_seconds: float = ANSWER_SECONDS) -> dict[str, Any] | None:
     """What the running daemon answers; None when none runs.
 
     Raises:
         CommandRefused: it will not do that; says why.
         ConfigError: it does not answer, or this user may not speak to it.
     """
-    answer = tell_daemon(socket_file(settings.ledger.file), words)
+    answer = tell_daemon(socket_file(settings.ledger.file), words, within_seconds=within_seconds)
     if answer is not None and not answer.get("ok"):
         raise CommandRefused(str(answer.get("message")))
     return answer
 
 
-def must_be_told(settings: Settings, words: BaseModel) -> dict[str, Any]:
+def must_be_told(settings: Settings, words: BaseModel, *, within_seconds: float = ANSWER_SECONDS) -> dict[str, Any]:
     """As `told`, for what only a daemon can do.
 
     Raises:
         NoDaemon: none runs.
     """
-    answer = told(settings, words)
+    answer = told(settings, words, within_seconds=within_seconds)
     if answer is None:
         file = socket_file(settings.ledger.file)
         raise NoDaemon(

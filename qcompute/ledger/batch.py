@@ -216,7 +216,7 @@ class Batch:
 
     def _known(self, ids: Iterable[ExecutionId]) -> dict[ExecutionId, tuple[int, str]]:
         """Version and state of those rows that exist."""
-        rows = self._connection.execute(self._dialect.known_jobs, {KEYS: orjson.dumps(sorted(ids)).decode()})
+        rows = self._connection.execute(self._dialect.known_jobs, {KEYS: orjson.dumps(sorted(ids)).decode()}).all()
         return {execution_id: (version, state) for execution_id, version, state in rows if state is not None}
 
     def _fences(self, lanes: Iterable[str]) -> dict[str, int]:

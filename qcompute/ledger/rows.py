@@ -82,40 +82,24 @@ def stored_job(before: Job, after: Job, row: Row) -> Job:
 
     What ``after`` took over from ``before`` came out of the store already, so only what changed is read again.
     """
-    return Job(
-        execution_id=after.execution_id,
-        validator_hotkey=after.validator_hotkey,
-        shots=after.shots,
+    return after.but(
         configuration_data=_read_again("configuration_data", before, after, row),
         received_at=_utc(after.received_at),
         deadline_at=_utc(after.deadline_at),
         due_at=_utc(after.due_at),
-        state=after.state,
-        verdict=after.verdict,
         version=row["version"],
-        attempts=after.attempts,
         input_data_url=row["input_data_url"],
-        circuit_sha256=after.circuit_sha256,
-        provider=after.provider,
-        device_id=after.device_id,
-        token=after.token,
-        submit_attempts=after.submit_attempts,
         submit_started_at=_utc_or_none(after.submit_started_at),
-        estimate=after.estimate,
-        provider_job_id=after.provider_job_id,
         handle=_read_again("handle", before, after, row),
         submitted_at=_utc_or_none(after.submitted_at),
         vendor_status=row["vendor_status"],
         cancel_requested_at=_utc_or_none(after.cancel_requested_at),
-        upload_id=after.upload_id,
-        error_code=after.error_code,
         error=row["error"],
         settled_at=_utc_or_none(after.settled_at),
         closed_at=_from_time(row["closed_at"]),
         cursor_seq=row["cursor_seq"],
         prepared=_read_again("prepared", before, after, row),
         placement=_read_again("placement", before, after, row),
-        parent_id=after.parent_id,
     )
 
 

@@ -79,10 +79,18 @@ class CircuitCache:
         text = await self._ledger.circuit(job.execution_id)
         if text is None:
             raise Bug(f"the job is {job.state} but has no circuit")
-        loop = asyncio.get_running_loop()
-        circuit = await loop.run_in_executor(self._threads, self._compiler.compile, text)
+        circuit = await self.parsed(text)
         self._kept.put(key, circuit, len(circuit.text))
         return circuit
+
+    async def parsed(self, text: str) -> CompiledCircuit:
+        """A circuit that belongs to no job yet, parsed and not kept.
+
+        Raises:
+            CannotRun: it does not parse or is too large.
+        """
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._threads, self._compiler.compile, text)
 
     async def translated(self, circuit: CompiledCircuit, target: Target, level: int | None) -> CompiledCircuit:
         """``circuit`` compiled for one device.

@@ -30,14 +30,17 @@ from qcompute.units import ExecutionId, ProviderJobId, ProviderKey
 
 _log = logging.getLogger(__name__)
 
-MAX_LINE: Final = 16 * 1024
-"""A command is a few hundred bytes."""
+MAX_LINE: Final = 16 * 1024 * 1024
+"""A command is a few hundred bytes, and a circuit as large as ``circuits.max_source_bytes`` allows."""
 
 MAX_ANSWER: Final = 16 * 1024 * 1024
 """What a daemon says of hundreds of devices fits in this."""
 
 ANSWER_SECONDS: Final = 10.0
-"""How long one conversation may take."""
+"""How long one side waits for the other's word."""
+
+THINK_SECONDS: Final = 60.0
+"""How long an answer may take that a circuit must be parsed and translated for."""
 
 _PATH_BYTES: Final = 100
 """A socket's path may have 107 bytes; longer ones are reached through a descriptor of their folder."""
@@ -98,12 +101,45 @@ class Ask(BaseModel):
     about: str = Field(max_length=64)
 
 
+class _Circuit(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    circuit: str = Field(repr=False)
+    shots: int
+    options: dict[str, Any] = Field(default_factory=dict[str, Any])
+
+
+class Estimate(_Circuit):
+    """What a circuit of the operator's own would cost, and where it would run."""
+
+    command: Literal["estimate"] = "estimate"
+
+
+class Run(_Circuit):
+    """Run it, on the road of all jobs."""
+
+    command: Literal["run"] = "run"
+
+
+class Look(BaseModel):
+    """How a job is now, with its counts once it has some."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    command: Literal["look"] = "look"
+    execution_id: str = Field(max_length=128)
+
+
 AboutJob: TypeAlias = Release | Fail | Adopt | Cancel | RetryDelivery
-Said: TypeAlias = AboutJob | Ask
+AboutOwn: TypeAlias = Estimate | Run | Look
+Said: TypeAlias = AboutJob | AboutOwn | Ask
 _SAID: Final[TypeAdapter[Said]] = TypeAdapter(Annotated[Said, Field(discriminator="command")])
 
 Answers: TypeAlias = Mapping[str, Callable[[], Awaitable[Any]]]
 """What a daemon can be asked about, and what answers it: JSON without anything secret."""
+
+RunsOwn: TypeAlias = Callable[[AboutOwn], Awaitable[dict[str, Any]]]
+"""What answers about the operator's own jobs: `qcompute.miner.own_jobs.OwnJobs`."""
 
 CANCELLED_HERE: Final = "cancelled by this miner's operator"
 """What the user of a job is told that was called off before it was submitted, when no reason was given."""
@@ -262,8 +298,11 @@ def _by(uid: int, reason: str) -> str:
 class CommandSocket:
     """The daemon's end. Start before, and stop after, the stages work."""
 
-    def __init__(self, path: Path, commands: OperatorCommands, answers: Answers | None = None) -> None:
+    def __init__(
+        self, path: Path, commands: OperatorCommands, answers: Answers | None = None, own: RunsOwn | None = None
+    ) -> None:
         self._path = path
+        self._own = own
         self.commands = commands
         self._answers = answers or {}
         self._server: asyncio.Server | None = None
@@ -308,9 +347,11 @@ class CommandSocket:
 
     async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            async with asyncio.timeout(ANSWER_SECONDS):
+            async with asyncio.timeout(ANSWER_SECONDS) as limit:
                 uid = _uid_of(writer.get_extra_info("socket"))
-                answer = await self._answer(await reader.readline(), uid)
+                line = await reader.readline()
+                limit.reschedule(asyncio.get_running_loop().time() + THINK_SECONDS)
+                answer = await self._answer(line, uid)
                 writer.write(json.dumps(answer).encode() + b"\n")
                 await writer.drain()
         except (OSError, TimeoutError, ValueError):
@@ -337,6 +378,10 @@ class CommandSocket:
             if asked is None:
                 raise CommandRefused(f"this daemon knows nothing about {said.about!r}")
             return {"ok": True, "answer": await asked()}
+        if isinstance(said, (Estimate, Run, Look)):
+            if self._own is None:
+                raise CommandRefused("this daemon runs no jobs of its operator's")
+            return {"ok": True, "answer": await self._own(said)}
         job = await self.commands.run(said, uid=uid)
         return {"ok": True, "state": job.state, "verdict": job.verdict, "execution_id": job.execution_id}
 
@@ -346,14 +391,14 @@ def socket_file(ledger: Path) -> Path:
     return ledger.with_name(f"{ledger.name}.sock")
 
 
-def tell_daemon(path: Path, command: BaseModel) -> dict[str, Any] | None:
+def tell_daemon(path: Path, command: BaseModel, *, within_seconds: float = ANSWER_SECONDS) -> dict[str, Any] | None:
     """What the daemon behind the socket answers; None when no daemon listens there.
 
     Raises:
         ConfigError: it listens but does not answer, or this user may not speak to it.
     """
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-        connection.settimeout(ANSWER_SECONDS)
+        connection.settimeout(within_seconds)
         try:
             with _reachable(path) as address:
                 connection.connect(address)

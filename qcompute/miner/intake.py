@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final, Protocol, assert_never
+from typing import Any, Final, Protocol, assert_never
 
 from qcompute import meters
 from qcompute.axon.contract import Reply, VerifiedRequest
@@ -21,9 +21,17 @@ from qcompute.errors import CannotRun, NotAllowed
 from qcompute.ledger.contract import Intake, Ledger, Page
 from qcompute.meters import Refusal
 from qcompute.miner.budget import Budgets
-from qcompute.miner.job import FinishedJob, NewJob, Verdict
+from qcompute.miner.job import FinishedJob, NewJob, Nonce, Verdict
 from qcompute.miner.limits import MinerSettings
-from qcompute.protocol import COLLECT_ONLY, CircuitSynapse, ExecutionData, ExecutionStatus, is_execution_id
+from qcompute.protocol import (
+    COLLECT_ONLY,
+    OWN_PREFIX,
+    CircuitSynapse,
+    ExecutionData,
+    ExecutionStatus,
+    is_execution_id,
+    is_own,
+)
 from qcompute.units import ExecutionId, Hotkey
 
 _log = logging.getLogger(__name__)
@@ -149,15 +157,37 @@ class JobIntake:
         synapse = request.synapse
         if not is_execution_id(synapse.execution_id):
             return _refused(Refusal.EXECUTION_ID, "execution_id must be 1 to 128 characters of A-Z a-z 0-9 . _ : -")
-        if not 1 <= synapse.shots <= self._max_shots:
-            return _refused(Refusal.SHOTS, f"shots must be between 1 and {self._max_shots}")
+        if is_own(synapse.execution_id):
+            return _refused(Refusal.EXECUTION_ID, f"execution_id may not begin with {OWN_PREFIX}")
         if not synapse.input_data_url:
             return _refused(Refusal.NO_URL, "input_data_url is empty")
+        return self._wrong(synapse.shots, synapse.configuration_data) or await self._full(
+            request.caller.hotkey, ExecutionId(synapse.execution_id)
+        )
+
+    def _wrong(self, shots: int, configuration_data: dict[str, Any]) -> str | None:
+        if not 1 <= shots <= self._max_shots:
+            return _refused(Refusal.SHOTS, f"shots must be between 1 and {self._max_shots}")
         try:
-            JobOptions.of(synapse.configuration_data)
+            JobOptions.of(configuration_data)
         except CannotRun as error:
             return _refused(Refusal.OPTIONS, error.message)
-        return await self._full(request.caller.hotkey, ExecutionId(synapse.execution_id))
+        return None
+
+    async def take_own(self, job: NewJob) -> str | None:
+        """Take a job of the operator's own (`qcompute.miner.own_jobs`), under the limits all jobs have.
+
+        None when it is durably here, else why it is not taken, in words.
+        """
+        refusal = self._wrong(job.shots, job.configuration_data) or await self._full(
+            job.validator_hotkey, job.execution_id
+        )
+        if refusal is None:
+            nonce = Nonce(job.validator_hotkey, job.execution_id, time.time_ns(), strictly_growing=False)
+            await self._ledger.accept(job, nonce)
+            self._load.add(job.validator_hotkey)
+            _log.info("accepted, the operator's own", extra={"action": "intake", "execution_id": job.execution_id})
+        return refusal
 
     async def _full(self, validator: Hotkey, execution_id: ExecutionId) -> str | None:
         await self._load.refresh(self._ledger)
@@ -177,7 +207,11 @@ class JobIntake:
 
     async def _reply(self, synapse: CircuitSynapse) -> Reply:
         page: Page = await self._ledger.finished_after(synapse.last_circuit, self._settings.page_size)
-        return Reply(success=True, last_circuit=page.cursor, finished=[finished(job) for job in page.jobs])
+        return Reply(success=True, last_circuit=page.cursor, finished=_for_validators(page))
+
+
+def _for_validators(page: Page) -> list[ExecutionData]:
+    return [finished(job) for job in page.jobs if not is_own(job.execution_id)]
 
 
 def finished(job: FinishedJob) -> ExecutionData:

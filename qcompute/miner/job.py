@@ -7,7 +7,7 @@ same or a later one, in one transaction; `MOVES` says which may walk back, and w
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import date, datetime
 from enum import StrEnum
 from typing import Any, Final
@@ -96,7 +96,7 @@ class NewJob:
     deadline_at: datetime
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Job:
     """One row of the ledger's ``jobs`` table. All times are aware UTC.
 
@@ -144,10 +144,27 @@ class Job:
     placement: dict[str, Any] | None = None
     parent_id: ExecutionId | None = None
 
+    def but(self, **changes: Any) -> Job:  # noqa: ANN401 - whatever the fields hold
+        """This row with other values in some fields, as `dataclasses.replace` makes it, at a quarter of its cost.
+
+        A job is copied some ten times on its road, and has more than thirty fields.
+
+        Raises:
+            TypeError: a job has no such field.
+        """
+        if not changes.keys() <= _FIELDS:
+            raise TypeError(f"a job has no {', '.join(sorted(changes.keys() - _FIELDS))}")
+        changed = object.__new__(Job)
+        changed.__dict__.update(self.__dict__, **changes)
+        return changed
+
     @property
     def lane(self) -> str:
         """Whose work the row is: the name of its account while that is to submit or to wait, else `NOBODYS_LANE`."""
         return (self.provider or NOBODYS_LANE) if self.state in _IN_LANES else NOBODYS_LANE
+
+
+_FIELDS: Final = frozenset(one.name for one in fields(Job))
 
 
 @dataclass(frozen=True, slots=True)

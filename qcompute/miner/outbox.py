@@ -16,6 +16,7 @@ from qcompute.miner.job import Job, State, Verdict
 from qcompute.miner.road import LONGEST_ASKED_SECONDS, Road
 from qcompute.miner.split import wake_whole
 from qcompute.miner.stage import Stage
+from qcompute.protocol import is_own
 from qcompute.units import Counts, ExecutionId
 
 _log = logging.getLogger(__name__)
@@ -42,6 +43,10 @@ class OutboxStage(Stage):
             closed = await self.road.save(job, replace(job, state=State.CLOSED))
             await wake_whole(self.road, closed)
             return
+        if is_own(job.execution_id):
+            # The platform never heard of it: the result is in the ledger, where its operator looks.
+            await self.road.save(job, replace(job, state=State.CLOSED))
+            return
         try:
             upload_id = await self._deliver(job)
         except DeliveryError as error:
@@ -56,7 +61,7 @@ class OutboxStage(Stage):
             return
         # What went wrong on the way out is over; why the job itself failed stays.
         code, text = (None, None) if job.verdict is Verdict.SUCCEEDED else await self._failure(job)
-        closed = replace(job, state=State.CLOSED, upload_id=upload_id, error_code=code, error=text)
+        closed = job.but(state=State.CLOSED, upload_id=upload_id, error_code=code, error=text)
         await self.road.save(job, closed)
         self._slots.pop(job.execution_id, None)
 

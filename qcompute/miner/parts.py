@@ -40,6 +40,7 @@ from qcompute.miner.intake import JobIntake
 from qcompute.miner.job import SPLIT_LANE
 from qcompute.miner.limits import BudgetSettings
 from qcompute.miner.outbox import OutboxStage
+from qcompute.miner.own_jobs import OwnJobs
 from qcompute.miner.providers.registry import open_adapter
 from qcompute.miner.purge import Purge
 from qcompute.miner.road import Road
@@ -50,6 +51,7 @@ from qcompute.miner.shared_rates import SharedRates
 from qcompute.miner.split import SplitStage
 from qcompute.miner.strays import Strays
 from qcompute.miner.submit import SubmitStage
+from qcompute.miner.survey import Survey
 from qcompute.miner.telemetry import RoadTelemetry
 from qcompute.units import ProviderKey, utc_now
 
@@ -108,6 +110,11 @@ async def build(settings: Settings) -> Parts:
     """
     signer = load_signer(settings.wallet)
     fleet = open_fleet(settings)
+    try:
+        fleet.check_fallback(settings.routing.fallback)
+    except ConfigError:
+        await fleet.close(limit_seconds=CLOSE_SECONDS)
+        raise
     settings.neuron.directory.mkdir(parents=True, exist_ok=True)
     ledger = open_ledger(settings.ledger, shared=True)
     chain = open_chain(settings.netuid, settings.subtensor, settings.wallet, settings.chain)
@@ -168,6 +175,7 @@ async def build(settings: Settings) -> Parts:
             socket_file(settings.ledger.file),
             OperatorCommands(road, fleet.accounts[0].key),
             answers_of(fleet),
+            OwnJobs(settings, signer.hotkey, intake, ledger, Survey(fleet, circuits), circuits),
         ),
         duties=duties,
         heartbeat=heartbeat,

@@ -20,7 +20,7 @@ from qcompute.ledger.claims import Tenure
 from qcompute.ledger.contract import Ledger, Postponed
 from qcompute.miner.budget import Budgets
 from qcompute.miner.job import Charge, CostKind, Job, Outcome, State, Verdict
-from qcompute.protocol import ExecutionStatus
+from qcompute.protocol import ExecutionStatus, is_own
 from qcompute.receipts import ReceiptPart, build_receipt
 
 _log = logging.getLogger(__name__)
@@ -114,7 +114,7 @@ class Road:
             StaleRow: somebody else changed the row; whatever was meant for it is void.
         """
         if after.state is not before.state:
-            after = replace(after, attempts=0)
+            after = after.but(attempts=0)
         stored = await self.store(before, after, circuit=circuit, charge=charge)
         self._tell(before, stored)
         return stored
@@ -170,8 +170,7 @@ class Road:
         that it was split, so that its parts were charged and not itself.
         """
         now = self.clock()
-        after = replace(
-            job,
+        after = job.but(
             state=State.SETTLED,
             verdict=verdict,
             attempts=0,
@@ -224,5 +223,6 @@ class Road:
         for hear in self.on_move:
             hear(before, after)
         old, new = public_status(before.state, before.verdict), public_status(after.state, after.verdict)
-        if old is not new and after.parent_id is None:  # of parts nobody hears
+        # Of parts nobody hears, and of the operator's own jobs the platform does not.
+        if old is not new and after.parent_id is None and not is_own(after.execution_id):
             self._sink.status_changed(after, old, new)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import datetime
 from typing import ClassVar, Final
 
 from qcompute.circuits.program import CompiledCircuit, JobOptions
@@ -72,7 +73,9 @@ class RouterStage(Stage):
             wish = Wish.of(JobOptions.of(job.configuration_data))
             asked_split(job.configuration_data)
             circuit = await self._circuits.compiled(job)
-            answer = await self._placed(job, circuit, wish)
+            answer = await placed(
+                job, circuit, wish, survey=self._survey, settings=self._settings, now=self.road.clock()
+            )
             parts = await self._shares.parts(job, circuit, answer) if isinstance(answer, Placement) else []
         except CannotRun as refusal:
             await self._end(job, Verdict.REFUSED, refusal.reason, refusal.message)
@@ -86,24 +89,6 @@ class RouterStage(Stage):
             else:
                 await self._end(job, Verdict.REFUSED, answer.refusal.code, answer.refusal.message)
 
-    async def _placed(self, job: Job, circuit: CompiledCircuit, wish: Wish) -> Placement | Unplaced:
-        now = self.road.clock()
-        age_seconds = (now - job.received_at).total_seconds()
-        question = Question(job.execution_id, now, waited_seconds=age_seconds, wish=wish)
-        policy = wish.policy or self._settings.policy
-        compare = policy in COMPARED
-        findings = await self._survey.look(job, circuit, compare=compare)
-        while True:
-            answer = ranked(findings.options, question, self._settings)
-            if isinstance(answer, Unplaced):
-                return answer
-            option = next(one for one in findings.options if one.name == answer.current.name)
-            if option.is_prepared:
-                return answer
-            ready = await findings.made_ready(option.name)
-            if ready.refusal is None and not compare:  # its price changes nothing of the order
-                return answer.priced(ready.estimate)
-
     async def _on_to_submit(self, job: Job, placement: Placement, parts: Sequence[Job]) -> None:
         if parts:
             for part in parts:
@@ -114,8 +99,7 @@ class RouterStage(Stage):
             return
         there = placement.current
         self._survey.chosen(there.account, there.device_id)
-        routed = replace(
-            job,
+        routed = job.but(
             state=State.SUBMITTING,
             due_at=self.road.clock(),
             provider=ProviderKey(there.account),
@@ -136,6 +120,32 @@ class RouterStage(Stage):
 
     async def _end(self, job: Job, verdict: Verdict, code: str, message: str) -> None:
         await self.road.end_without_result(job, verdict, code=code, message=message)
+
+
+async def placed(
+    job: Job, circuit: CompiledCircuit, wish: Wish, *, survey: Survey, settings: RoutingSettings, now: datetime
+) -> Placement | Unplaced:
+    """Where a job would go now, with its price there, or why nowhere.
+
+    Raises:
+        CannotRun: nothing here can run it.
+        SandboxUnavailable, VendorError: that cannot be told now.
+    """
+    age_seconds = (now - job.received_at).total_seconds()
+    question = Question(job.execution_id, now, waited_seconds=age_seconds, wish=wish)
+    policy = wish.policy or settings.policy
+    compare = policy in COMPARED
+    findings = await survey.look(job, circuit, compare=compare)
+    while True:
+        answer = ranked(findings.options, question, settings)
+        if isinstance(answer, Unplaced):
+            return answer
+        option = next(one for one in findings.options if one.name == answer.current.name)
+        if option.is_prepared:
+            return answer
+        ready = await findings.made_ready(option.name)
+        if ready.refusal is None and not compare:  # its price changes nothing of the order
+            return answer.priced(ready.estimate)
 
 
 async def wait_for_room(road: Road, job: Job, spent: BudgetSpent) -> None:

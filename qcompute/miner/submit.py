@@ -241,8 +241,7 @@ class SubmitStage(Stage):
         now = self.road.clock()
         token = token_of_pack([member.job for member in members])
         marks = [
-            replace(
-                member.job,
+            member.job.but(
                 submit_started_at=now,
                 submit_attempts=member.job.submit_attempts + 1,
                 attempts=0,  # from here on it counts looks, and there was none
@@ -433,11 +432,10 @@ class SubmitStage(Stage):
     async def _adopt(self, job: Job, handle: JobHandle) -> None:
         now = self.road.clock()
         handle = complete_handle(handle, job.prepared)
-        first_poll = timedelta(seconds=min(self._account.limits.poll_interval_seconds, 0.5))
+        first_poll = timedelta(seconds=self._account.first_poll_seconds)
         await self.road.save(
             job,
-            replace(
-                job,
+            job.but(
                 state=State.WAITING,
                 due_at=now + first_poll,
                 provider_job_id=ProviderJobId(handle.provider_job_id),

@@ -24,7 +24,7 @@ from qcompute.testing.ledger_records import (
     full_job,
     succeeded,
 )
-from qcompute.units import ExecutionId
+from qcompute.units import ExecutionId, ProviderJobId
 
 _FORBIDDEN = [(before, after) for before in State for after in State if after not in MOVES[before]]
 _ALLOWED = [(before, after) for before in State for after in State if after in MOVES[before]]
@@ -40,6 +40,14 @@ class SaveContract(LedgerFixtures):
         assert await ledger.get(job.execution_id) == stored
         assigned = {"closed_at", "cursor_seq"}
         assert all(getattr(stored, field.name) is not None for field in fields(stored) if field.name not in assigned)
+
+    async def test_jobs_are_found_by_what_they_are_at_their_vendor(self, ledger: Ledger) -> None:
+        for name in ("b", "a", "c"):
+            job = await accepted(ledger, name)
+            vendors = ProviderJobId("other" if name == "c" else "v-1")
+            await ledger.save(job, replace(job, provider_job_id=vendors))
+        assert [job.execution_id for job in await ledger.at_vendor(ProviderJobId("v-1"))] == ["a", "b"]
+        assert await ledger.at_vendor(ProviderJobId("nobody's")) == []
 
     async def test_fields_can_be_emptied_again(self, ledger: Ledger) -> None:
         job = await accepted(ledger, "a")

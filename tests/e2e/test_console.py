@@ -157,7 +157,7 @@ async def test_an_operator_decides_about_held_jobs_through_the_running_daemon(tm
         theirs = {token: job_id for token, job_id in scene.vendor_submits() if token}
         listed = await did(scene.miner, "jobs", "list", "--state", "held")
         assert listed.count("submit_unknown") == 3
-        shown = json.loads(await did(scene.miner, "jobs", "show", adopted_id))
+        shown = json.loads(await did(scene.miner, "jobs", "show", adopted_id, "--json"))
         assert (shown["state"], shown["error_code"]) == ("held", "submit_unknown")
         with closing(sqlite3.connect(scene.miner.ledger_path)) as ledger:
             (token,) = ledger.execute("SELECT token FROM jobs WHERE execution_id = ?", (adopted_id,)).fetchone()

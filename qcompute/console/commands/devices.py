@@ -65,7 +65,7 @@ def _show(accounts: list[dict[str, Any]], output: Output) -> None:
 
 
 def _row(account: str, device: dict[str, Any]) -> tuple[object, ...]:
-    gates = device["capabilities"]["basis_gates"] or []
+    gates: list[str] = device["capabilities"]["basis_gates"] or []
     more = f" and {len(gates) - _GATES_SHOWN} more" if len(gates) > _GATES_SHOWN else ""
     state = " ".join(word for word in (device["availability"] or "", device["status_msg"] or "") if word)
     return (

@@ -16,6 +16,7 @@ from qcompute.console.completing import execution_ids, held_ids, undelivered_ids
 from qcompute.console.exit_codes import ExitCode
 from qcompute.console.exporting import ExportFormat, write_jobs
 from qcompute.console.following import follow
+from qcompute.console.histogram import histogram
 from qcompute.console.output import Output, Style, duration_text
 from qcompute.console.rows import Filter, Rows
 from qcompute.console.times import moment
@@ -34,8 +35,6 @@ from qcompute.miner.job import Charge, Job, Outcome, State, Verdict
 from qcompute.miner.operator import job_document
 
 _ERROR_WIDTH: Final = 70
-
-_MOST_COUNTS: Final = 16
 
 _Id = Annotated[str, typer.Argument(metavar="ID", autocompletion=execution_ids)]
 _HeldId = Annotated[str, typer.Argument(metavar="ID", autocompletion=held_ids)]
@@ -187,18 +186,6 @@ def _show_facts(job: Job, outcome: Outcome | None, charge: Charge | None, parts:
     if outcome is not None and outcome.counts:
         output.line()
         histogram(outcome.counts, output)
-
-
-def histogram(counts: dict[str, int], output: Output) -> None:
-    """The most frequent results, each with a bar; bit 0 is rightmost."""
-    total, most = sum(counts.values()), max(counts.values())
-    rows = [
-        (bits, count, f"{count / total:.1%}", "█" * max(round(30 * count / most), 1))
-        for bits, count in sorted(counts.items(), key=lambda one: (-one[1], one[0]))[:_MOST_COUNTS]
-    ]
-    output.table(("RESULT", "SHOTS", "SHARE", ""), rows, empty="no counts")
-    if len(counts) > _MOST_COUNTS:
-        output.line(f"and {len(counts) - _MOST_COUNTS} more results", Style.FAINT)
 
 
 def _show_held(job: Job, charge: Charge | None, output: Output) -> None:

@@ -1,11 +1,16 @@
 from __future__ import annotations
 
+from dataclasses import FrozenInstanceError, replace
+from datetime import UTC, datetime
+from typing import Any
+
 import pytest
 
-from qcompute.miner.job import MOVES, State, Verdict, is_allowed
+from qcompute.miner.job import MOVES, Job, State, Verdict, is_allowed
 from qcompute.miner.road import backoff_seconds, public_status
 from qcompute.miner.runner import LONGEST_POLL_SECONDS, poll_pause_seconds
 from qcompute.protocol import ExecutionStatus
+from qcompute.units import ExecutionId, Hotkey
 
 ORDER = [State.ACCEPTED, State.READY, State.SUBMITTING, State.WAITING, State.SETTLED, State.CLOSED]
 
@@ -59,3 +64,22 @@ def test_a_vendor_that_foretells_an_hour_is_not_asked_every_other_second() -> No
     assert poll_pause_seconds(age_seconds=1, interval_seconds=2.0, eta_seconds=3600) == LONGEST_POLL_SECONDS
     assert poll_pause_seconds(age_seconds=1, interval_seconds=2.0, eta_seconds=10) == 5.0
     assert poll_pause_seconds(age_seconds=1, interval_seconds=2.0, eta_seconds=0) == 2.0
+
+
+def test_a_changed_copy_is_what_dataclasses_make() -> None:
+    """The road copies a row some ten times, so a row has a way of its own, which must copy every field."""
+    now = datetime(2026, 1, 2, tzinfo=UTC)
+    job = Job(ExecutionId("a"), Hotkey("v"), 100, {"seed": 1}, now, now, now, attempts=3, error="late")
+    changes: dict[str, Any] = {"state": State.READY, "attempts": 0, "error": None}
+    changed = job.but(**changes)
+    assert changed == replace(job, **changes)
+    assert (job.state, job.attempts, job.error) == (State.ACCEPTED, 3, "late")
+    with pytest.raises(FrozenInstanceError):
+        changed.attempts = 1  # pyright: ignore[reportAttributeAccessIssue] - what must not work
+
+
+def test_a_copy_with_a_misspelled_field_is_refused() -> None:
+    now = datetime(2026, 1, 2, tzinfo=UTC)
+    job = Job(ExecutionId("a"), Hotkey("v"), 100, {}, now, now, now)
+    with pytest.raises(TypeError, match="a job has no dueat, stat"):
+        job.but(stat=State.READY, dueat=now, shots=1)

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from qcompute.errors import AuthFailed, Refused, StoreError, SubmitUnknown, Unavailable
+from qcompute.ledger.memory import MemoryLedger
 from qcompute.miner.job import Job, State, Verdict
 from qcompute.miner.providers.base import Absent, CannotTell, Found, Idempotency, JobHandle
 from qcompute.miner.router import token_of
@@ -35,6 +36,7 @@ def stage(scene: Scene) -> SubmitStage:
 async def test_a_job_is_marked_on_disk_before_the_paid_call(scene: Scene) -> None:
     job = await scene.submitting()
     marks: list[object] = []
+    assert isinstance(scene.ledger, MemoryLedger)
     rows = scene.ledger._rows
     scene.vendor.on_submit = lambda: marks.append(rows[job.execution_id]["submit_started_at"])
     await stage(scene).handle(job)
@@ -44,6 +46,20 @@ async def test_a_job_is_marked_on_disk_before_the_paid_call(scene: Scene) -> Non
     assert marks == [int(scene.clock().timestamp() * 1_000_000)]
     assert scene.vendor.submits == [BELL]
     assert scene.vendor.tokens == [token_of(job)]
+
+
+@pytest.mark.parametrize("has_ended", [False, True])
+async def test_a_job_that_ended_with_its_submit_is_polled_at_once(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, *, has_ended: bool
+) -> None:
+    """Half a second's wait cost every job of a local simulator a look at the table, for a row that was at hand."""
+    monkeypatch.setattr(type(scene.vendor), "has_ended_at_submit", has_ended)
+    pause_seconds = scene.account.first_poll_seconds
+    assert has_ended == (pause_seconds == 0)
+    await stage(scene).handle(await scene.submitting())
+    row = await scene.row()
+    due_at = scene.clock() + timedelta(seconds=pause_seconds)
+    assert (row.state, row.due_at) == (State.WAITING, due_at)
 
 
 async def test_an_answer_that_did_not_come_is_looked_for_and_adopted(scene: Scene) -> None:
@@ -300,6 +316,7 @@ async def test_submits_that_never_happened_are_no_looks(scene: Scene) -> None:
     await stage(scene).handle(await scene.submitting())
     await stage(scene).handle(await scene.row())
     attempts: list[object] = []
+    assert isinstance(scene.ledger, MemoryLedger)
     rows = scene.ledger._rows
     scene.vendor.on_submit = lambda: attempts.append(rows[ExecutionId("job-1")]["attempts"])
     assert (await scene.row()).attempts == 2

@@ -1,0 +1,163 @@
+"""``qcompute run``: a circuit of the operator's own, on the road of a validator's job."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import typer
+
+from qcompute.console.app import Json, command
+from qcompute.console.arguments import invocation_of, output_for
+from qcompute.console.exit_codes import ExitCode
+from qcompute.console.histogram import histogram
+from qcompute.console.output import Output, Style
+from qcompute.console.sources import must_be_told
+from qcompute.errors import ConfigError
+from qcompute.miner.commands import THINK_SECONDS, Estimate, Look, Run
+from qcompute.miner.job import State, Verdict
+from qcompute.miner.settings import Settings
+
+_LOOK_SECONDS: Final = 0.3
+
+_ROAD: Final = (State.ACCEPTED, State.READY, State.SUBMITTING, State.WAITING, State.SETTLED, State.CLOSED)
+
+
+def add_to(app: typer.Typer, name: str, summary: str) -> None:
+    """Add the command."""
+    del summary  # the function's own docstring says it
+    command(app, name, run)
+
+
+def run(
+    ctx: typer.Context,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="OpenQASM 2 or 3")],
+    *,
+    device: Annotated[
+        str | None, typer.Option(metavar="DEVICE_ID", help="a device, or ACCOUNT/DEVICE; the miner chooses if left out")
+    ] = None,
+    shots: Annotated[int, typer.Option(metavar="N", min=1, help="how often it is run")] = 1000,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="do not ask whether the cost is right")] = False,
+    estimate: Annotated[bool, typer.Option("--estimate", help="only say where it would run and what it costs")] = False,
+    wait: Annotated[bool, typer.Option(help="wait for the result; it goes on without you either way")] = True,
+    json: Json = False,
+) -> int:
+    """Run a circuit on the running daemon, the way a validator's job goes.
+
+    The same screen, sandbox, routing, budget, ledger and receipt; the platform does not hear of it. The cost is
+    estimated and shown before anything is submitted, and asked about unless --yes says so. Exit code 1: the job did
+    not succeed, or you said no; 3: no daemon runs.
+    """
+    settings = invocation_of(ctx).settings()
+    output = output_for(as_json=json)
+    given: dict[str, Any] = {
+        "circuit": _text(file),
+        "shots": shots,
+        "options": {} if device is None else {"device": device},
+    }
+    there = _answer(settings, Estimate(**given))
+    if not json:
+        _tell_estimate(there, output)
+    if estimate:
+        if json:
+            output.document(there)
+        return ExitCode.DONE
+    if not _is_agreed(yes=yes, as_json=json):
+        output.line("nothing was submitted")
+        return ExitCode.FAILED
+    execution_id: str = _answer(settings, Run(**given))["execution_id"]
+    if not wait:
+        if json:
+            output.document({"execution_id": execution_id, "expected": there})
+        else:
+            output.line(f"{execution_id} is on its way: qcompute jobs show {execution_id}")
+        return ExitCode.DONE
+    return _followed(settings, execution_id, there, output)
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"{file} cannot be read ({error.strerror})") from error
+    except UnicodeDecodeError:
+        raise ConfigError(f"{file} is no text in UTF-8") from None
+
+
+def _answer(settings: Settings, words: Estimate | Run | Look) -> dict[str, Any]:
+    return must_be_told(settings, words, within_seconds=THINK_SECONDS)["answer"]
+
+
+def _tell_estimate(there: dict[str, Any], output: Output) -> None:
+    price = there["estimate"]
+    output.facts(
+        {
+            "circuit": f"{there['num_qubits']} qubits, depth {there['depth']}, {there['num_ops']} operations",
+            "device": f"{there['account']}/{there['device_id']} ({there['device_type']}; {there['reason']})",
+            "shots": there["shots"],
+            "cost": "not known beforehand" if price is None else f"{price['amount']} {price['currency']} expected",
+        }
+    )
+
+
+def _is_agreed(*, yes: bool, as_json: bool) -> bool:
+    if yes:
+        return True
+    if as_json or not sys.stdin.isatty():
+        raise ConfigError("nobody can be asked whether the cost is right: say --yes, or --estimate to see it")
+    return typer.confirm("Run it?")
+
+
+def _followed(settings: Settings, execution_id: str, there: dict[str, Any], output: Output) -> ExitCode:
+    try:
+        ended = _with_progress(settings, execution_id, output)
+    except KeyboardInterrupt:
+        sys.stderr.write(f"qcompute: {execution_id} goes on without you: qcompute jobs show {execution_id}\n")
+        return ExitCode.INTERRUPTED
+    job = ended["job"]
+    is_well = job["verdict"] == Verdict.SUCCEEDED
+    if output.as_json:
+        output.document({**ended, "execution_id": execution_id, "expected": there})
+        return ExitCode.DONE if is_well else ExitCode.FAILED
+    if job["state"] == State.HELD:
+        output.line(f"{execution_id} is held: qcompute jobs show {execution_id}", Style.BAD)
+    elif is_well:
+        histogram(ended["counts"] or {}, output)
+        cost = ended["cost"]
+        output.line("cost not known" if cost is None else f"cost {cost['amount']} {cost['currency']}")
+        output.line(f"receipt: qcompute receipts export {execution_id}", Style.FAINT)
+    else:
+        output.line(f"{job['verdict']}: {ended['message'] or job['error']}", Style.BAD)
+    return ExitCode.DONE if is_well else ExitCode.FAILED
+
+
+def _with_progress(settings: Settings, execution_id: str, output: Output) -> dict[str, Any]:
+    """Show the steps until it has ended, or is held; returns what was said of it last."""
+    if output.as_json or not output.console.is_terminal:
+        return _ended(settings, execution_id, lambda _: None)
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn  # noqa: PLC0415 - takes a while
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=output.console) as progress:
+        task = progress.add_task("accepted", total=len(_ROAD) - 1)
+
+        def show(job: dict[str, Any]) -> None:
+            step = _ROAD.index(State(job["state"])) if job["state"] in _ROAD else 0
+            words = " ".join(
+                word for word in (job["state"], job["vendor_status"] or "", job["error_code"] or "") if word
+            )
+            progress.update(task, completed=step, description=words)
+
+        return _ended(settings, execution_id, show)
+
+
+def _ended(settings: Settings, execution_id: str, show: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+    while True:
+        told = _answer(settings, Look(execution_id=execution_id))
+        show(told["job"])
+        if told["job"]["state"] in (State.CLOSED, State.HELD):
+            return told
+        time.sleep(_LOOK_SECONDS)
