@@ -35,7 +35,7 @@ demo: $(READY) ## run the daemon against an embedded platform and show what happ
 # Three at a time on two cores, because many wait for processes, leases and batch systems; folders of long files first, so
 # that all end at the same time (pytest-xdist would take the files with the most tests first, which are the quick ones). The second list measures, so nothing may run beside it. What is in neither would not be
 # run: tests/test_house_rules.py sees to that.
-TOGETHER := tests/crash tests/e2e tests/hostile tests/providers tests/ledger tests/wire tests/fuzz tests/gpu tests/unit tests/docs
+TOGETHER := tests/crash tests/e2e tests/dashboard tests/hostile tests/providers tests/ledger tests/wire tests/fuzz tests/gpu tests/unit tests/docs
 ALONE := tests/bench tests/live tests/test_house_rules.py
 
 .PHONY: test
@@ -140,6 +140,14 @@ slurm: ## install the system's SLURM, which the tests of the provider `dask` sta
 .PHONY: sshd
 sshd: ## install the system's ssh server, which the tests of the provider `dask` start for themselves; needs root
 	@$(call install_package,openssh-server,/usr/sbin/sshd)
+
+.PHONY: chromium
+chromium: ## install the system's Chromium, which the tests of the dashboard drive; needs root
+	@$(call install_package,chromium,/usr/bin/chromium)
+
+.PHONY: vendored
+vendored: $(READY) ## fetch the dashboard's scripts of others from npm again, and compare them with those kept
+	@$(BIN)/python -m tests.vendored
 
 # Debian's package and a program of it. What it would start by itself at the next boot is not ours to decide: no service is started now.
 define install_package

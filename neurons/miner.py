@@ -19,9 +19,10 @@ def main() -> int:
 
 def _run(settings: Settings) -> int:
     # Imports bittensor, which takes about a second: --help, --check-config and a wrong flag need not wait for it.
+    from qcompute.console.surroundings import surround  # noqa: PLC0415
     from qcompute.miner.app import main as run  # noqa: PLC0415
 
-    return run(settings)
+    return run(settings, surround)
 
 
 if __name__ == "__main__":

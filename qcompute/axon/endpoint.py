@@ -18,10 +18,12 @@ import orjson
 from pydantic import ValidationError
 from starlette.types import Receive, Scope, Send
 
+from qcompute import meters
 from qcompute.axon import dendrite
 from qcompute.axon.contract import Forward, Reply, Scheme, VerifiedRequest
 from qcompute.axon.gate import Gate
 from qcompute.axon.settings import AxonSettings
+from qcompute.axon.visitors import Visitors
 from qcompute.chain.btauth import verify_btauth
 from qcompute.chain.keys import verify_signature
 from qcompute.errors import NotAllowed, StoreError
@@ -73,6 +75,7 @@ class CircuitEndpoint:
         *,
         now_ns: Callable[[], int] = time.time_ns,
     ) -> None:
+        self.visitors = Visitors()
         self._settings = settings
         self._gate = gate
         self._forward = forward
@@ -89,6 +92,7 @@ class CircuitEndpoint:
         except StoreError as error:
             _log.error("a request could not be stored: %s", error, extra={"action": "intake"})
             status, headers, body = _refused(HTTP_UNAVAILABLE, "this miner's store is failing; try again", began)
+        meters.axon_request(status, time.perf_counter() - began)
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
 
@@ -96,11 +100,20 @@ class CircuitEndpoint:
         self, scope: Scope, receive: Receive, began: float
     ) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
         headers: Mapping[bytes, bytes] = dict(scope["headers"])
-        verified = await self._verified(headers, scope, receive)
-        caller = self._gate.admit(verified.hotkey, verified.scheme)
-        body = verified.body if verified.headers is None else await self._body(headers, receive)
-        synapse = parse_synapse(body)
-        reply = await self._forward(VerifiedRequest(caller, verified.nonce, synapse))
+        hotkey: Hotkey | None = None
+        try:
+            verified = await self._verified(headers, scope, receive)
+            hotkey = verified.hotkey
+            self.visitors.asked(hotkey)
+            caller = self._gate.admit(hotkey, verified.scheme)
+            body = verified.body if verified.headers is None else await self._body(headers, receive)
+            synapse = parse_synapse(body)
+            reply = await self._forward(VerifiedRequest(caller, verified.nonce, synapse))
+        except NotAllowed as refusal:
+            self.visitors.refused(hotkey, refusal.message)
+            raise
+        if not reply.success and reply.error_message:
+            self.visitors.refused(hotkey, reply.error_message)
         return self._replied(verified, synapse, _without_bad_rows(reply), began)
 
     async def _verified(self, headers: Mapping[bytes, bytes], scope: Scope, receive: Receive) -> _Verified:

@@ -16,6 +16,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final, TypeAlias
 
+from qcompute.ledger.browse import ClosedJobs, JobLine, Wish
 from qcompute.ledger.claims import Claims, Tenure
 from qcompute.ledger.times import from_micros
 from qcompute.miner.job import (
@@ -29,7 +30,7 @@ from qcompute.miner.job import (
     Outcome,
     State,
 )
-from qcompute.units import ExecutionId, Hotkey, ProviderJobId, ProviderKey
+from qcompute.units import DeviceId, ExecutionId, Hotkey, ProviderJobId, ProviderKey
 
 Hear: TypeAlias = Callable[[Sequence[Job] | None], None]
 """See `Ledger.hearing`; must not block or raise."""
@@ -83,6 +84,28 @@ class Postponed:
     execution_id: ExecutionId
     version: int
     due_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class OpenWork:
+    """How many jobs of one state, account and device are not closed, and how long ago the oldest of them came.
+
+    ``oldest_settled_at`` is None where none has an outcome.
+    """
+
+    state: State
+    account: ProviderKey | None
+    device_id: DeviceId | None
+    jobs: int
+    oldest_received_at: datetime
+    oldest_settled_at: datetime | None
+
+
+def open_work_from(row: Sequence[Any]) -> OpenWork:
+    """Of a row with its columns in this order, times in microseconds."""
+    state, account, device_id, jobs, received_at, settled_at = row
+    settled = None if settled_at is None else from_micros(settled_at)
+    return OpenWork(State(state), account, device_id, jobs, from_micros(received_at), settled)
 
 
 class Ledger(ABC):
@@ -235,8 +258,37 @@ class Ledger(ABC):
         """
 
     @abstractmethod
+    async def open_jobs(
+        self, wish: Wish, limit: int, *, before: tuple[datetime, ExecutionId] | None = None
+    ) -> list[JobLine]:
+        """Jobs not yet closed, last received first, at most ``limit``; parts of jobs are left out.
+
+        ``before`` continues behind the line with that ``received_at`` and id.
+        """
+
+    @abstractmethod
+    async def closed_jobs(self, wish: Wish, limit: int, *, below: int | None = None, look: int = 1000) -> ClosedJobs:
+        """Closed jobs, last closed first, at most ``limit``; parts of jobs are left out.
+
+        Not more than ``look`` jobs are looked at, from the one numbered ``below`` on downwards (None: the last), so an
+        answer may have few lines, or none, and yet more behind it.
+        """
+
+    @abstractmethod
+    async def closed_between(self, times: Sequence[datetime]) -> list[int]:
+        """How many jobs were closed after each of ``times``, up to the next one; parts and purged jobs count too.
+
+        One number less than there are times. Of purged jobs it is not known when they were closed: they count before
+        all others.
+        """
+
+    @abstractmethod
     async def count_by_state(self) -> dict[State, int]:
         """How many rows are in each state, parts of jobs included; every state is a key."""
+
+    @abstractmethod
+    async def open_work(self) -> list[OpenWork]:
+        """All jobs that are not closed, parts included, by state, account and device. Looks at each of them."""
 
     @abstractmethod
     async def open_by_validator(self) -> dict[Hotkey, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from functools import partial
@@ -10,6 +11,7 @@ from typing import Any, TypeAlias
 
 from sqlalchemy import Connection, Engine
 
+from qcompute import meters
 from qcompute.errors import StoreError
 from qcompute.ledger.batch import Batch
 from qcompute.ledger.dialect import Dialect
@@ -94,8 +96,10 @@ class Writer(Keeper, Actor[Operation]):
     def _commit(self, tasks: Sequence[Operation]) -> Done:
         self.check_file()
         batch = Batch(self.connection, self._dialect, self._box, self._clock)
+        began = time.perf_counter()
         with self.connection.begin():
             answers = batch.run(tasks)
+        meters.ledger_commit(time.perf_counter() - began)
         return Done(answers, partial(self._learn, batch.effects))
 
 

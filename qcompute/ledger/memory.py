@@ -8,14 +8,15 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
 from datetime import datetime
-from itertools import islice
+from itertools import islice, pairwise
 from typing import Final
 
 from typing_extensions import override
 
 from qcompute.errors import Bug, StaleRow, StoreError
+from qcompute.ledger.browse import ClosedJobs, JobLine, Wish, is_wanted, line_from, next_below
 from qcompute.ledger.claims import Claims, Fenced, SoleClaims, Tenure
-from qcompute.ledger.contract import Intake, Ledger, Page, Poll, Postponed, poll_from
+from qcompute.ledger.contract import Intake, Ledger, OpenWork, Page, Poll, Postponed, open_work_from, poll_from
 from qcompute.ledger.cursor import START, read_cursor, write_cursor
 from qcompute.ledger.rows import (
     Row,
@@ -281,10 +282,67 @@ class MemoryLedger(Ledger):
         return Page(jobs, write_cursor(jobs[-1].cursor_seq, jobs[-1].closed_at, self._id))
 
     @override
+    async def open_jobs(
+        self, wish: Wish, limit: int, *, before: tuple[datetime, ExecutionId] | None = None
+    ) -> list[JobLine]:
+        self._check_open()
+        rows = [
+            row
+            for row in self._rows.values()
+            if row["state"] != State.CLOSED
+            and row["parent_id"] is None
+            and wish.state in (None, row["state"])
+            and is_wanted(wish, row)
+        ]
+        rows.sort(key=_latest_first)
+        if before is not None:
+            place = (-micros(before[0]), before[1])
+            rows = [row for row in rows if _latest_first(row) > place]
+        return [line_from(row) for row in rows[: max(limit, 0)]]
+
+    @override
+    async def closed_jobs(self, wish: Wish, limit: int, *, below: int | None = None, look: int = 1000) -> ClosedJobs:
+        self._check_open()
+        if "\0" in wish.text or wish.state not in (None, State.CLOSED):
+            return ClosedJobs([], None)
+        highest = self._latest.seq + 1 if below is None else min(below, self._latest.seq + 1)
+        floor = max(highest - max(look, 1), 1)
+        rows = [self._rows[name] for seq, _, name in reversed(self._closed) if floor <= seq < highest]
+        wanted = [line_from(row) for row in rows if row["parent_id"] is None and is_wanted(wish, row)]
+        lines = wanted[: max(limit, 0)]
+        return ClosedJobs(lines, next_below(lines, floor, limit, self._closed[0][0] if self._closed else None))
+
+    @override
+    async def closed_between(self, times: Sequence[datetime]) -> list[int]:
+        self._check_open()
+        places = [bisect_right(self._closed, micros(time), key=lambda closed: closed[1]) for time in times]
+        reached = [self._closed[place - 1][0] if place else 0 for place in places]
+        return [after - before for before, after in pairwise(reached)]
+
+    @override
     async def count_by_state(self) -> dict[State, int]:
         self._check_open()
         counts = Counter(row["state"] for row in self._rows.values())
         return {state: counts[state] for state in State}
+
+    @override
+    async def open_work(self) -> list[OpenWork]:
+        self._check_open()
+        found: dict[tuple[str, str | None, str | None], list[Row]] = {}
+        for row in self._rows.values():
+            if row["state"] != State.CLOSED:
+                found.setdefault((row["state"], row["provider"], row["device_id"]), []).append(row)
+        return [
+            open_work_from(
+                (
+                    *key,
+                    len(rows),
+                    min(row["received_at"] for row in rows),
+                    min((row["settled_at"] for row in rows if row["settled_at"] is not None), default=None),
+                )
+            )
+            for key, rows in found.items()
+        ]
 
     @override
     async def open_by_validator(self) -> dict[Hotkey, int]:
@@ -330,3 +388,7 @@ class MemoryLedger(Ledger):
             return False
         self._used_nonces.add((*key, nonce.value_ns))
         return True
+
+
+def _latest_first(row: Row) -> tuple[int, str]:
+    return -row["received_at"], row["execution_id"]

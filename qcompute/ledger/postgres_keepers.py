@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from functools import partial
@@ -12,6 +13,7 @@ from sqlalchemy import func, select
 from sqlalchemy.exc import SQLAlchemyError
 from typing_extensions import override
 
+from qcompute import meters
 from qcompute.ledger.batch import Batch
 from qcompute.ledger.figures import Effects, Figures, read_figures
 from qcompute.ledger.keepers import Read, Reader, Writer
@@ -70,10 +72,12 @@ class PostgresWriter(Writer):
         self._committing = False
         self._connect()
         batch = Batch(self.connection, self._dialect, self._box, self._clock)
+        began = time.perf_counter()
         with self.connection.begin():
             answers = batch.run(tasks)
             self._announce(batch.effects)
             self._committing = True
+        meters.ledger_commit(time.perf_counter() - began)
         figures = self._figures() if any(isinstance(task, Recount) for task in tasks) else None
         return Done(answers, partial(self._tell, batch.effects, figures))
 

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from datetime import datetime
-from itertools import islice
+from itertools import islice, pairwise
 from typing import Any, Final, TypeVar
 
 from sqlalchemy import Connection, CursorResult, Executable
@@ -15,8 +15,17 @@ from typing_extensions import override
 from qcompute.errors import StoreError
 from qcompute.ledger import statements
 from qcompute.ledger.batch import Effects
+from qcompute.ledger.browse import (
+    ClosedJobs,
+    JobLine,
+    Wish,
+    lines_of,
+    look_at_closed,
+    open_parameters,
+    open_statement,
+)
 from qcompute.ledger.claims import Claims, SoleClaims, Tenure
-from qcompute.ledger.contract import Intake, Ledger, Page, Poll, Postponed, poll_from
+from qcompute.ledger.contract import Intake, Ledger, OpenWork, Page, Poll, Postponed, open_work_from, poll_from
 from qcompute.ledger.cursor import read_cursor, write_cursor
 from qcompute.ledger.figures import Figures
 from qcompute.ledger.keepers import Read
@@ -282,10 +291,46 @@ class SqlLedger(Ledger):
         return Page(jobs, write_cursor(jobs[-1].cursor_seq, jobs[-1].closed_at, self._id) if jobs else cursor)
 
     @override
+    async def open_jobs(
+        self, wish: Wish, limit: int, *, before: tuple[datetime, ExecutionId] | None = None
+    ) -> list[JobLine]:
+        self._check_open()
+        if NUL in wish.text or wish.state is State.CLOSED:
+            return []
+        statement = open_statement(wish, has_before=before is not None)
+        parameters = open_parameters(wish, before, limit)
+        return await self._read(lambda connection: lines_of(connection, statement, parameters))
+
+    @override
+    async def closed_jobs(self, wish: Wish, limit: int, *, below: int | None = None, look: int = 1000) -> ClosedJobs:
+        latest = (await self._current()).latest.seq
+        if NUL in wish.text or wish.state not in (None, State.CLOSED):
+            return ClosedJobs([], None)
+        highest = latest + 1 if below is None else min(below, latest + 1)
+        return await self._read(lambda connection: look_at_closed(connection, wish, highest, limit, look))
+
+    @override
+    async def closed_between(self, times: Sequence[datetime]) -> list[int]:
+        def read(connection: Connection) -> list[int]:
+            reached = [connection.execute(statements.SEQ_AT, {"micros": micros(time)}).scalar() or 0 for time in times]
+            return [after - before for before, after in pairwise(reached)]
+
+        return await self._read(read)
+
+    @override
     async def count_by_state(self) -> dict[State, int]:
         self._check_open()
         figures = await self._current()
         return {state: figures.states[state] for state in State}
+
+    @override
+    async def open_work(self) -> list[OpenWork]:
+        self._check_open()
+
+        def read(connection: Connection) -> list[OpenWork]:
+            return [open_work_from(row) for row in connection.execute(statements.OPEN_WORK)]
+
+        return await self._read(read)
 
     @override
     async def open_by_validator(self) -> dict[Hotkey, int]:

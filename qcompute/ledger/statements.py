@@ -12,6 +12,7 @@ from sqlalchemy import Boolean, LargeBinary, bindparam, case, delete, func, inse
 from qcompute.ledger.rows import FINISHED_COLUMNS
 from qcompute.ledger.schema import charges, circuits, jobs, meta, nonces, outcomes, owners, receipts, used_nonces
 from qcompute.ledger.times import DAY_MICROS
+from qcompute.miner.job import State
 
 # Reading. Parameters: see each bindparam; times are microseconds.
 
@@ -67,6 +68,19 @@ OPEN_JOBS: Final = (
     .group_by(jobs.c.state, jobs.c.validator_hotkey, jobs.c.parent_id.is_(None))
 )
 """How many jobs that are not closed each validator has in each state, and how many parts of jobs."""
+OPEN_WORK: Final = (
+    select(
+        jobs.c.state,
+        jobs.c.provider,
+        jobs.c.device_id,
+        func.count(),
+        func.min(jobs.c.received_at),
+        func.min(jobs.c.settled_at),
+    )
+    .where(jobs.c.state.in_([literal_column(f"'{state}'") for state in State if state is not State.CLOSED]))
+    .group_by(jobs.c.state, jobs.c.provider, jobs.c.device_id)
+)
+"""By state, so that an index finds the few open jobs among the many closed ones."""
 CLOSED_RANGE: Final = select(func.min(jobs.c.cursor_seq), func.max(jobs.c.cursor_seq))
 """The numbers of the first and the last closed job; NULL when there is none."""
 

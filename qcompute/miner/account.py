@@ -18,6 +18,7 @@ from functools import partial
 from typing import Any, Final, ParamSpec, TypeVar
 
 from qcompute.errors import QComputeError, Unavailable, VendorError
+from qcompute.meters import VendorMeter
 from qcompute.miner.ends import EndNews
 from qcompute.miner.pace import Pace
 from qcompute.miner.polls import PollQueue
@@ -150,6 +151,7 @@ class Account:
             adapter.on_end(self._ends.tell)
         self._warned_slow = False
         self._calls: set[asyncio.Future[Any]] = set()
+        self._meter = VendorMeter(key)
         self._availability: dict[str, tuple[float, AvailabilityStatus | None]] = {}
 
     @property
@@ -189,13 +191,24 @@ class Account:
     async def _run(self, what: str, work: Callable[[], T]) -> T:
         started = time.monotonic()
         slow = asyncio.get_running_loop().call_later(SLOW_CALL_SECONDS, self._warn_slow, what, started)
-        call = self._threads.submit(work)
+        call = self._threads.submit(partial(self._measured, what, work))
         self._calls.add(call)
         try:
             return await call
         finally:
             self._calls.discard(call)
             slow.cancel()
+
+    def _measured(self, what: str, work: Callable[[], T]) -> T:
+        """Called in a thread of the account: waiting for one is not the vendor's time."""
+        began, result = time.perf_counter(), "ok"
+        try:
+            return work()
+        except BaseException as error:
+            result = error.code if isinstance(error, QComputeError) else "error"
+            raise
+        finally:
+            self._meter.observe(what, result, time.perf_counter() - began)
 
     def _warn_slow(self, what: str, started: float) -> None:
         if self._warned_slow:

@@ -14,7 +14,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -25,6 +25,7 @@ from qcompute.errors import ConfigError, DeliveryError, StoreError
 from qcompute.miner.duty import SideTaskEnded, must_run
 from qcompute.miner.parts import Parts, build
 from qcompute.miner.settings import Settings
+from qcompute.miner.surroundings import Surround, Surrounding, nothing
 from qcompute.units import ProviderKey
 
 _log = logging.getLogger(__name__)
@@ -49,14 +50,14 @@ GARBAGE_OBJECTS: Final = 10_000
 job paid for half a look, and every few hundred for one through all that was ever imported: a tenth of the CPU time."""
 
 
-def main(settings: Settings) -> int:
-    """Run the daemon until SIGTERM or SIGINT; returns the exit code.
+def main(settings: Settings, surround: Surround = nothing) -> int:
+    """Run the daemon until SIGTERM or SIGINT, with what ``surround`` makes around it; returns the exit code.
 
     0 after an orderly stop, 1 when a part failed (the log says which), 2 when the settings cannot work.
     """
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            return runner.run(_run(settings))
+            return runner.run(_run(settings, surround))
     except ConfigError as error:
         sys.stderr.write(f"qcompute: {error}\n")
         return EXIT_CONFIG
@@ -66,14 +67,13 @@ def main(settings: Settings) -> int:
         return EXIT_FAILED
 
 
-async def _run(settings: Settings) -> int:
+async def _run(settings: Settings, surround: Surround) -> int:
     parts = await build(settings)
-    daemon = Daemon(settings, parts)
     gc.collect()
     gc.freeze()  # modules and parts stay until the end: no later look needs to walk through them
     gc.set_threshold(GARBAGE_OBJECTS)
     try:
-        return await daemon.run()
+        return await Daemon(settings, parts, surround(settings, parts)).run()
     finally:
         await parts.close()
 
@@ -81,9 +81,10 @@ async def _run(settings: Settings) -> int:
 class Daemon:
     """One running miner."""
 
-    def __init__(self, settings: Settings, parts: Parts) -> None:
+    def __init__(self, settings: Settings, parts: Parts, surroundings: Sequence[Surrounding] = ()) -> None:
         self._settings = settings
         self._parts = parts
+        self._surroundings = surroundings
         self._stop = asyncio.Event()
 
     async def run(self) -> int:
@@ -92,8 +93,9 @@ class Daemon:
         await self._parts.watch.prime(PRIME_SECONDS)
         # Outside the group: an address that cannot be bound is a wrong setting, not a part that died.
         await self._parts.axon.start()
-        await self._parts.operator.start()
         await self._parts.commands.start()
+        for one in self._surroundings:
+            await one.start()
         try:
             await self._serve()
         except BaseExceptionGroup as failures:
@@ -124,12 +126,12 @@ class Daemon:
             ("connections", parts.switch.run),
             ("axon", parts.axon.run),
             ("shared rates", parts.rates.run),
-            ("operator port", parts.operator.run),
             ("operator commands", parts.commands.run),
             ("telemetry", parts.telemetry.run),
             ("metagraph", parts.watch.run),
             ("budgets", self._refresh_budgets),
             ("account health", parts.fleet.watch),
+            *((one.name, one.run) for one in self._surroundings),
         ]
 
     def _handle_signals(self) -> None:
@@ -149,14 +151,15 @@ class Daemon:
         facts: dict[str, Any] = {
             "pid": os.getpid(),
             "axon_port": parts.axon.port,
-            "operator_port": parts.operator.port,
             "hotkey": parts.signer.hotkey,
             "version": __version__,
         }
+        for one in self._surroundings:
+            facts |= one.facts
         _log.info(
             "serving: axon on port %s, operator on port %s, provider %s, hotkey %s",
             parts.axon.port,
-            parts.operator.port,
+            facts.get("operator_port", "none"),
             self._settings.provider,
             parts.signer.hotkey,
             extra={"action": "ready"},
@@ -182,7 +185,8 @@ class Daemon:
             # Before the next process has the road, whose word is then the last one.
             await _within(kept, "offline report", _say_offline(parts))
         await _within(kept, "claims", *(duty.let_go() for duty in parts.duties))
-        await _within(kept, "telemetry or operator port", parts.telemetry.stop(), parts.operator.stop())
+        last = (one.stop() for one in self._surroundings)
+        await _within(kept, "telemetry or what surrounds the daemon", parts.telemetry.stop(), *last)
         _log.info("stopped", extra={"action": "stop"})
 
     async def _refresh_budgets(self) -> None:

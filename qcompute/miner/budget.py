@@ -197,6 +197,7 @@ class Budget:
         return {
             "account": self.account,
             "currency": settings.currency,
+            "alert_at": settings.alert_at,
             "per_job": None if settings.per_job is None else str(settings.per_job),
             "reserved": str(reserved),
             "periods": {

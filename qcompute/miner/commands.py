@@ -336,7 +336,7 @@ class CommandSocket:
     ) -> None:
         self._path = path
         self._own = own
-        self._commands = commands
+        self.commands = commands
         self._answers = answers or {}
         self._switch = switch
         self._server: asyncio.Server | None = None
@@ -419,7 +419,7 @@ class CommandSocket:
             return {"ok": True, "answer": await self._own(said)}
         if isinstance(said, (Use, Reopen, Accounts)):
             return {"ok": True, **await self._switched(said, uid)}
-        job = await self._commands.run(said, uid=uid)
+        job = await self.commands.run(said, uid=uid)
         return {"ok": True, "state": job.state, "verdict": job.verdict, "execution_id": job.execution_id}
 
     async def _switched(self, command: AboutAccounts, uid: int) -> dict[str, Any]:

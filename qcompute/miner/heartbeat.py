@@ -71,12 +71,13 @@ def _availability(account: Account, device_id: str) -> AvailabilityStatus | None
 def backend_status(devices: list[DeviceReport]) -> BackendStatus:
     """The best of the devices: Online when any can take jobs, Maintenance when one says so, else Offline."""
     words = {(report.availability.availability or "").upper() for report in devices if report.availability}
-    if any(_can_take_jobs(report) for report in devices):
+    if any(can_take_jobs(report) for report in devices):
         return BackendStatus.ONLINE
     return BackendStatus.MAINTENANCE if "MAINTENANCE" in words else BackendStatus.OFFLINE
 
 
-def _can_take_jobs(report: DeviceReport) -> bool:
+def can_take_jobs(report: DeviceReport) -> bool:
+    """Whether a device takes jobs now, as far as its vendor says."""
     if report.availability is None:
         return True  # the vendor does not say; routing will find out
     if report.availability.is_available is not None:
@@ -149,6 +150,25 @@ class Heartbeat:
     def look_now(self) -> None:
         """Ask the vendors and report within a second: the accounts are others now."""
         self._look_now = True
+
+    @property
+    def trouble(self) -> dict[ProviderKey, str]:
+        """The accounts that could not be asked last, and why."""
+        return dict(self._trouble)
+
+    def devices_of(self, account: ProviderKey) -> list[DeviceReport]:
+        """What one account's vendor said last; nothing of one that cannot be asked."""
+        return self._devices.get(account, [])
+
+    @property
+    def told(self) -> BackendReport | None:
+        """What the job server heard last; None before it heard anything of this process."""
+        return self._told
+
+    @property
+    def is_unheard(self) -> bool:
+        """Whether the job server did not hear the last report."""
+        return self._delivery_trouble
 
     async def run(self) -> None:
         """Report until cancelled."""

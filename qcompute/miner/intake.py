@@ -14,10 +14,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final, Protocol, assert_never
 
+from qcompute import meters
 from qcompute.axon.contract import Reply, VerifiedRequest
 from qcompute.circuits.program import JobOptions
 from qcompute.errors import CannotRun, NotAllowed
 from qcompute.ledger.contract import Intake, Ledger, Page
+from qcompute.meters import Refusal
 from qcompute.miner.budget import Budgets
 from qcompute.miner.job import FinishedJob, NewJob, Nonce, Verdict
 from qcompute.miner.limits import MinerSettings
@@ -100,6 +102,11 @@ class JobIntake:
         self._closed_because = reason
 
     @property
+    def is_closed(self) -> bool:
+        """Whether `close` was called: the daemon is stopping."""
+        return self._closed_because is not None
+
+    @property
     def is_open(self) -> bool:
         """Whether new jobs are taken."""
         return self._closed_because is None and self._budgets.closed_because() is None
@@ -136,6 +143,7 @@ class JobIntake:
         match outcome:
             case Intake.ACCEPTED:
                 self._load.add(request.caller.hotkey)
+                meters.job_accepted()
                 _log.info("accepted", extra=_extra(synapse))
             case Intake.DUPLICATE:
                 _log.info("this job is here already", extra=_extra(synapse))
@@ -148,22 +156,22 @@ class JobIntake:
         """Why this job is not taken, in words for its user; None when it is."""
         synapse = request.synapse
         if not is_execution_id(synapse.execution_id):
-            return "execution_id must be 1 to 128 characters of A-Z a-z 0-9 . _ : -"
+            return _refused(Refusal.EXECUTION_ID, "execution_id must be 1 to 128 characters of A-Z a-z 0-9 . _ : -")
         if is_own(synapse.execution_id):
-            return f"execution_id may not begin with {OWN_PREFIX}"
+            return _refused(Refusal.EXECUTION_ID, f"execution_id may not begin with {OWN_PREFIX}")
         if not synapse.input_data_url:
-            return "input_data_url is empty"
+            return _refused(Refusal.NO_URL, "input_data_url is empty")
         return self._wrong(synapse.shots, synapse.configuration_data) or await self._full(
             request.caller.hotkey, ExecutionId(synapse.execution_id)
         )
 
     def _wrong(self, shots: int, configuration_data: dict[str, Any]) -> str | None:
         if not 1 <= shots <= self._max_shots:
-            return f"shots must be between 1 and {self._max_shots}"
+            return _refused(Refusal.SHOTS, f"shots must be between 1 and {self._max_shots}")
         try:
             JobOptions.of(configuration_data)
         except CannotRun as error:
-            return error.message
+            return _refused(Refusal.OPTIONS, error.message)
         return None
 
     async def take_own(self, job: NewJob) -> str | None:
@@ -186,13 +194,16 @@ class JobIntake:
         most = self._settings.max_inflight + self._settings.queue_slack
         share = max(int(most * self._settings.validator_share), 1)
         full: str | None = self._closed_because or self._budgets.closed_because()
+        reason = Refusal.CLOSED if self._closed_because else Refusal.BUDGET
         if self._load.total >= most:
+            reason = Refusal.FULL
             full = f"this miner is full ({self._load.total} jobs in flight); try another miner or later"
         elif self._load.of(validator) >= share:
+            reason = Refusal.SHARE
             full = f"this validator fills its share of this miner ({share} jobs in flight); try another miner or later"
         if full is not None and await self._ledger.get(execution_id) is not None:
             return None  # ours already: a repeated request must not be told that the job was refused
-        return full
+        return full and _refused(reason, full)
 
     async def _reply(self, synapse: CircuitSynapse) -> Reply:
         page: Page = await self._ledger.finished_after(synapse.last_circuit, self._settings.page_size)
@@ -214,6 +225,11 @@ def finished(job: FinishedJob) -> ExecutionData:
         status=ExecutionStatus.COMPLETED if succeeded else ExecutionStatus.FAILED,
         errorMessage=None if succeeded else (job.error or f"the job was {job.verdict}"),
     )
+
+
+def _refused(reason: Refusal, message: str) -> str:
+    meters.intake_refused(reason)
+    return message
 
 
 def _extra(synapse: CircuitSynapse) -> dict[str, str]:

@@ -97,15 +97,3 @@ class BudgetSettings(BaseModel):
 
     alert_at: float = Field(default=0.8, gt=0, le=1)
     """The part of a day's or month's budget at which a warning is logged, once."""
-
-
-class OperatorSettings(BaseModel):
-    """The operator's own HTTP port: receipts and health in detail. It has no authentication: keep it on loopback."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    host: str = "127.0.0.1"
-    """Address it binds; anything but loopback shows every job to whoever reaches the port."""
-
-    port: int = Field(default=8092, ge=0, le=65535)
-    """0 picks a free port."""

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Awaitable, Callable
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
-from qcompute import __version__
 from qcompute.axon.endpoint import CircuitEndpoint
 from qcompute.axon.gate import Gate
 from qcompute.axon.server import HttpServer, axon_app, axon_server
+from qcompute.axon.visitors import Visitors
 from qcompute.chain import open_chain
 from qcompute.chain.contract import AxonEndpoint, Chain, Signer
 from qcompute.chain.keys import load_signer
@@ -40,7 +39,6 @@ from qcompute.miner.fleet import Fleet
 from qcompute.miner.heartbeat import Heartbeat
 from qcompute.miner.intake import JobIntake
 from qcompute.miner.opening import SHARED, AccountOpener
-from qcompute.miner.operator import operator_app
 from qcompute.miner.outbox import OutboxStage
 from qcompute.miner.own_jobs import OwnJobs
 from qcompute.miner.purge import Purge
@@ -78,14 +76,15 @@ class Parts:
     chain: Chain
     watch: MetagraphWatch
     fleet: Fleet
+    road: Road
     circuits: CircuitCache
     downloader: GuardedDownloader
     job_server: HttpJobServer
     telemetry: Telemetry
     intake: JobIntake
     axon: HttpServer
+    visitors: Visitors
     rates: SharedRates
-    operator: HttpServer
     commands: CommandSocket
     duties: list[Duty]
     """The road's first, then those of the accounts that are open at the time."""
@@ -153,6 +152,7 @@ async def build(settings: Settings) -> Parts:
         may_serve=lambda: watch.current is not None and intake.is_open,
     )
     gate = Gate(settings.axon, settings.blacklist, lambda: watch.current)
+    endpoint = CircuitEndpoint(settings.axon, gate, intake, signer.hotkey)
     publisher = AxonPublisher(chain, watch, signer.hotkey, published_endpoint(settings))
     shifts = Shifts(settings, road, fleet, circuits, downloader, job_server)
     duties: list[Duty] = []
@@ -174,14 +174,15 @@ async def build(settings: Settings) -> Parts:
         chain=chain,
         watch=watch,
         fleet=fleet,
+        road=road,
         circuits=circuits,
         downloader=downloader,
         job_server=job_server,
         telemetry=telemetry,
         intake=intake,
-        axon=_axon(settings, gate, watch, intake, signer),
+        axon=_axon(settings, endpoint, watch, intake),
+        visitors=endpoint.visitors,
         rates=SharedRates(gate, ledger),
-        operator=_operator(settings, ledger, watch, heartbeat, switch, fleet, duties),
         commands=CommandSocket(
             socket_file(settings.ledger.file),
             OperatorCommands(road, fleet.accounts[0].key),
@@ -304,58 +305,8 @@ class Shifts:
         )
 
 
-def _axon(settings: Settings, gate: Gate, watch: MetagraphWatch, intake: JobIntake, signer: Signer) -> HttpServer:
-    endpoint = CircuitEndpoint(settings.axon, gate, intake, signer.hotkey)
-
+def _axon(settings: Settings, endpoint: CircuitEndpoint, watch: MetagraphWatch, intake: JobIntake) -> HttpServer:
     async def details() -> dict[str, Any]:
         return {"accepting_jobs": intake.is_open, "metagraph_known": watch.current is not None}
 
     return axon_server(settings.axon, axon_app(endpoint, details))
-
-
-def _account_document(account: Account, fleet: Fleet) -> dict[str, Any]:
-    return {
-        "takes_jobs": account in fleet.offered,
-        "name": account.key,
-        "vendor": account.vendor,
-        "offline_because": account.offline_because,
-        "devices": list(account.device_names),
-    }
-
-
-def _operator(  # noqa: PLR0917 - everything the page tells of
-    settings: Settings,
-    ledger: Ledger,
-    watch: MetagraphWatch,
-    heartbeat: Heartbeat,
-    switch: Switch,
-    fleet: Fleet,
-    duties: list[Duty],
-) -> HttpServer:
-    started = time.monotonic()
-
-    async def health() -> dict[str, Any]:
-        counts = await ledger.count_by_state()
-        return {
-            "status": "ok",
-            "version": __version__,
-            "uptime_seconds": int(time.monotonic() - started),
-            "jobs": {state.value: count for state, count in counts.items()},
-            "metagraph_age_seconds": watch.age_seconds,
-            "chain_failing": watch.is_failing,
-            "provider": settings.provider,
-            "in_use": switch.in_use,
-            "works_on": {duty.lane: duty.is_ours for duty in duties},
-            "dry_run": settings.miner.dry_run,
-            "accounts": [_account_document(account, fleet) for account in fleet.accounts],
-            "budgets": fleet.budgets.documents(),
-            "devices": [report.device.device_id for report in heartbeat.devices],
-        }
-
-    return HttpServer(
-        "operator port",
-        operator_app(ledger, health),
-        host=settings.operator.host,
-        port=settings.operator.port,
-        setting="--operator.host and --operator.port",
-    )

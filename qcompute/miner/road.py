@@ -79,6 +79,8 @@ class Road:
         self.tenure: Tenure | None = None
         self._signer = signer
         self._sink = sink
+        self.on_move: list[Callable[[Job, Job], None]] = []
+        """Called with a job before and after each stored move; must not block or raise."""
 
     def under(self, tenure: Tenure) -> Road:
         """The same road for those who work in the name of ``tenure``: what they write is refused once it is over."""
@@ -218,6 +220,8 @@ class Road:
             _log.warning("%s -> %s: %s (%s)", before.state, after.state, after.verdict, after.error, extra=extra)
         else:
             _log.info("%s -> %s", before.state, after.state, extra=extra)
+        for hear in self.on_move:
+            hear(before, after)
         old, new = public_status(before.state, before.verdict), public_status(after.state, after.verdict)
         # Of parts nobody hears, and of the operator's own jobs the platform does not.
         if old is not new and after.parent_id is None and not is_own(after.execution_id):

@@ -19,8 +19,9 @@ from qcompute.cluster.settings import ClusterSettings
 from qcompute.connections.settings import ConnectionSettings
 from qcompute.jobserver.settings import JobServerSettings
 from qcompute.ledger.settings import LedgerSettings
-from qcompute.miner.limits import BudgetSettings, MinerSettings, OperatorSettings
+from qcompute.miner.limits import BudgetSettings, MinerSettings
 from qcompute.miner.routing import RoutingSettings
+from qcompute.miner.watching import AlertSettings, OperatorSettings, TracingSettings
 from qcompute.units import ProviderKey
 
 DATA_DIRECTORY: Final = Path("~/.qcompute")
@@ -116,6 +117,8 @@ class Settings(BaseModel):
     budget: BudgetSettings = Field(default_factory=BudgetSettings)
     routing: RoutingSettings = Field(default_factory=RoutingSettings)
     operator: OperatorSettings = Field(default_factory=OperatorSettings)
+    tracing: TracingSettings = Field(default_factory=TracingSettings)
+    alerts: AlertSettings = Field(default_factory=AlertSettings)
 
     @property
     def provider_table(self) -> dict[str, Any]:

@@ -146,9 +146,7 @@ def lay_around_adapter(points: CrashPoints) -> None:
 
         return call
 
-    def opening(
-        key: str, config: Mapping[str, Any] | None = None, *, directory: Path | None = None
-    ) -> ProviderAdapter:
+    def opening(key: str, config: Mapping[str, Any] | None = None, *, directory: Path | None = None) -> ProviderAdapter:
         adapter = open_adapter(key, config, directory=directory)
         for method, name in VENDOR_CALLS.items():
             setattr(adapter, method, wrapped(name, getattr(adapter, method)))

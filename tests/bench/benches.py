@@ -17,6 +17,7 @@ from qcompute.ledger import open_ledger
 from qcompute.ledger.settings import LedgerSettings
 from qcompute.miner.job import State
 from qcompute.testing.ledger_records import brought_to
+from tests.bench.dashboard import dashboard
 from tests.bench.loading import OPEN_WIDE, bare_endpoint, hanging_host, load, scene
 from tests.bench.report import Figure
 from tests.bench.road import road
@@ -123,6 +124,7 @@ BENCHES: Final[dict[str, Callable[[], Coroutine[Any, Any, list[Figure]]]]] = {
     "finish": finish,
     "inflight": inflight,
     "postgres": postgres,
+    "dashboard": dashboard,
     "split": split,
     "road": road,
     "simulate": simulate,

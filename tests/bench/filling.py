@@ -77,6 +77,7 @@ def _template(validator: Hotkey, account: str) -> Job:
         verdict=Verdict.SUCCEEDED,
         provider_job_id=ProviderJobId("parked-1"),
         execution_id=ExecutionId("job"),
+        parent_id=None,
     )
 
 

@@ -35,6 +35,7 @@ SIDE_TASKS: Final = (
     "axon",
     "shared rates",
     "operator port",
+    "metrics",
     "operator commands",
     "heartbeat",
     "telemetry",

@@ -35,6 +35,7 @@ async def use_every_method(ledger: Ledger, clock: SetClock) -> None:
     await ledger.finished_after("", 10)
     for question in (ledger.circuit, ledger.outcome, ledger.receipt):
         await question(ExecutionId("a"))
+    await ledger.open_work()
     await ledger.charged_by_day(MOCK, clock.now)
     await ledger.open_charges(MOCK)
     await ledger.forget_charges(clock.now)

@@ -1,0 +1,39 @@
+"""What ``neurons/miner.py`` puts around the daemon: the operator port, metrics, traces, alerts."""
+
+from __future__ import annotations
+
+from starlette.routing import Route
+
+from qcompute.console.dashboard.mounting import Dashboard
+from qcompute.console.dashboard.pages import PREFIX
+from qcompute.console.health import health_of
+from qcompute.console.metrics import DaemonMetrics
+from qcompute.console.port import OperatorPort, port_file
+from qcompute.miner.operator import operator_app
+from qcompute.miner.parts import Parts
+from qcompute.miner.settings import Settings
+from qcompute.miner.surroundings import Surrounding
+
+
+def surround(settings: Settings, parts: Parts) -> list[Surrounding]:
+    """All that the settings ask for, the port last: whoever is told of it finds the rest at work.
+
+    Raises:
+        ConfigError: a setting cannot work.
+    """
+    metrics = DaemonMetrics(parts)
+    found: list[Surrounding] = [metrics]
+    if settings.operator.enabled:
+        dashboard = Dashboard(settings, parts)
+        found.append(dashboard)
+        found.append(
+            OperatorPort(
+                settings.operator,
+                operator_app(parts.ledger, health_of(settings, parts)),
+                port_file=port_file(settings.ledger.file),
+                axon=(settings.axon.ip, settings.axon.port),
+                routes=[Route("/metrics", metrics.serve, methods=["GET"]), *dashboard.routes],
+                open_paths=[f"{PREFIX}/"],  # it has a sign-in page of its own
+            )
+        )
+    return found
