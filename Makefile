@@ -139,6 +139,10 @@ slurm: ## install the system's SLURM, which the tests of the provider `dask` sta
 sshd: ## install the system's ssh server, which the tests of the provider `dask` start for themselves; needs root
 	@$(call install_package,openssh-server,/usr/sbin/sshd)
 
+.PHONY: prometheus
+prometheus: ## install the system's Prometheus, whose promtool checks the alert rules we ship; needs root
+	@$(call install_package,prometheus,/usr/bin/promtool)
+
 # Debian's package and a program of it. What it would start by itself at the next boot is not ours to decide: no service is started now.
 define install_package
 if [ -x $(2) ]; then exit 0; fi; \

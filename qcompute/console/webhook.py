@@ -15,7 +15,7 @@ from typing import Any, Final, assert_never
 from urllib.parse import urlsplit
 
 import aiohttp
-from tenacity import AsyncRetrying, RetryError, retry_if_exception_type, stop_after_attempt, wait_exponential_jitter
+from tenacity import AsyncRetrying, RetryError, retry_if_exception_type, stop_after_attempt, wait_exponential
 
 from qcompute import __version__, meters
 from qcompute.connections.credentials import Secret, named
@@ -26,7 +26,7 @@ from qcompute.miner.watching import AlertFormat, AlertSettings
 _log = logging.getLogger(__name__)
 
 TRIES: Final = 5
-FIRST_PAUSE_SECONDS: Final = 1.0
+FIRST_PAUSE_SECONDS: Final = 4.0
 LONGEST_PAUSE_SECONDS: Final = 60.0
 ANSWER_SECONDS: Final = 10.0
 
@@ -56,7 +56,7 @@ class Webhook:
     async def send(self, document: dict[str, Any]) -> bool:
         """Send one message; False after it was tried `TRIES` times, or refused: then it is given up."""
         body = json.dumps(self._written(document)).encode()
-        pauses = wait_exponential_jitter(initial=self._first_pause, max=LONGEST_PAUSE_SECONDS, jitter=self._first_pause)
+        pauses = wait_exponential(multiplier=self._first_pause, max=LONGEST_PAUSE_SECONDS)
         try:
             async for trial in AsyncRetrying(
                 stop=stop_after_attempt(TRIES), wait=pauses, retry=retry_if_exception_type(_MayWork)
