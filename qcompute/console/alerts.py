@@ -12,6 +12,7 @@ import logging
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from decimal import Decimal
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
@@ -218,8 +219,8 @@ def _budgets(budgets: Budgets) -> dict[str, str]:
         for period, figures in document["periods"].items():
             if figures["limit"] is None:
                 continue
-            limit, committed = float(figures["limit"]), float(figures["committed"])
-            if committed >= limit * document["alert_at"]:
+            limit, committed = Decimal(figures["limit"]), Decimal(figures["committed"])
+            if committed >= limit * Decimal(str(document["alert_at"])):
                 key = str(Subject(Kind.BUDGET, f"{document['account']}/{period}"))
                 found[key] = (
                     f"the budget of the {period} of {document['account']} is used up to {committed / limit:.0%}: "

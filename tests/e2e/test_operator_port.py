@@ -96,10 +96,11 @@ async def test_strangers_pages_are_refused_by_the_daemon_itself(watched: Watched
     own = f"{watched.scene.miner.operator_url}/metrics"
     axon = f"http://127.0.0.1:{watched.scene.miner.axon_port}/metrics"
     async with aiohttp.ClientSession() as session:
-        refused = await session.get(own, headers={"Host": "evil.example"})
-        assert refused.status == 421
-        assert refused.headers["X-Content-Type-Options"] == "nosniff"
-        assert (await session.get(axon)).status == 404, "validators are told nothing"
+        async with session.get(own, headers={"Host": "evil.example"}) as refused:
+            assert refused.status == 421
+            assert refused.headers["X-Content-Type-Options"] == "nosniff"
+        async with session.get(axon) as unknown:
+            assert unknown.status == 404, "validators are told nothing"
 
 
 def _described(families: list[Metric]) -> None:

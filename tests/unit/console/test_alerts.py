@@ -97,10 +97,15 @@ def test_a_message_names_the_miner_and_what_it_is_about() -> None:
 
 
 def _parts(
-    *, offline: str | None = None, trouble: str | None = None, asked: bool = True, registered: Any = True
+    *,
+    offline: str | None = None,
+    trouble: str | None = None,
+    asked: bool = True,
+    registered: Any = True,
+    per_day: str = "10",
 ) -> Any:
     account = SimpleNamespace(key=ProviderKey("ionq"), offline_because=offline)
-    budget = Budget(account.key, BudgetSettings(per_day=Decimal(10), per_month=Decimal(100)), clock=lambda: NOW)
+    budget = Budget(account.key, BudgetSettings(per_day=Decimal(per_day), per_month=Decimal(100)), clock=lambda: NOW)
     neurons = {Hotkey("5Us"): object()} if registered else {}
     known = Metagraph(48, 1, NOW, neurons)  # pyright: ignore[reportArgumentType]
     return SimpleNamespace(
@@ -149,6 +154,13 @@ def test_a_budget_is_told_from_its_alert_on() -> None:
     view = _view(parts)
     assert list(view.troubles) == ["budget:ionq/day"]
     assert "80%: 8.0 of 10 USD" in view.troubles["budget:ionq/day"]
+
+
+def test_a_budget_is_compared_exactly() -> None:
+    """As a float 80 % of 0.4 is a little more than 0.32: four jobs at 0.08 were not told."""
+    parts = _parts(per_day="0.4")
+    parts.fleet.budgets.of(ProviderKey("ionq")).reserve(ExecutionId("a"), Money(Decimal("0.32"), "USD"))
+    assert list(_view(parts).troubles) == ["budget:ionq/day"]
 
 
 def test_held_jobs_are_counted_for_each_account() -> None:
