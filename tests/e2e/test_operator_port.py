@@ -6,12 +6,13 @@ import asyncio
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
 import pytest_asyncio
 from prometheus_client import Metric
-from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics
+from prometheus_client.openmetrics import parser as openmetrics
 from prometheus_client.parser import text_string_to_metric_families as plain_text
 
 from qcompute import meters
@@ -119,7 +120,8 @@ async def test_both_formats_are_read_by_prometheus_own_parsers(watched: Watched)
     _described(list(plain_text(text)))
     text, content_type = await watched.metrics(ACCEPTS_OPENMETRICS)
     assert content_type.startswith("application/openmetrics-text")
-    families = list(openmetrics(text))
+    untyped: Any = openmetrics
+    families: list[Metric] = list(untyped.text_string_to_metric_families(text))
     _described(families)
     assert {one.name for one in meters.GAUGES} - {family.name for family in families} <= {
         meters.HELD_JOBS.name,  # of accounts that hold some
