@@ -149,6 +149,10 @@ chromium: ## install the system's Chromium, which the tests of the dashboard dri
 vendored: $(READY) ## fetch the dashboard's scripts of others from npm again, and compare them with those kept
 	@$(BIN)/python -m tests.vendored
 
+.PHONY: prometheus
+prometheus: ## install the system's Prometheus, whose promtool checks the alert rules we ship; needs root
+	@$(call install_package,prometheus,/usr/bin/promtool)
+
 # Debian's package and a program of it. What it would start by itself at the next boot is not ours to decide: no service is started now.
 define install_package
 if [ -x $(2) ]; then exit 0; fi; \

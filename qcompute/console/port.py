@@ -136,7 +136,7 @@ def operator_url(ledger: Path) -> str | None:
         return str(document["url"])
     except PermissionError:
         return None  # another user's process, or file: not a daemon of ours
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError):
         return None
 
 

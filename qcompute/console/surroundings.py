@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from starlette.routing import Route
 
+from qcompute.console.alerts import Alerts, told_file
 from qcompute.console.dashboard.mounting import Dashboard
 from qcompute.console.dashboard.pages import PREFIX
 from qcompute.console.health import health_of
 from qcompute.console.metrics import DaemonMetrics
 from qcompute.console.port import OperatorPort, port_file
+from qcompute.console.webhook import open_webhook
+from qcompute.errors import ConfigError
 from qcompute.miner.operator import operator_app
 from qcompute.miner.parts import Parts
+from qcompute.miner.road import Road
 from qcompute.miner.settings import Settings
 from qcompute.miner.surroundings import Surrounding
+from qcompute.miner.watching import TracingSettings
 
 
 def surround(settings: Settings, parts: Parts) -> list[Surrounding]:
@@ -23,6 +28,11 @@ def surround(settings: Settings, parts: Parts) -> list[Surrounding]:
     """
     metrics = DaemonMetrics(parts)
     found: list[Surrounding] = [metrics]
+    if settings.tracing.endpoint is not None:
+        found.append(_tracing(settings.tracing, parts.road))
+    webhook = open_webhook(settings.alerts)
+    if webhook is not None:
+        found.append(Alerts(settings.alerts, parts, webhook, kept=told_file(settings.ledger.file)))
     if settings.operator.enabled:
         dashboard = Dashboard(settings, parts)
         found.append(dashboard)
@@ -37,3 +47,14 @@ def surround(settings: Settings, parts: Parts) -> list[Surrounding]:
             )
         )
     return found
+
+
+def _tracing(settings: TracingSettings, road: Road) -> Surrounding:
+    try:
+        # Imports OpenTelemetry, which nobody needs who sends no traces.
+        from qcompute.console.tracing import Tracing  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("qcompute"):
+            raise
+        raise ConfigError("tracing.endpoint needs OpenTelemetry: pip install 'qcompute[otel]'") from error
+    return Tracing(settings, road)

@@ -1,7 +1,8 @@
-"""The operator's own HTTP port: receipts, one job, health in detail. Loopback by default, no authentication.
+"""What the operator's own HTTP port tells of the daemon: receipts, one job, health in detail.
 
-Read-only. Nothing here shows a secret: no URL, no token, no circuit text. ``GET /openapi.json`` describes it all, made
-from the same table that the routes are made from; a route more is an `Operation` more.
+Who may ask is decided in front of it (`qcompute.console.guard`). Read-only. Nothing here shows a secret: no URL, no
+token, no circuit text. ``GET /openapi.json`` describes it all, made from the same table that the routes are made from;
+a route more is an `Operation` more.
 """
 
 from __future__ import annotations
@@ -200,7 +201,7 @@ def openapi_document(operations: Sequence[Operation]) -> dict[str, Any]:
         "info": {
             "title": "qcompute operator port",
             "version": __version__,
-            "description": "What a miner's operator may look at. No authentication: keep it on loopback.",
+            "description": "What a miner's operator may look at. A token is needed where operator.token is set.",
         },
         "paths": paths,
         "components": {"schemas": schemas.get("$defs", {})},

@@ -24,8 +24,8 @@ from datetime import timedelta
 import pytest
 
 from qcompute.errors import StaleRow, StoreError
-from qcompute.ledger.contract import Intake, Ledger
-from qcompute.miner.job import Job, State
+from qcompute.ledger.contract import Intake, Ledger, OpenWork
+from qcompute.miner.job import Job, State, Verdict
 from qcompute.protocol import FIRST_CURSOR
 from qcompute.testing.ledger_charges import MOCK, ChargeContract
 from qcompute.testing.ledger_collecting import CollectContract, PurgeContract
@@ -35,13 +35,14 @@ from qcompute.testing.ledger_lanes import FenceContract, LaneContract, PollContr
 from qcompute.testing.ledger_records import (
     START_OF_TIME,
     accepted,
+    brought_to,
     new_job,
     nonce,
     own_nonce,
 )
 from qcompute.testing.ledger_saving import SaveContract
 from qcompute.testing.ledger_splitting import SplitContract
-from qcompute.units import ProviderKey
+from qcompute.units import DeviceId, ProviderKey
 
 
 class ArrivalContract(LedgerFixtures):
@@ -161,6 +162,30 @@ class CloseContract(LedgerFixtures):
         assert counts[State.ACCEPTED] == len(await ledger.due(State.ACCEPTED, START_OF_TIME, 10))
 
 
+class OpenWorkContract(LedgerFixtures):
+    """What is to be done, in figures."""
+
+    async def test_open_jobs_are_counted_by_state_account_and_device(self, ledger: Ledger) -> None:
+        assert await ledger.open_work() == []
+        early, late = START_OF_TIME, START_OF_TIME + timedelta(seconds=5)
+        await accepted(ledger, "a", received_at=late)
+        await accepted(ledger, "b", received_at=early)
+        await brought_to(ledger, "c", State.CLOSED)
+        ready = await brought_to(ledger, "d", State.READY)
+        placed = replace(ready, state=State.SUBMITTING, provider=MOCK, device_id=DeviceId("sim"))
+        await ledger.save(ready, placed)
+        settled = await accepted(ledger, "e")
+        await ledger.save(
+            settled, replace(settled, state=State.SETTLED, verdict=Verdict.FAILED, provider=MOCK, settled_at=late)
+        )
+        found = {one.state: one for one in await ledger.open_work()}
+        assert found == {
+            State.ACCEPTED: OpenWork(State.ACCEPTED, None, None, 2, early, None),
+            State.SUBMITTING: OpenWork(State.SUBMITTING, MOCK, DeviceId("sim"), 1, early, None),
+            State.SETTLED: OpenWork(State.SETTLED, MOCK, None, 1, early, late),
+        }
+
+
 class LedgerContract(
     IntakeContract,
     DueContract,
@@ -173,6 +198,7 @@ class LedgerContract(
     SplitContract,
     PollContract,
     ArrivalContract,
+    OpenWorkContract,
     CloseContract,
 ):
     """All of the above: what a ledger must do."""

@@ -21,6 +21,7 @@ from tests.bench.dashboard import dashboard
 from tests.bench.loading import OPEN_WIDE, bare_endpoint, hanging_host, load, scene
 from tests.bench.report import Figure
 from tests.bench.road import road
+from tests.bench.scraped import scraped
 from tests.bench.simulate import simulate
 from tests.bench.split import split
 from tests.bench.split_dask import dask
@@ -118,6 +119,7 @@ async def finish() -> list[Figure]:
 
 BENCHES: Final[dict[str, Callable[[], Coroutine[Any, Any, list[Figure]]]]] = {
     "collect": collect,
+    "scraped": scraped,
     "accept": accept,
     "latency": latency,
     "history": history,
