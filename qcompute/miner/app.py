@@ -22,6 +22,7 @@ import uvloop
 from qcompute import __version__
 from qcompute.errors import ConfigError, DeliveryError, StoreError
 from qcompute.miner.duty import SideTaskEnded, must_run
+from qcompute.miner.notify import ServiceManager
 from qcompute.miner.parts import Parts, build
 from qcompute.miner.settings import Settings
 from qcompute.units import ProviderKey
@@ -61,8 +62,9 @@ def main(settings: Settings) -> int:
 
 
 async def _run(settings: Settings) -> int:
+    manager = ServiceManager.of_this_process()
     parts = await build(settings)
-    daemon = Daemon(settings, parts)
+    daemon = Daemon(settings, parts, manager)
     try:
         return await daemon.run()
     finally:
@@ -72,9 +74,10 @@ async def _run(settings: Settings) -> int:
 class Daemon:
     """One running miner."""
 
-    def __init__(self, settings: Settings, parts: Parts) -> None:
+    def __init__(self, settings: Settings, parts: Parts, manager: ServiceManager) -> None:
         self._settings = settings
         self._parts = parts
+        self._manager = manager
         self._stop = asyncio.Event()
 
     async def run(self) -> int:
@@ -104,6 +107,7 @@ class Daemon:
             ]
             self._say_ready()
             await self._stop.wait()
+            self._manager.stopping()
             await self._wind_down()
             for task in tasks:
                 task.cancel()
@@ -120,6 +124,7 @@ class Daemon:
             ("metagraph", parts.watch.run),
             ("budgets", self._refresh_budgets),
             ("account health", parts.fleet.watch),
+            ("service manager", self._manager.keep_alive),
         ]
 
     def _handle_signals(self) -> None:
@@ -151,6 +156,7 @@ class Daemon:
             parts.signer.hotkey,
             extra={"action": "ready"},
         )
+        self._manager.ready(f"serving: axon on port {parts.axon.port}, operator on port {parts.operator.port}")
         if self._settings.neuron.ready_file is not None:
             _write_atomically(self._settings.neuron.ready_file, json.dumps(facts))
 
