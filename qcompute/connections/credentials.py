@@ -136,7 +136,7 @@ _GUARDED_MODE: Final = 0o540
 
 
 def _systemd_guards(file: Path) -> bool:
-    """Whether the file is a credential of systemd (``LoadCredential=``), in a folder that only this service may enter."""
+    """Whether the file is a credential of systemd (``LoadCredential=``), in a folder that only its service may enter."""
     folder = os.environ.get("CREDENTIALS_DIRECTORY", "")
     return bool(folder) and file.parent == Path(folder)
 

@@ -70,4 +70,6 @@ class ServiceManager:
                 sender.setblocking(False)
                 sender.sendto(message.encode(), address)
         except OSError as error:
-            _log.warning("systemd could not be told %r: %s", message.partition("\n")[0], error, extra={"action": "notify"})
+            _log.warning(
+                "systemd could not be told %r: %s", message.partition("\n")[0], error, extra={"action": "notify"}
+            )
