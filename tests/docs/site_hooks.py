@@ -13,7 +13,7 @@ _LINK: Final = re.compile(r"\[([^\]]*)\]\((\.\.?/[^)\s#]+)(#[^)\s]*)?\)")
 _DOCS: Final = Path(__file__).resolve().parents[2] / "docs"
 
 
-def on_page_markdown(markdown: str, *, page: Any, **_: object) -> str:  # noqa: ANN401 - mkdocs has no types for hooks
+def on_page_markdown(markdown: str, *, page: Any, **_: object) -> str:
     """Called by mkdocs with the text of each page."""
     folder = (_DOCS / page.file.src_uri).parent
 

@@ -12,7 +12,9 @@ import yaml
 
 from tests.docs.pages import ROOT
 
-LOADED = re.compile(r"""<(?:script|img|iframe|source)[^>]*\bsrc=["']?(?:https?:)?//|<link[^>]*\bhref=["']?(?:https?:)?//""")
+LOADED = re.compile(
+    r"""<(?:script|img|iframe|source)[^>]*\bsrc=["']?(?:https?:)?//|<link[^>]*\bhref=["']?(?:https?:)?//"""
+)
 STYLED = re.compile(r"url\(['\"]?(?:https?:)?//|@import")
 
 
