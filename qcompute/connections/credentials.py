@@ -131,12 +131,12 @@ def _looks_like_a_value(name: str) -> bool:
     return len(name) >= _VALUE_LENGTH and len(_CHANGES.findall(name)) >= _VALUE_CHANGES
 
 
-_GUARDED_MODE: Final = 0o540
+_GUARDED_MODE: Final = 0o740
 """systemd gives a credential to its service by an access list, whose mask stands where the group's mode bits do."""
 
 
 def _systemd_guards(file: Path) -> bool:
-    """Whether the file is a credential of systemd (``LoadCredential=``), in a folder that only its service may enter."""
+    """Whether systemd gave us the file (``LoadCredential=``), in a folder that only this service may enter."""
     folder = os.environ.get("CREDENTIALS_DIRECTORY", "")
     return bool(folder) and file.parent == Path(folder)
 

@@ -96,7 +96,7 @@ def test_what_the_wheel_requires_is_there(installed: Installed) -> None:
     uv("pip", "check", "--python", str(installed.venv))
     (packages,) = installed.venv.glob("lib/python3*/site-packages")
     there: dict[str, Distribution] = {
-        canonicalize_name(found.name): found for found in distributions(path=[str(packages)])
+        canonicalize_name(package.name): package for package in distributions(path=[str(packages)])
     }
     required = [Requirement(text) for text in there["qcompute"].requires or ()]
     wanted = [need for need in required if need.marker is None or need.marker.evaluate({"extra": EXTRA})]
