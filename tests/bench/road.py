@@ -8,10 +8,11 @@ run are limits: what of the road can be had without a miner.
 from __future__ import annotations
 
 import asyncio
+import shutil
 import sqlite3
 import tempfile
 import time
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,8 +63,7 @@ async def road() -> list[Figure]:
     server = PostgresServer()
     server.start()
     try:
-        async with running_site() as site:
-            on_postgres = await measured(site, {"QCOMPUTE_LEDGER__URL": server.url(server.create())})
+        on_postgres, by_two = [await on_server(server, processes=count) for count in (1, 2)]
     finally:
         server.remove()
     commits = commits_alone(JOBS // 4)
@@ -73,23 +73,30 @@ async def road() -> list[Figure]:
         Figure("whole road", rate, "jobs/s", "its three HTTP calls alone", calls),
         Figure("whole road", rate, "jobs/s", "three commits a job alone", commits),
         Figure("whole road on Postgres", on_postgres.rate, "jobs/s", "SQLite, this run", rate),
+        Figure("by two processes on Postgres", by_two.rate, "jobs/s", "one process, this run", on_postgres.rate),
         Figure("daemon's CPU", in_file.daemon_ms, "ms/job", "one core, 1,000 jobs/s", 1.0, higher_is_better=False),
         Figure("parser's CPU", in_file.parser_ms, "ms/job", "one core, 1,000 jobs/s", 1.0, higher_is_better=False),
         Figure("platform's CPU", in_file.platform_ms, "ms/job", "the daemon's", in_file.daemon_ms),
     ]
 
 
-async def measured(site: Site, environment: Mapping[str, str], *, jobs: int = JOBS) -> Run:
-    """One daemon, ``jobs`` jobs; fails when one of them is not delivered exactly once."""
+async def on_server(server: PostgresServer, *, processes: int) -> Run:
+    """The same on a database of its own, with a platform of its own."""
+    async with running_site() as site:
+        return await measured(site, {"QCOMPUTE_LEDGER__URL": server.url(server.create())}, processes=processes)
+
+
+async def measured(site: Site, environment: Mapping[str, str], *, jobs: int = JOBS, processes: int = 1) -> Run:
+    """So many daemons on one ledger, ``jobs`` jobs; fails when one of them is not delivered exactly once."""
     with tempfile.TemporaryDirectory() as folder:
-        async with running_miner(Path(folder), site, environment) as miner:
+        async with running_miners(Path(folder), site, environment, processes) as miners:
             # The first job starts the parser, fills caches and gets the token: a daemon does that once in its life.
-            collector = Collector(miner)
-            await brought(miner, collector, await site.circuits(CONNECTIONS))
-            before, results = cpu(miner), (await site.seen()).results
+            collector = Collector(miners[-1])
+            await brought(miners, collector, await site.circuits(CONNECTIONS))
+            before, results = cpu(miners), (await site.seen()).results
             used_before = (await site.seen()).cpu_seconds
-            seconds = await brought(miner, collector, await site.circuits(jobs))
-            after, seen = cpu(miner), await site.seen()
+            seconds = await brought(miners, collector, await site.circuits(jobs))
+            after, seen = cpu(miners), await site.seen()
             if (came := seen.results - results) != jobs or seen.different != seen.results:
                 raise RuntimeError(f"{came} results of {jobs} jobs came")
             if len(set(collector.collected)) != len(collector.collected):
@@ -134,43 +141,54 @@ class Collector:
         )
 
 
-async def brought(miner: MinerProcess, collector: Collector, urls: list[str]) -> float:
+async def brought(miners: Sequence[MinerProcess], collector: Collector, urls: list[str]) -> float:
     """Bring a job for each URL; seconds from the first request until all are collected."""
     wanted = len(collector.collected) + len(urls)
     collecting = asyncio.create_task(collector.until(wanted))
+    ports, hotkey = [miner.axon_port for miner in miners], miners[0].signer.hotkey
     requests = len(urls) // CONNECTIONS
-    seen = await load(miner.axon_port, miner.signer.hotkey, requests=requests, urls=urls, last_circuit=collector.ahead)
+    seen = await load(ports, hotkey, requests=requests, urls=urls, last_circuit=collector.ahead)
     await collecting
     return time.monotonic() - seen["began_at"]
 
 
-def cpu(miner: MinerProcess) -> tuple[float, float]:
-    """CPU seconds of the daemon and of its children so far."""
-    if miner.process is None:
-        raise RuntimeError("the miner does not run")
-    return cpu_seconds(miner.process.pid), sum(cpu_seconds(child) for child in children(miner.process.pid))
+def cpu(miners: Sequence[MinerProcess]) -> tuple[float, float]:
+    """CPU seconds of the daemons and of their children so far."""
+    daemons = [miner.process.pid for miner in miners if miner.process is not None]
+    used = sum(map(cpu_seconds, daemons))
+    return used, sum(cpu_seconds(child) for daemon in daemons for child in children(daemon))
 
 
 @asynccontextmanager
-async def running_miner(folder: Path, site: Site, environment: Mapping[str, str]) -> AsyncGenerator[MinerProcess]:
-    """The unmodified daemon with the instant device, open wide for one validator's load."""
+async def running_miners(
+    folder: Path, site: Site, environment: Mapping[str, str], count: int
+) -> AsyncGenerator[list[MinerProcess]]:
+    """Unmodified daemons of one hotkey with the instant device, open wide for one validator's load."""
     settings = OPEN_WIDE | {
         "PYTHONPATH": ROOT,
         "QCOMPUTE_AXON__REQUESTS_PER_SECOND": "100000",
         "QCOMPUTE_AXON__REQUEST_BURST": "100000",
     }
+    key = {"QCOMPUTE_LEDGER__KEY_FILE": str(folder / "ledger.key")}
     validator = signer_from_uri(VALIDATOR_URI).hotkey
-    miner = MinerProcess(
-        folder,
-        validators=[validator],
-        provider=instant.PROVIDER,
-        environment=site.environment | settings | dict(environment),
-    )
-    await miner.start()
+    miners: list[MinerProcess] = []
     try:
-        yield miner
+        for number in range(count):
+            home = folder / str(number)
+            home.mkdir()
+            if miners:
+                shutil.copytree(miners[0].folder / "wallets", home / "wallets")
+            miner = MinerProcess(
+                home,
+                validators=[validator],
+                provider=instant.PROVIDER,
+                environment=site.environment | settings | dict(environment) | key,
+            )
+            await miner.start()
+            miners.append(miner)
+        yield miners
     finally:
-        await miner.stop()
+        await asyncio.gather(*(miner.stop() for miner in miners))
 
 
 async def http_calls_alone(site: Site, jobs: int) -> float:

@@ -93,6 +93,8 @@ async def _polling(folder: Path, scene: Scene) -> tuple[float, float]:
     await asyncio.sleep(WINDOW_SECONDS)
     used, ended = _used(scene) - used, time.monotonic()
     polled = sum(handles for at, handles, _ in parked.poll_lines(folder) if began <= at < ended)
+    if polled < WAITING:
+        raise RuntimeError(f"{polled} polls in {ended - began:.0f} s are less than one for each of {WAITING} jobs")
     return used / (ended - began), polled / (ended - began)
 
 
