@@ -58,8 +58,10 @@ def test_from_a_file_at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_from_a_credential_of_systemd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """systemd 254 and later shows them as mode 440: an access list's mask looks like rights of the group. They were
-    refused as readable by others, with the advice to chmod what nobody may chmod."""
+    """Newer ones show them as mode 440, because an access list's mask looks like rights of the group.
+
+    They were refused as readable by others, with the advice to chmod what nobody may chmod.
+    """
     file = kept(tmp_path, VALUE, 0o440)
     named = {"QCOMPUTE_SECRET_ACME_FILE": str(file)}
     with pytest.raises(ConfigError, match="mode 440"):
