@@ -23,6 +23,8 @@ UV := $(shell sed -n 's/.*"\(uv==[0-9.]*\)".*/\1/p' pyproject.toml)
 
 # An environment somebody has activated must not leak into ours.
 unexport PYTHONPATH PYTHONHOME PYTHONSAFEPATH PYTHONSTARTUP VIRTUAL_ENV CONDA_PREFIX UV_PYTHON UV_PROJECT UV_EXTRA
+# Set in many containers; with it hundreds of short processes, and each run of pytest, compile all they import anew.
+unexport PYTHONDONTWRITEBYTECODE
 export UV_PROJECT_ENVIRONMENT := $(VENV)
 
 .PHONY: help
@@ -34,14 +36,14 @@ demo: $(READY) ## run the daemon against an embedded platform and show what happ
 	@$(BIN)/python -m qcompute.local.demo $(if $(KEEP),--keep)
 
 # Three at a time on two cores, because many wait for processes, leases and batch systems; folders of long files first, so
-# that all end at the same time. The second list measures, so nothing may run beside it. What is in neither would not be
+# that all end at the same time (pytest-xdist would take the files with the most tests first, which are the quick ones). The second list measures, so nothing may run beside it. What is in neither would not be
 # run: tests/test_house_rules.py sees to that.
 TOGETHER := tests/crash tests/e2e tests/hostile tests/providers tests/ledger tests/wire tests/fuzz tests/gpu tests/packaging tests/unit tests/docs
 ALONE := tests/bench tests/live tests/test_house_rules.py
 
 .PHONY: test
 test: $(READY) $(DENDRITE_READY) $(BRAKET_READY) $(PM2_READY) ## run all tests but the live ones
-	$(BIN)/python -m pytest -m "not live" --numprocesses 3 --dist loadfile $(TOGETHER)
+	$(BIN)/python -m pytest -m "not live" --numprocesses 3 --dist loadfile --no-loadscope-reorder $(TOGETHER)
 	$(BIN)/python -m pytest -m "not live" $(ALONE)
 
 .PHONY: bench

@@ -16,12 +16,10 @@ import queue
 import sys
 import threading
 import time
-import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, ClassVar, Final, Self
+from typing import Any, Final, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from typing_extensions import override
@@ -30,20 +28,17 @@ from qcompute.circuits.program import CompiledCircuit, JobOptions
 from qcompute.circuits.sandbox import SandboxCancelled, SandboxLimits, SandboxPool
 from qcompute.cluster.account_setup import AccountSetup
 from qcompute.cluster.spec import QPUNodeSpec
-from qcompute.cluster.spool import Spool, is_job_id
+from qcompute.cluster.spool import Spool
 from qcompute.connections.credentials import named, variable_of
 from qcompute.errors import CannotRun, ConfigError, Refused, SandboxUnavailable, Unavailable
 from qcompute.miner.providers.base import (
-    Absent,
     AvailabilityStatus,
     BaseExecutionStatus,
-    CannotTell,
     Capability,
     Device,
-    Found,
-    Idempotency,
     JobHandle,
     JobReceipt,
+    KeepingAdapter,
     Limits,
     Prepared,
     ProviderAdapter,
@@ -51,6 +46,7 @@ from qcompute.miner.providers.base import (
 )
 from qcompute.units import IdempotencyToken
 from qcompute.vendor.prices import Prices
+from qcompute.vendor.spooled import job_id_of, timestamps
 
 _log = logging.getLogger(__name__)
 
@@ -125,12 +121,11 @@ def open_node_adapter(program: NodeProgram, nodes: Sequence[QPUNodeSpec], setup:
     return NodeAdapter(program, nodes, settings, settings.spool or setup.directory / "nodes")
 
 
-class NodeAdapter(ProviderAdapter):
+class NodeAdapter(KeepingAdapter):
     """See the module's text."""
 
-    idempotency: ClassVar[Idempotency] = Idempotency.CLIENT_ID
-
     def __init__(self, program: NodeProgram, nodes: Sequence[QPUNodeSpec], settings: NodeSettings, spool: Path) -> None:
+        super().__init__()
         self._program = program
         self._settings = settings
         self._nodes = {str(node.device_id): node for node in nodes}
@@ -194,9 +189,7 @@ class NodeAdapter(ProviderAdapter):
         node = self._node(device_id)
         if node is None:
             raise Refused(f"{self._program.display_name} has no node {str(device_id)[:64]!r}")
-        job_id = token or str(uuid.uuid4())
-        if not is_job_id(job_id):
-            raise Refused("a token must be 1 to 64 characters of A-Z a-z 0-9 -")
+        job_id = job_id_of(token)
         mine = circuit_data.startswith('{"node"')
         source = json.loads(circuit_data)["node"]["source"] if mine else circuit_data
         where = str(node.device_id)
@@ -211,22 +204,6 @@ class NodeAdapter(ProviderAdapter):
         return JobHandle(provider_job_id=job_id, device_id=where)
 
     @override
-    def find(self, token: IdempotencyToken, since: datetime) -> Found | Absent | CannotTell:
-        del since  # a file's name is exact
-        job = self._spool.job(token)
-        if job is None:
-            return Absent()
-        return Found(handles=[JobHandle(provider_job_id=token, device_id=job["node"])])
-
-    @override
-    def poll(self, handle: JobHandle) -> BaseExecutionStatus:
-        return self.poll_many([handle])[0]
-
-    @override
-    def poll_many(self, handles: Sequence[JobHandle]) -> list[BaseExecutionStatus]:
-        return [self._status(handle.provider_job_id) for handle in handles]
-
-    @override
     def cancel(self, handle: JobHandle) -> None:
         job_id = handle.provider_job_id
         with self._lock:
@@ -239,7 +216,7 @@ class NodeAdapter(ProviderAdapter):
     @override
     def get_job_receipt(self, handle: JobHandle) -> JobReceipt:
         job, result = self._spool.job(handle.provider_job_id), self._spool.result(handle.provider_job_id) or {}
-        status = ProviderStatus(self._status(handle.provider_job_id).status)
+        status = ProviderStatus(self.status_of(handle.provider_job_id).status)
         counts, shots = result.get("counts"), job["shots"] if job else None
         prices = self._settings.prices
         cost = prices.estimate(shots, result.get("seconds", 0.0)) if prices and counts is not None and shots else None
@@ -250,7 +227,7 @@ class NodeAdapter(ProviderAdapter):
             device_id=handle.device_id,
             cost=None if cost is None else float(cost.amount),
             shots=shots,
-            timestamps=_timestamps(job or {}, result),
+            timestamps=timestamps(job or {}, result),
             results=None if counts is None else {"measurementCounts": counts},
             metadata={
                 "counts_source": "measured",
@@ -312,6 +289,7 @@ class NodeAdapter(ProviderAdapter):
         with self._lock:
             self._running.discard(job_id)
             self._cancels.pop(job_id, None)
+        self.tell_end(job_id)
 
     def _ran(self, job_id: str, job: dict[str, Any], cancel: threading.Event) -> dict[str, Any] | None:
         """What is written down of the run; None when this process is closing and the run ended with it."""
@@ -360,7 +338,13 @@ class NodeAdapter(ProviderAdapter):
             else:
                 self._enqueue(job_id, job["node"])
 
-    def _status(self, job_id: str) -> BaseExecutionStatus:
+    @override
+    def device_of(self, job_id: str) -> str | None:
+        job = self._spool.job(job_id)
+        return None if job is None else job["node"]
+
+    @override
+    def status_of(self, job_id: str) -> BaseExecutionStatus:
         # Its files are looked at last: what is in memory is removed after they are written.
         with self._lock:
             running, known = job_id in self._running, job_id in self._cancels
@@ -381,8 +365,3 @@ def _capability(node: QPUNodeSpec) -> Capability:
         basis_gates=list(gates) if gates else None,
         extras={"tags": list(node.tags), "node_type": node.node_type.value},
     )
-
-
-def _timestamps(job: Mapping[str, Any], result: Mapping[str, Any]) -> dict[str, Any]:
-    moments = {"createdAt": job.get("created"), "startedAt": result.get("started"), "endedAt": result.get("ended")}
-    return {name: datetime.fromtimestamp(moment, UTC).isoformat() for name, moment in moments.items() if moment}

@@ -6,22 +6,15 @@ has ended; each is whole and on disk before the call returns.
 
 from __future__ import annotations
 
-import json
 import logging
-import os
-import re
 import time
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
+
+from qcompute.files import read_document, write_document
+from qcompute.vendor.spooled import is_job_id
 
 _log = logging.getLogger(__name__)
-
-_JOB_ID: Final = re.compile(r"[A-Za-z0-9-]{1,64}")
-
-
-def is_job_id(text: str) -> bool:
-    """Whether ``text`` can be a job's id here: 1 to 64 characters that no file system minds."""
-    return _JOB_ID.fullmatch(text) is not None
 
 
 class Spool:
@@ -34,15 +27,15 @@ class Spool:
 
     def put_job(self, job_id: str, job: dict[str, Any]) -> None:
         """Raises OSError when it is not on disk."""
-        _write(self._folder / f"{job_id}.job.json", job)
+        write_document(self._folder / f"{job_id}.job.json", job)
 
     def job(self, job_id: str) -> dict[str, Any] | None:
         """The job; None when there is none."""
-        return _read(self._folder / f"{job_id}.job.json") if is_job_id(job_id) else None
+        return read_document(self._folder / f"{job_id}.job.json") if is_job_id(job_id) else None
 
     def mark_started(self, job_id: str) -> None:
         """From now on it may have run. Raises OSError when that is not on disk."""
-        _write(self._folder / f"{job_id}.started", {"at": time.time()})
+        write_document(self._folder / f"{job_id}.started", {"at": time.time()})
 
     def is_started(self, job_id: str) -> bool:
         """Whether it may have run."""
@@ -51,7 +44,7 @@ class Spool:
     def put_result(self, job_id: str, result: dict[str, Any]) -> None:
         """Kept in memory, and said in the log, when the disk will not take it: this process goes on answering."""
         try:
-            _write(self._folder / f"{job_id}.result.json", result)
+            write_document(self._folder / f"{job_id}.result.json", result)
         except OSError as error:
             _log.error("a result cannot be written: %s", error.strerror, extra={"action": "node_result"})
             self._unsaved[job_id] = result
@@ -60,7 +53,7 @@ class Spool:
         """The result; None when it has not ended."""
         if (unsaved := self._unsaved.get(job_id)) is not None:
             return unsaved
-        return _read(self._folder / f"{job_id}.result.json") if is_job_id(job_id) else None
+        return read_document(self._folder / f"{job_id}.result.json") if is_job_id(job_id) else None
 
     def unfinished(self, keep_days: float) -> list[tuple[str, dict[str, Any]]]:
         """Jobs without a result, oldest first. Ended ones older than ``keep_days`` are removed."""
@@ -75,24 +68,3 @@ class Spool:
             elif self.result(job_id) is None:
                 found.append((job["created"], job_id, job))
         return [(job_id, job) for _, job_id, job in sorted(found, key=lambda one: one[:2])]
-
-
-def _write(file: Path, document: dict[str, Any]) -> None:
-    partial = file.with_name(file.name + ".partial")
-    with partial.open("w", encoding="utf-8") as stream:
-        json.dump(document, stream)
-        stream.flush()
-        os.fsync(stream.fileno())
-    partial.replace(file)
-    folder = os.open(file.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)  # the name too must outlive a power cut
-    finally:
-        os.close(folder)
-
-
-def _read(file: Path) -> dict[str, Any] | None:
-    try:
-        return json.loads(file.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
-        return None

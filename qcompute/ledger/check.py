@@ -176,7 +176,9 @@ class _Rows:
                 yield f"its {name} is {moment:%Y-%m-%d}"
 
     def _parts(self, job: Job) -> Iterator[str]:
-        text = self._part("circuits", "text", job)
+        if job.parent_id is not None and not self._has("execution_id", job.parent_id):
+            yield f"the job {job.parent_id} it is a part of is gone"
+        text = self._part("circuits", "text", job.parent_id or job.execution_id)  # parts run their whole's
         if text is not None and job.circuit_sha256 != hashlib.sha256(text.encode()).hexdigest():
             yield "its circuit is not the one that was downloaded"
         if job.state in {State.SETTLED, State.CLOSED}:
@@ -188,6 +190,8 @@ class _Rows:
             yield f"it is {job.state} and has no circuit"
         if job.state is State.SUBMITTING and None in (job.provider, job.device_id, job.token):
             yield "it is to be submitted and has no provider, device or token"
+        if job.lane == SPLIT_LANE and not self._has("parent_id", job.execution_id):
+            yield "it waits for its parts and has none"
         if (
             job.state is State.WAITING
             and job.lane != SPLIT_LANE
@@ -211,7 +215,7 @@ class _Rows:
         yield from self._receipt(job, outcome)
 
     def _receipt(self, job: Job, outcome: Outcome) -> Iterator[str]:
-        document = self._part("receipts", "document", job)
+        document = self._part("receipts", "document", job.execution_id)
         if document is None:
             yield "it has ended and has no receipt"
             return
@@ -225,10 +229,14 @@ class _Rows:
             if theirs != ours:
                 yield f"its receipt says another {name} than its row"
 
-    def _part(self, table: str, column: str, job: Job) -> str | None:
+    def _part(self, table: str, column: str, execution_id: str) -> str | None:
         query = f"SELECT {column} FROM {table} WHERE execution_id = ?"  # noqa: S608 - names of our own
-        found = self._connection.execute(query, (job.execution_id,)).fetchone()
+        found = self._connection.execute(query, (execution_id,)).fetchone()
         return None if found is None else str(found[0])
+
+    def _has(self, column: str, value: str) -> bool:
+        query = f"SELECT 1 FROM jobs WHERE {column} = ? LIMIT 1"  # noqa: S608 - a name of our own
+        return self._connection.execute(query, (value,)).fetchone() is not None
 
     def _order(self) -> None:
         add = self._report.add

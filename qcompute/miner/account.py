@@ -8,15 +8,17 @@ found again after the restart, as after any other crash.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import queue
 import threading
 import time
-from collections.abc import Callable, Collection, Coroutine, Mapping
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, ParamSpec, TypeVar
 
 from qcompute.errors import QComputeError, Unavailable, VendorError
+from qcompute.miner.ends import EndNews
 from qcompute.miner.pace import Pace
 from qcompute.miner.polls import PollQueue
 from qcompute.miner.providers.base import (
@@ -27,6 +29,7 @@ from qcompute.miner.providers.base import (
     ProviderAdapter,
     Verb,
     submit_takes,
+    tells_ends,
 )
 from qcompute.units import ProviderKey
 
@@ -43,6 +46,9 @@ LONGEST_PAUSE_SECONDS: Final = 300.0
 
 AVAILABILITY_SECONDS: Final = 15.0
 """Routing a burst of jobs must not ask the vendor once for each."""
+
+TOLD_POLL_SECONDS: Final = 2.0
+"""Where the adapter tells of ends, a poll is for what it told while nobody heard."""
 
 _Call = tuple[Callable[[], Any], asyncio.Future[Any], asyncio.AbstractEventLoop]
 
@@ -133,6 +139,15 @@ class Account:
             size=self.limits.max_poll_batch, turn=partial(self._pace.turn, Verb.POLL), ask=self._poll_batch
         )
         self.polls_in_batches = type(adapter).poll_many is not ProviderAdapter.poll_many
+        self.tells_ends = tells_ends(adapter)
+        """Whether the adapter says itself when a job has ended; see `hearing_ends`."""
+        self.poll_interval_seconds = max(self.limits.poll_interval_seconds, TOLD_POLL_SECONDS * self.tells_ends)
+        self.first_poll_seconds = (
+            self.poll_interval_seconds if self.tells_ends else min(self.poll_interval_seconds, 0.5)
+        )
+        self._ends = EndNews()
+        if self.tells_ends:
+            adapter.on_end(self._ends.tell)
         self._warned_slow = False
         self._availability: dict[str, tuple[float, AvailabilityStatus | None]] = {}
 
@@ -208,6 +223,11 @@ class Account:
         self.device_names = tuple(device.device_id for device in devices)
         return devices
 
+    @property
+    def named_devices(self) -> Mapping[str, frozenset[str]] | None:
+        """The devices as the operator wrote them, with their tags; None where only the vendor knows which there are."""
+        return self._tags
+
     def tags(self, device_id: str) -> frozenset[str]:
         """What the operator calls a device, beside its name."""
         return (self._tags or {}).get(device_id, frozenset())
@@ -236,6 +256,10 @@ class Account:
     def _kept_availability(self, device_id: str) -> AvailabilityStatus | None:
         asked_at, told = self._availability.get(device_id, (float("-inf"), None))
         return told if time.monotonic() - asked_at < AVAILABILITY_SECONDS else None
+
+    def hearing_ends(self, hear: Callable[[Sequence[str]], None]) -> contextlib.AbstractContextManager[None]:
+        """Call ``hear`` on the running event loop with the vendor's jobs that the adapter says have ended."""
+        return self._ends.heard(hear)
 
     async def poll(self, handle: JobHandle) -> BaseExecutionStatus | Exception:
         """A job's status, or what asking for it raised, as a value; with as few vendor calls as the adapter allows.

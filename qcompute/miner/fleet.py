@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import difflib
 from collections.abc import Iterable
 from typing import Final
 
+from qcompute.errors import ConfigError
 from qcompute.miner.account import Account
 from qcompute.miner.budget import Budgets
+from qcompute.miner.routing import TAG_PREFIX
 from qcompute.units import ProviderKey
 
 HEALTH_SECONDS: Final = 15.0
@@ -34,6 +37,28 @@ class Fleet:
     def get(self, name: ProviderKey | None) -> Account | None:
         """The account of that name."""
         return None if name is None else self._accounts.get(name)
+
+    def check_fallback(self, entries: Iterable[str]) -> None:
+        """See that each entry of ``routing.fallback`` can mean something here; asks no vendor.
+
+        Raises:
+            ConfigError: one names no account, device or tag. One that is misspelt would be found out by an outage.
+        """
+        accounts, listed = list(self._accounts), [account.named_devices or {} for account in self.accounts]
+        tags = {f"{TAG_PREFIX}{word}" for devices in listed for words in devices.values() for word in words}
+        known = {*accounts, *tags, *(device for devices in listed for device in devices)}
+        known |= {f"{name}/{device}" for name, devices in zip(accounts, listed, strict=True) for device in devices}
+        asked_later = {account.key for account in self.accounts if account.named_devices is None}
+        for entry in entries:
+            account, slash, device = entry.partition("/")
+            if entry in known or (slash and device and account in asked_later):
+                continue
+            near = difflib.get_close_matches(entry, sorted(known), n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"this miner has {', '.join(accounts)}"
+            raise ConfigError(
+                f"routing.fallback: {entry!r} is no account, tag or device; {hint} (a device that only its vendor knows"
+                " is written account/device)"
+            )
 
     async def watch(self) -> None:
         """Look again and again which accounts can be used, until cancelled."""

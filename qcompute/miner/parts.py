@@ -108,6 +108,11 @@ async def build(settings: Settings) -> Parts:
     """
     signer = load_signer(settings.wallet)
     fleet = _fleet(settings)
+    try:
+        fleet.check_fallback(settings.routing.fallback)
+    except ConfigError:
+        await fleet.close(limit_seconds=CLOSE_SECONDS)
+        raise
     settings.neuron.directory.mkdir(parents=True, exist_ok=True)
     ledger = open_ledger(settings.ledger, shared=True)
     chain = open_chain(settings.netuid, settings.subtensor, settings.wallet, settings.chain)

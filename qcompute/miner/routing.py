@@ -64,7 +64,8 @@ class RoutingSettings(BaseModel):
 
     fallback: tuple[str, ...] = ()
     """Stand-ins of another type, in this order, for when no device of the asked type can be used: accounts, devices
-    (``account/device``) or tags (``tag:NAME``). Empty: such jobs wait. The receipt tells that a stand-in answered."""
+    (``account/device``) or tags (``tag:NAME``). Empty: such jobs wait. The receipt tells that a stand-in answered. A
+    name that is in no account ends the start."""
 
     currency: str = Field(default="USD", pattern=CURRENCY_PATTERN)
     """What ``cheapest`` compares in. Prices in another currency or unit go last: they are never converted."""

@@ -7,6 +7,7 @@ few calls as the adapter allows. Only a word the contract calls terminal ends a 
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import ClassVar, Final, assert_never
@@ -17,6 +18,7 @@ from qcompute.errors import BadReply, Bug, CannotRun, StoreError, VendorError
 from qcompute.ledger.contract import Postponed
 from qcompute.miner.account import Account
 from qcompute.miner.circuit_cache import CircuitCache
+from qcompute.miner.ends import EndedRows
 from qcompute.miner.job import Job, State, Verdict
 from qcompute.miner.providers.base import BaseExecutionStatus, JobHandle, JobReceipt, ProviderStatus, Verb
 from qcompute.miner.result import ended, failure_text, succeeded
@@ -76,12 +78,20 @@ class WaitStage(Stage):
         self._cancelling_since: dict[ExecutionId, datetime] = {}
         self._answers: dict[ExecutionId, tuple[int, BaseExecutionStatus | Exception]] = {}
         """What the vendor said of rows that are still to be taken, and of which version."""
+        self._ends = EndedRows()
+
+    @override
+    async def run(self) -> None:
+        """See `Stage.run`. A row whose job the adapter says has ended is taken at once."""
+        with self._account.hearing_ends(self._hear_ends):
+            await super().run()
 
     async def handle(self, job: Job) -> None:
         """Poll one job, together with all others taken in the same moment; see `Stage.handle`."""
         if job.handle is None:
             await self._hold(job, "no_handle", "it was submitted, and what to ask its vendor for is not known")
             return
+        self._ends.forget(job)
         now = self.road.clock()
         if now >= job.deadline_at:
             job = await self._past_deadline(job, now)
@@ -94,6 +104,24 @@ class WaitStage(Stage):
             await self._poll_failed(job, answer)
         else:
             await self._act_on(job, answer)
+
+    def _hear_ends(self, provider_job_ids: Sequence[str]) -> None:
+        self._ends.heard(provider_job_ids)
+        self._poke.set()
+
+    @override
+    def _hear(self, jobs: Sequence[Job] | None) -> None:
+        super()._hear(jobs)
+        if self._account.tells_ends:
+            for job in jobs or ():
+                self._ends.waits(job)
+
+    @override
+    def _start_rows(self) -> None:
+        for job in self._ends.take(self._taken):
+            self._backlog[job.execution_id] = job
+            self._answers.pop(job.execution_id, None)  # from before its end
+        super()._start_rows()
 
     @override
     async def _fetch_rows(self) -> None:
@@ -150,10 +178,12 @@ class WaitStage(Stage):
         if job.vendor_status != answer.status:
             extra = {"action": "vendor_status", "execution_id": job.execution_id}
             _log.info("%s says %s", self._account.key, answer.status, extra=extra)
-        await self.road.store(
+        stored = await self.road.store(
             job,
             replace(job, due_at=due_at, vendor_status=answer.status, attempts=0, error_code=None, error=None),
         )
+        if self._account.tells_ends:
+            self._ends.waits(stored)
 
     async def _lost(self, job: Job, answer: BaseExecutionStatus) -> None:
         """Back to the submit: it is not there any more, and running it again costs nothing."""
@@ -180,11 +210,11 @@ class WaitStage(Stage):
     ) -> datetime:
         seconds = poll_pause_seconds(
             age_seconds=(now - (submitted_at or now)).total_seconds(),
-            interval_seconds=self._account.limits.poll_interval_seconds,
+            interval_seconds=self._account.poll_interval_seconds,
             eta_seconds=answer.eta_seconds,
             in_batches=self._account.polls_in_batches,
         )
-        due_at = on_grid(now + timedelta(seconds=seconds), self._account.limits.poll_interval_seconds)
+        due_at = on_grid(now + timedelta(seconds=seconds), self._account.poll_interval_seconds)
         return deadline_at if now < deadline_at < due_at else due_at
 
     async def _unknown_word(self, job: Job, answer: BaseExecutionStatus) -> None:

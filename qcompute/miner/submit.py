@@ -433,7 +433,7 @@ class SubmitStage(Stage):
     async def _adopt(self, job: Job, handle: JobHandle) -> None:
         now = self.road.clock()
         handle = complete_handle(handle, job.prepared)
-        first_poll = timedelta(seconds=min(self._account.limits.poll_interval_seconds, 0.5))
+        first_poll = timedelta(seconds=self._account.first_poll_seconds)
         await self.road.save(
             job,
             replace(

@@ -54,6 +54,7 @@ from qcompute.miner.providers.base import (
     ProviderStatus,
     Verb,
     submit_takes,
+    tells_ends,
 )
 from qcompute.testing.vendor_faults import FAULTS, FaultyVendor, VendorFault
 from qcompute.units import Counts, IdempotencyToken
@@ -251,6 +252,25 @@ class ProviderContract:
         adapter.cancel(handle)
         adapter.cancel(handle)
         assert adapter.poll(handle).status == ProviderStatus.COMPLETED
+
+    def test_an_end_is_told_when_it_can_be_seen(self, adapter: ProviderAdapter) -> None:
+        """Where that is offered, of a job that completes and of one that is cancelled: nobody has to poll for it."""
+        if not tells_ends(adapter):
+            return
+        told: list[str] = []
+        adapter.on_end(told.append)
+        try:
+            for token, cancels in ((fresh("told"), False), (fresh("told-off"), True)):
+                handle = self.submit(adapter, token)
+                if cancels:
+                    adapter.cancel(handle)
+                deadline = time.monotonic() + self.ends_within_seconds
+                while handle.provider_job_id not in told:
+                    assert time.monotonic() < deadline, "nobody is told that the job has ended"
+                    time.sleep(0.02)
+                assert ProviderStatus.of(adapter.poll(handle).status).is_terminal
+        finally:
+            adapter.on_end(lambda _: None)
 
     def test_cancelling_ends_a_job_one_way_or_the_other(self, adapter: ProviderAdapter) -> None:
         """It may still complete; it must not hang."""

@@ -13,7 +13,7 @@ from typing import Final
 
 from qcompute.circuits.sandbox import SandboxLimits, SandboxPool
 from qcompute.errors import CannotRun, SandboxUnavailable
-from qcompute.vendor.aer.settings import Method
+from qcompute.vendor.aer.methods import Method
 
 CUSTATEVEC: Final = "custatevec"
 """The method ``statevector``, by cuQuantum's cuStateVec."""

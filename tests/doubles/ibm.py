@@ -1,6 +1,6 @@
 """A double of IBM Quantum's REST API: log-in, devices, jobs of the executor program, results, metrics, tags.
 
-IBM's own unchanged client works against it (tests/providers/test_ibm.py); nothing else says that it is like IBM.
+IBM's own unchanged client works against it (tests/providers/ibm); nothing else says that it is like IBM.
 """
 
 from __future__ import annotations

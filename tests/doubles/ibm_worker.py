@@ -17,6 +17,7 @@ import io
 import json
 import os
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 from ibm_quantum_schemas.executor import version_2_0 as schema
@@ -40,6 +41,7 @@ def answer(request: dict[str, Any]) -> Any:
     return tasks[request["task"]](request)
 
 
+@cache
 def backend(name: str) -> Any:
     """``ibm_manila`` is IBM's ``FakeManilaV2``, ``ibm_fez`` its ``FakeFez``."""
     title = f"Fake{name.removeprefix('ibm_').title()}"

@@ -1,7 +1,8 @@
 """A double of IonQ's REST API v0.4: jobs in OpenQASM 3 run on Aer, everything else is a table.
 
-Shapes are held against IonQ's own OpenAPI description in tests/providers/test_ionq.py. What the description leaves open
-is settled here by the worse case: jobs that have ended cannot be cancelled, ids of no job are 404, lists come in pages.
+Shapes are held against IonQ's own OpenAPI description in tests/providers/ionq/test_double.py. What the description
+leaves open is settled here by the worse case: jobs that have ended cannot be cancelled, ids of no job are 404, lists
+come in pages.
 """
 
 from __future__ import annotations

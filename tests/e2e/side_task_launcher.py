@@ -23,8 +23,13 @@ if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from neurons import miner
+from qcompute.ledger import migrations, sqlite
 from qcompute.miner import app
 from qcompute.miner.duty import Shift
+from qcompute.miner.providers import mock
+
+LOADED_LATE: Final = (migrations, mock, sqlite)
+"""What a daemon imports in the course of its start; here once for all of them."""
 
 ORDERED: Final = "ordered by the test"
 """The text of the error that a broken side task raises."""
@@ -44,34 +49,38 @@ class Break(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """``task`` breaks once the daemon says that it serves; ``folder`` is for its data and its log."""
+    """``task`` breaks once the daemon says that it serves."""
 
     task: str
     how: Break
-    folder: str
+
+    @property
+    def name(self) -> str:
+        """Of its folder, beside the file of the cases, for its data and its log."""
+        return f"{self.task}-{self.how}"
 
 
-def _break(case: Case, names_seen: list[str]) -> None:
+def _break(case: Case, ready: Path, names_seen: list[str]) -> None:
     """Break the part of that name, the daemon's own or one of a duty's."""
     daemons, shifts = app.Daemon._side_tasks, Shift.parts
 
     def broken(tasks: list[tuple[str, _Part]]) -> list[tuple[str, _Part]]:
         names_seen.extend(name for name, _ in tasks)
-        return [(name, _broken(part, case) if name == case.task else part) for name, part in tasks]
+        return [(name, _broken(part, case.how, ready) if name == case.task else part) for name, part in tasks]
 
     app.Daemon._side_tasks = lambda daemon: broken(daemons(daemon))  # pyright: ignore[reportAttributeAccessIssue]
     Shift.parts = lambda shift: broken(shifts(shift))  # pyright: ignore[reportAttributeAccessIssue]
 
 
-def _broken(part: _Part, case: Case) -> _Part:
+def _broken(part: _Part, how: Break, ready: Path) -> _Part:
     async def run() -> None:
         real = asyncio.ensure_future(part())
-        while not (Path(case.folder) / "ready.json").exists():  # noqa: ASYNC110 - a test's own part
+        while not ready.exists():  # noqa: ASYNC110, ASYNC240 - a test's own part
             await asyncio.sleep(_LOOK_SECONDS)
         real.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await real
-        match case.how:
+        match how:
             case Break.RAISES:
                 raise RuntimeError(ORDERED)
             case Break.IS_CANCELLED:
@@ -82,14 +91,13 @@ def _broken(part: _Part, case: Case) -> _Part:
     return run
 
 
-def _run(case: Case, flags: list[str]) -> int:
+def _run(case: Case, folder: Path, flags: list[str]) -> int:
     """The miner of one case; called in its process."""
-    folder = Path(case.folder)
     log = os.open(folder / "miner.log", os.O_WRONLY | os.O_CREAT)
     os.dup2(log, 1)
     os.dup2(log, 2)
     names: list[str] = []
-    _break(case, names)
+    _break(case, folder / "ready.json", names)
     more = ["--neuron.full_path", str(folder / "data"), "--neuron.ready_file", str(folder / "ready.json")]
     sys.argv = ["miner.py", *flags, *more]
     began = time.monotonic()
@@ -101,13 +109,14 @@ def _run(case: Case, flags: list[str]) -> int:
 
 def main() -> int:
     """Run all cases, one after the other; 0 when each came to an end."""
-    cases = [Case(**document) for document in json.loads(Path(sys.argv[1]).read_text())]
+    file = Path(sys.argv[1])
+    cases = [Case(one["task"], Break(one["how"])) for one in json.loads(file.read_text())]
     for case in cases:
         child = os.fork()
         if child == 0:
             code = 70
             try:
-                code = _run(case, sys.argv[2:])
+                code = _run(case, file.parent / case.name, sys.argv[2:])
             finally:
                 os._exit(code)
         os.waitpid(child, 0)

@@ -187,13 +187,15 @@ async def workshop(
         yield Workshop(scene, folder / "bench")
 
 
-@pytest.mark.parametrize("written", ["tables", "builder"])
 async def test_jobs_run_where_they_are_pinned_and_an_endpoint_that_was_down_comes_back(
-    tmp_path: Path, forge: Forge, written: str
+    tmp_path: Path, forge: Forge
 ) -> None:
-    """Of three accounts one is down at the start: its job waits for it, the others' jobs do not."""
+    """Of three accounts one is down at the start: its job waits for it, the others' jobs do not.
+
+    Here the fleet is written with the builder, and in the tests below as tables.
+    """
     forge.switch_off()
-    async with workshop(tmp_path, forge.url, written=written) as shop:
+    async with workshop(tmp_path, forge.url, written="builder") as shop:
         by_device = await shop.brought(101, device="aer_automatic")
         by_tag = await shop.brought(102, tags=["bench"])
         await shop.scene.collected(2)

@@ -15,8 +15,12 @@ from qcompute.local.service import Fault, FaultKind
 from qcompute.miner.job import State
 from qcompute.units import ExecutionId
 from tests.crash.surroundings_judge import Answered, all_ended, damage, missing
-from tests.scene import Scene, running_scene, until, until_true
+from tests.e2e.gated_mock import SUBMITTING_SHOTS, WAITING_SHOTS, gate_of
+from tests.scene import Scene, running_scene, until_true
 
+_ROOT: Final = Path(__file__).resolve().parents[2]
+GATED: Final = "tests.e2e.gated_mock:GatedMock"
+KEPT: Final = {State.ACCEPTED: 25, State.SUBMITTING: 5, State.WAITING: 25, State.SETTLED: 45}
 JOBS: Final = 100
 SHUTDOWN_SECONDS: Final = 5
 CLOSING_SECONDS: Final = 4
@@ -38,24 +42,30 @@ async def test_sigterm_ends_well_with_jobs_under_way(tmp_path: Path) -> None:
 
 @asynccontextmanager
 async def hundred_jobs_under_way(folder: Path) -> AsyncGenerator[tuple[Scene, list[ExecutionId]]]:
-    """A quarter of the circuits does not come, the vendor answers slowly, and the uploads hang: every stage is busy."""
+    """Every stage is busy and stays so: hosts and vendor keep a part of the jobs in each.
+
+    With a vendor who is merely slow, all hundred had gone past him before this could look.
+    """
+    config = folder / "gated.toml"
+    config.write_text(f'["providers"."{GATED}"]\nstate_path = "{folder / "vendor.sqlite3"}"\n')
     settings = {
-        "QCOMPUTE_PROVIDERS__MOCK__LATENCY_SECONDS": "1",
-        "QCOMPUTE_PROVIDERS__MOCK__RUN_SECONDS": "1",
-        "QCOMPUTE_MINER__PROVIDER_THREADS": "16",
+        "QCOMPUTE_CONFIG": str(config),
+        "PYTHONPATH": str(_ROOT),
         "QCOMPUTE_MINER__SHUTDOWN_SECONDS": str(SHUTDOWN_SECONDS),
     }
-    async with running_scene(folder, environment=settings) as scene:
-        scene.platform.circuits.faults.append(Fault("GET", FaultKind.DELAY, seconds=600, times=JOBS // 4))
+    async with running_scene(folder, provider=GATED, environment=settings) as scene:
+        gone = scene.add_jobs(KEPT[State.ACCEPTED])
+        for execution_id in gone:
+            fault = Fault(f"GET /circuits/{execution_id}", FaultKind.DELAY, seconds=600, times=None)
+            scene.platform.circuits.faults.append(fault)
         scene.platform.store.faults.append(Fault("PUT", FaultKind.DELAY, seconds=600, times=None))
-        ids = scene.add_jobs(JOBS)
+        ids = [*gone, *scene.add_jobs(KEPT[State.SUBMITTING], SUBMITTING_SHOTS)]
+        ids += scene.add_jobs(KEPT[State.WAITING], WAITING_SHOTS)
+        ids += scene.add_jobs(KEPT[State.SETTLED])
+        assert len(ids) == JOBS
         await scene.hand_over(JOBS)
-
-        async def every_stage_is_busy() -> bool:
-            jobs = await scene.jobs_in()
-            return all(jobs[state] for state in (State.ACCEPTED, State.SUBMITTING, State.WAITING, State.SETTLED))
-
-        await until(every_stage_is_busy, seconds=60, what="jobs in every stage", facts=scene.facts)
+        for state, count in KEPT.items():
+            await scene.until_in(state, count)
         yield scene, ids
 
 
@@ -64,7 +74,8 @@ async def nothing_is_lost(scene: Scene, ids: list[ExecutionId]) -> None:
     assert not [*damage(scene.miner.ledger_path), *missing(scene.miner.ledger_path, ids)]
     scene.platform.circuits.faults.clear()
     scene.platform.store.faults.clear()
-    await scene.restart(QCOMPUTE_PROVIDERS__MOCK__LATENCY_SECONDS="0")
+    gate_of(scene.vendor_file).touch()
+    await scene.restart()
     assert await all_ended(scene, Answered(accepted=ids)) == []
 
 
@@ -72,7 +83,10 @@ async def test_sigterm_with_100_jobs_under_way_ends_in_time_and_loses_nothing(tm
     """Each step had its own limit, and a stop in which every one was used up took half as long again as it may."""
     async with hundred_jobs_under_way(tmp_path) as (scene, ids):
         began = time.monotonic()
-        assert await scene.miner.stop() == 0
+        stopping = asyncio.create_task(scene.miner.stop())
+        await until_true(lambda: "SIGTERM: stopping" in scene.miner.last_lines(1000), what="the stop has begun")
+        gate_of(scene.vendor_file).touch()  # paid calls under way come back now, and are waited for
+        assert await stopping == 0
         assert time.monotonic() - began < SHUTDOWN_SECONDS + CLOSING_SECONDS
         last = scene.platform.jobs.backend_reports[-1]
         assert (last["status"], last["accepting_jobs"]) == ("Offline", False)

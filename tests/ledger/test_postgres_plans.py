@@ -50,6 +50,9 @@ FILL = (
 WHOLE = "Seq Scan on (?!meta)"
 """``meta`` is one row."""
 
+BY_THEIR_INDEX = {"jobs.cancel_requested_at IS NULL": "jobs_due", "UPDATE jobs SET due_at": "jobs_pkey"}
+"""What runs for every poll of a hundred thousand jobs: which are to be asked for, and those that wait on."""
+
 
 @pytest.fixture
 def own(tmp_path: Path) -> Iterator[LedgerSettings]:
@@ -97,6 +100,9 @@ async def test_no_statement_reads_a_whole_table(
             for statement, parameters in asked.items()
         }
         connection.rollback()
+    for words, index in BY_THEIR_INDEX.items():
+        (plan,) = [plan for statement, plan in plans.items() if words in statement]
+        assert re.search(rf"Index Scan.* {index}\b", plan), plan
     for statement, plan in plans.items():
         assert not re.search(WHOLE, plan), f"{statement}\n{plan}"
         # With no filter on the index it would be read as a whole.

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection
 
-from qcompute.ledger.contract import Ledger
+from qcompute.ledger.contract import Ledger, Postponed
 from qcompute.ledger.settings import LedgerSettings
 from qcompute.ledger.sqlite import SqliteLedger
 from qcompute.miner.job import State
@@ -31,6 +31,7 @@ async def use_every_method(ledger: Ledger, clock: SetClock) -> None:
     await ledger.use_nonce(nonce(5, strictly_growing=False))
     await ledger.due(State.ACCEPTED, clock.now, 10)
     await ledger.next_due_at(State.ACCEPTED)
+    await waiting_on(ledger, clock)
     await ledger.finished_after("", 10)
     for question in (ledger.circuit, ledger.outcome, ledger.receipt):
         await question(ExecutionId("a"))
@@ -39,6 +40,33 @@ async def use_every_method(ledger: Ledger, clock: SetClock) -> None:
     await ledger.forget_charges(clock.now)
     await ledger.forget_nonces(3)
     await ledger.purge(clock.now)
+
+
+async def waiting_on(ledger: Ledger, clock: SetClock) -> None:
+    """A look at what is to be asked for, and one that waits on."""
+    waiting = await brought_to(ledger, "w", State.WAITING)
+    await ledger.polls_due(clock.now, 10, lane=waiting.lane)
+    await ledger.postpone([Postponed(waiting.execution_id, waiting.version, clock.now)])
+
+
+def plan_of_last(log: SqlLog, words: str, connection: sqlite3.Connection) -> list[str]:
+    """The plan of the statement with these words in it that was used last."""
+    statement, parameters = [one for one in log.statements if words in one[0]][-1]
+    return [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {statement}", parameters)]
+
+
+async def test_what_waits_is_found_by_its_place_and_waits_on_by_its_key(
+    sqlite: SqliteLedger, settings: LedgerSettings, clock: SetClock, sql: SqlLog
+) -> None:
+    """These run for every poll of a hundred thousand jobs: nothing is read that is not due, nothing is sorted."""
+    await waiting_on(sqlite, clock)
+    with closing(sqlite3.connect(settings.file)) as connection:
+        asked = plan_of_last(sql, "jobs.cancel_requested_at IS NULL", connection)
+        moved = plan_of_last(sql, "UPDATE jobs SET due_at", connection)
+    assert asked == ["SEARCH jobs USING INDEX jobs_due (state=? AND lane=? AND due_at<?)"]
+    assert [step for step in moved if " jobs " in step] == [
+        "SEARCH jobs USING INDEX sqlite_autoindex_jobs_1 (execution_id=?)"
+    ], moved
 
 
 async def test_no_statement_scans_a_table(

@@ -31,7 +31,8 @@ def _measured(key: str) -> float:
     data = ROOT / "build" / f"coverage-{key}"
     data.parent.mkdir(exist_ok=True)
     file = f"qcompute/miner/providers/{key}.py"
-    tests = sorted(str(path) for path in (ROOT / "tests" / "providers").glob(f"test_{key}*.py"))
+    providers = ROOT / "tests" / "providers"
+    tests = sorted(str(path) for path in (*providers.glob(f"test_{key}*.py"), *providers.glob(f"{key}/test_*.py")))
     contract = [str(ROOT / "tests" / "providers" / "test_contract.py")] if key in ("aer", "mock") else []
     coverage = [sys.executable, "-m", "coverage"]
     run = [*coverage, "run", "--branch", f"--include={file}", f"--data-file={data}", "-m", "pytest", "-q"]

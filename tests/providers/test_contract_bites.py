@@ -155,6 +155,19 @@ def inheriting(**attributes: Any) -> ProviderAdapter:
     return type("Declaring", (ProviderAdapter,), kept | attributes)()
 
 
+class Tells:
+    """Ways to offer `on_end` without keeping it."""
+
+    @staticmethod
+    def nothing(*_: object) -> None:
+        return
+
+    @staticmethod
+    def too_soon(tell: Callable[[str], None]) -> None:
+        """Of the first job of `MyQpuAdapter`, which has not ended."""
+        tell("job_1")
+
+
 class Finds:
     """Ways to answer `find`."""
 
@@ -175,6 +188,8 @@ class Finds:
         ({"idempotency": Idempotency.TOKEN}, "test_the_same_token_twice_is_one_job_where_that_is_promised"),
         ({"idempotency": Idempotency.TAG, "find": Finds.nothing}, "test_a_submitted_job_can_be_found_as_declared"),
         ({"idempotency": Idempotency.TAG, "find": Finds.anything}, "test_a_token_never_used_is_absent"),
+        ({"on_end": staticmethod(Tells.nothing)}, "test_an_end_is_told_when_it_can_be_seen"),
+        ({"on_end": staticmethod(Tells.too_soon)}, "test_an_end_is_told_when_it_can_be_seen"),
         ({"find": Finds.nothing}, "test_a_token_never_used_is_absent"),
         ({"requires": ("qiskit_aer",), "extra": "dev"}, "test_what_it_requires_is_an_extra"),
         ({"requires": ("qiskit_aer",), "extra": "no-such-extra"}, "test_what_it_requires_is_an_extra"),

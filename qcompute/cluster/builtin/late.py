@@ -36,7 +36,10 @@ from qcompute.units import IdempotencyToken, Money
 
 
 class LateAdapter(ProviderAdapter):
-    """``make`` opens the real adapter, whose ``idempotency`` must be CLIENT_ID; the first try is made here."""
+    """``make`` opens the real adapter, whose ``idempotency`` must be CLIENT_ID and which must tell of ends.
+
+    The first try is made here.
+    """
 
     idempotency: ClassVar[Idempotency] = Idempotency.CLIENT_ID
 
@@ -46,6 +49,7 @@ class LateAdapter(ProviderAdapter):
         self._inner: ProviderAdapter | None = None
         self._reason = ""
         self._closed = False
+        self._tell_end: Callable[[str], None] = lambda _: None
         try:
             self.open_now()
         except ConfigError as error:
@@ -61,6 +65,7 @@ class LateAdapter(ProviderAdapter):
             if self._inner is None and not self._closed:
                 try:
                     self._inner = self._make()
+                    self._inner.on_end(self._tell_end)
                 except ConfigError as error:
                     self._reason = error.message
                     raise
@@ -146,6 +151,13 @@ class LateAdapter(ProviderAdapter):
     @override
     def estimate(self, prepared: Prepared, device: Device, shots: int) -> Money | None:
         return self._opened().estimate(prepared, device, shots)
+
+    @override
+    def on_end(self, tell: Callable[[str], None]) -> None:
+        with self._lock:
+            self._tell_end = tell
+            if self._inner is not None:
+                self._inner.on_end(tell)
 
     @override
     def limits(self) -> Limits:

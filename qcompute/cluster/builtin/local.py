@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any, ClassVar, Final, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from pydantic import BaseModel, Field
 from typing_extensions import override
@@ -17,10 +17,7 @@ from qcompute.cluster.spec import DEVICE, LOW_ENTANGLEMENT, NOTE, NodeType, QPUN
 from qcompute.miner.providers.base import ProviderAdapter
 from qcompute.units import ProviderKey
 from qcompute.vendor.aer.memory import machine_bytes
-from qcompute.vendor.aer.settings import OVERHEAD_BYTES
-
-_BYTES_PER_AMPLITUDE: Final = 16
-_LEAST_BYTES: Final = 2 << 30
+from qcompute.vendor.aer.methods import LEAST_BYTES, OVERHEAD_BYTES, Method, max_qubits, statevector_bytes
 
 
 class LocalCpuArguments(NodeArguments):
@@ -54,8 +51,8 @@ class LocalCpu(VendorProvider[LocalCpuArguments]):
 
     @override
     def config(self, arguments: LocalCpuArguments) -> dict[str, Any]:
-        needed = OVERHEAD_BYTES + (_BYTES_PER_AMPLITUDE << _width(arguments))
-        return {"processes": arguments.n_nodes, "memory_bytes": max(needed, _LEAST_BYTES)}
+        needed = statevector_bytes(_width(arguments))
+        return {"processes": arguments.n_nodes, "memory_bytes": max(needed, LEAST_BYTES)}
 
     @classmethod
     @override
@@ -184,5 +181,4 @@ class LocalGpuCuQuantum(_LocalGpu[CuQuantumArguments]):
 def _width(arguments: LocalCpuArguments) -> int:
     """Qubits of the widest state vector that every node can hold at the same time."""
     share = machine_bytes() // arguments.n_nodes - OVERHEAD_BYTES
-    fits = max(share // _BYTES_PER_AMPLITUDE, 2).bit_length() - 1
-    return min(arguments.max_qubits, fits)
+    return min(arguments.max_qubits, max_qubits(Method.STATEVECTOR, share))

@@ -16,6 +16,7 @@ from typing_extensions import override
 from qcompute.cluster.builtin.vendor import NodeArguments, VendorProvider
 from qcompute.cluster.spec import DEVICE, LOW_ENTANGLEMENT, NOTE, NodeType, QPUNodeSpec
 from qcompute.units import ProviderKey
+from qcompute.vendor.aer.methods import LEAST_BYTES, statevector_bytes
 
 MAX_GCDS: Final = 8
 """GPU dies of one LUMI-G node: four MI250X of two."""
@@ -23,9 +24,6 @@ MAX_GCDS: Final = 8
 DIE_CORES: Final = 7
 DIE_MEMORY_BYTES: Final = 56 << 30
 """What goes with one die: an eighth of the node's cores and of the memory jobs may use (LUMI's users' guide)."""
-
-OVERHEAD_BYTES: Final = 700 << 20
-LEAST_BYTES: Final = 2 << 30
 
 CORES_ONLY: Final = "its circuits run on the cores beside it, not on the GPU"
 DIE_QUBITS: Final = 31
@@ -106,7 +104,7 @@ class LumiAmdGpu(VendorProvider[LumiArguments]):
             "gpus_per_node": arguments.gpus_per_node,
             "cores": DIE_CORES * arguments.gpus_per_node,
             "worker_memory_bytes": DIE_MEMORY_BYTES * arguments.gpus_per_node,
-            "memory_bytes": max((16 << width) + OVERHEAD_BYTES, LEAST_BYTES),
+            "memory_bytes": max(statevector_bytes(width), LEAST_BYTES),
             "walltime": arguments.walltime,
             "jobs_max": arguments.n_nodes,
             **{name: value for name, value in optional.items() if value},

@@ -17,9 +17,6 @@ import logging
 import queue
 import threading
 import time
-import uuid
-from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import Any, ClassVar, Final
 
 from pydantic import BaseModel
@@ -29,51 +26,41 @@ from qcompute.circuits.program import CompiledCircuit, JobOptions
 from qcompute.circuits.sandbox import SandboxCancelled, SandboxLimits, SandboxPool
 from qcompute.errors import CannotRun, ConfigError, Refused, SandboxUnavailable, SubmitUnknown, Unavailable
 from qcompute.miner.providers.base import (
-    Absent,
     AvailabilityStatus,
     BaseExecutionStatus,
-    CannotTell,
     Capability,
     Device,
-    Found,
-    Idempotency,
     JobHandle,
     JobReceipt,
+    KeepingAdapter,
     Limits,
     Prepared,
-    ProviderAdapter,
     ProviderStatus,
     check_width,
 )
 from qcompute.units import IdempotencyToken
-from qcompute.vendor.aer.memory import BASE_BYTES, CLIFFORD, MACHINE, safe_bytes, simulation_bytes
-from qcompute.vendor.aer.settings import (
-    BYTES_PER_AMPLITUDE,
-    OVERHEAD_BYTES,
-    WIDE_METHOD_QUBITS,
-    AerConfig,
-    Method,
-    Processor,
-)
-from qcompute.vendor.aer.spool import Spool, is_job_id
+from qcompute.vendor.aer.memory import BASE_BYTES, MACHINE, safe_bytes, simulation_bytes
+from qcompute.vendor.aer.methods import BASIS, OVERHEAD_BYTES, Method, check_gates, max_qubits
+from qcompute.vendor.aer.settings import AerConfig, Processor
+from qcompute.vendor.aer.spool import Spool
 from qcompute.vendor.aer_gpu import CUDA_ENVIRONMENT, CUSTATEVEC, probe_gpu
+from qcompute.vendor.spooled import job_id_of, timestamps
 
 _log = logging.getLogger(__name__)
 
-_BASIS: Final = ["cx", "cz", "h", "id", "rx", "ry", "rz", "s", "sdg", "swap", "sx", "t", "tdg", "u", "x", "y", "z"]
 _SHORT: Final = {Method.MATRIX_PRODUCT_STATE: "mps"}
 _GIB: Final = 1 << 30
 
 
-class AerAdapter(ProviderAdapter):
+class AerAdapter(KeepingAdapter):
     """See the module's text."""
 
     requires: ClassVar[tuple[str, ...]] = ("qiskit_aer",)
     extra: ClassVar[str | None] = "aer"
-    idempotency: ClassVar[Idempotency] = Idempotency.CLIENT_ID
     Config: ClassVar[type[BaseModel] | None] = AerConfig
 
     def __init__(self, config: BaseModel | None = None) -> None:
+        super().__init__()
         self._config = config if isinstance(config, AerConfig) else AerConfig()
         self._refused: dict[str, str] = {}
         self._methods = self._usable_methods()
@@ -114,7 +101,7 @@ class AerAdapter(ProviderAdapter):
             extras = {"method": str(method), "memory_bytes": self._config.memory_bytes, "coupling_map": "all to all"}
             if self._config.device is Processor.GPU:
                 extras |= {"device": str(Processor.GPU), "custatevec": self._config.custatevec}
-            return Capability(num_qubits=self._max_qubits(method), basis_gates=_BASIS, extras=extras)
+            return Capability(num_qubits=max_qubits(method, self._state_bytes), basis_gates=BASIS, extras=extras)
         if name.removeprefix("aer_") in self._config.noise_backends:
             facts = self._describe(name.removeprefix("aer_"))
             return Capability(num_qubits=facts["num_qubits"], basis_gates=facts["basis_gates"], extras=facts["extras"])
@@ -129,13 +116,7 @@ class AerAdapter(ProviderAdapter):
                 raise
             has = f"in {_gib(self._state_bytes)} of memory ({self._limiting_setting})"
             raise CannotRun(f"{refusal.message} {has}", reason=refusal.reason) from None
-        if self._methods.get(device.device_id) is Method.STABILIZER and (
-            foreign := sorted(circuit.gate_counts.keys() - CLIFFORD)
-        ):
-            raise CannotRun(
-                f"{device.device_id} runs Clifford gates only, the circuit has {', '.join(foreign[:5])}",
-                reason="gate_set",
-            )
+        check_gates(circuit, self._methods.get(device.device_id), device.device_id)
         self._check_memory(circuit, device.device_id, shots)
 
     @override
@@ -161,9 +142,7 @@ class AerAdapter(ProviderAdapter):
         if device not in [known.device_id for known in self.list_devices()]:
             why = f": {self._refused[device]}" if device in self._refused else ""
             raise Refused(f"aer has no device {device[:64]!r}{why}")
-        job_id = token or str(uuid.uuid4())
-        if not is_job_id(job_id):
-            raise Refused("a token must be 1 to 64 characters of A-Z a-z 0-9 -")
+        job_id = job_id_of(token)
         # Our own payload, or plain OpenQASM as an adapter of the reference is given it.
         ours = circuit_data.startswith('{"aer"')
         job = json.loads(circuit_data)["aer"] if ours else self._job_for(device, circuit_data)
@@ -182,22 +161,6 @@ class AerAdapter(ProviderAdapter):
         return JobHandle(provider_job_id=job_id, device_id=device)
 
     @override
-    def find(self, token: IdempotencyToken, since: datetime) -> Found | Absent | CannotTell:
-        del since  # the journal is exact
-        job = self._spool.job(token)
-        if job is None:
-            return Absent()
-        return Found(handles=[JobHandle(provider_job_id=token, device_id=job["device_id"])])
-
-    @override
-    def poll(self, handle: JobHandle) -> BaseExecutionStatus:
-        return self.poll_many([handle])[0]
-
-    @override
-    def poll_many(self, handles: Sequence[JobHandle]) -> list[BaseExecutionStatus]:
-        return [self._status(handle.provider_job_id) for handle in handles]
-
-    @override
     def cancel(self, handle: JobHandle) -> None:
         job_id = handle.provider_job_id
         with self._lock:
@@ -213,7 +176,7 @@ class AerAdapter(ProviderAdapter):
     def get_job_receipt(self, handle: JobHandle) -> JobReceipt:
         job = self._spool.job(handle.provider_job_id) or {}
         result = self._spool.result(handle.provider_job_id)
-        status = ProviderStatus(self._status(handle.provider_job_id).status)
+        status = ProviderStatus(self.status_of(handle.provider_job_id).status)
         counts = result.get("counts") if result else None
         return JobReceipt(
             provider="aer",
@@ -222,7 +185,7 @@ class AerAdapter(ProviderAdapter):
             device_id=handle.device_id,
             cost=self._cost(job) if status is ProviderStatus.COMPLETED else 0.0,
             shots=job.get("shots"),
-            timestamps=_timestamps(job, result or {}),
+            timestamps=timestamps(job, result or {}),
             results={"measurementCounts": counts} if counts is not None else None,
             metadata={
                 "currency": "USD",
@@ -416,12 +379,19 @@ class AerAdapter(ProviderAdapter):
         with self._lock:
             self._running.discard(job_id)
             self._cancels.pop(job_id, None)
+        self.tell_end(job_id)
 
     def _enqueue(self, job_id: str) -> None:
         self._cancels[job_id] = threading.Event()
         self._waiting.put(job_id)
 
-    def _status(self, job_id: str) -> BaseExecutionStatus:
+    @override
+    def device_of(self, job_id: str) -> str | None:
+        job = self._spool.job(job_id)
+        return None if job is None else job["device_id"]
+
+    @override
+    def status_of(self, job_id: str) -> BaseExecutionStatus:
         with self._lock:
             if job_id in self._running:
                 return BaseExecutionStatus(status=ProviderStatus.RUNNING)
@@ -439,12 +409,6 @@ class AerAdapter(ProviderAdapter):
     def _cost(self, job: dict[str, Any]) -> float:
         return self._config.price_per_task + self._config.price_per_shot * int(job.get("shots", 0))
 
-    def _max_qubits(self, method: Method) -> int:
-        if method in WIDE_METHOD_QUBITS:
-            return WIDE_METHOD_QUBITS[method]
-        bits = (self._state_bytes // BYTES_PER_AMPLITUDE).bit_length() - 1
-        return bits // 2 if method is Method.DENSITY_MATRIX else bits
-
     def _describe(self, backend: str) -> dict[str, Any]:
         if backend not in self._described:
             self._described[backend] = self._pool.call({"task": "describe", "noise_backend": backend})
@@ -453,13 +417,3 @@ class AerAdapter(ProviderAdapter):
 
 def _gib(size: int) -> str:
     return f"{size / _GIB:.3g} GiB"
-
-
-def _timestamps(job: dict[str, Any], result: dict[str, Any]) -> dict[str, Any]:
-    moments = {"createdAt": job.get("created"), "startedAt": result.get("started"), "endedAt": result.get("ended")}
-    times: dict[str, Any] = {
-        name: datetime.fromtimestamp(moment, UTC).isoformat() for name, moment in moments.items() if moment
-    }
-    if result.get("started") and result.get("ended"):
-        times["executionDuration"] = round(result["ended"] - result["started"], 6)
-    return times

@@ -14,7 +14,7 @@ from __future__ import annotations
 import inspect
 import uuid
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
@@ -362,12 +362,66 @@ class ProviderAdapter(ABC):
         """Status of each handle, in order; by default one `poll` each."""
         return [self.poll(handle) for handle in handles]
 
+    def on_end(self, tell: Callable[[str], None]) -> None:  # noqa: B027 - telling nothing is a right answer too
+        """Offer to tell of each job that ends, instead of letting the daemon find out by its next poll.
+
+        An adapter that overrides it calls ``tell`` with the ``provider_job_id``, from any of its threads, for each job
+        that ends after this call, however it ended, once `poll` would say so; ``tell`` neither blocks nor raises. It
+        may tell of a job twice, of one that it was not asked for, and before `submit` has returned. A later call puts
+        another ``tell`` in the place of this one. Whatever is not told is found by polling, which then may be slower.
+        """
+
     def limits(self) -> Limits:
         """What this account bears."""
         return Limits()
 
     def close(self) -> None:  # noqa: B027 - doing nothing is the right default
         """Release what the adapter holds; called once, no call follows."""
+
+
+class KeepingAdapter(ProviderAdapter):
+    """An adapter that keeps its jobs itself, each named by its token, and tells when one has ended.
+
+    Write `status_of` and `device_of`, and call `tell_end` with a job's id once its end can be seen.
+    """
+
+    idempotency: ClassVar[Idempotency] = Idempotency.CLIENT_ID
+
+    def __init__(self) -> None:
+        self._tell: Callable[[str], None] | None = None
+
+    @abstractmethod
+    def status_of(self, job_id: str) -> BaseExecutionStatus:
+        """The status of a job now; UNKNOWN of one that is not kept."""
+
+    @abstractmethod
+    def device_of(self, job_id: str) -> str | None:
+        """Where a job was submitted to; None of one that is not kept."""
+
+    def tell_end(self, job_id: str) -> None:
+        """A job has ended. From any thread, and with no lock held that `poll` takes."""
+        if (tell := self._tell) is not None:
+            tell(job_id)
+
+    @override
+    def on_end(self, tell: Callable[[str], None]) -> None:
+        self._tell = tell
+
+    @override
+    def find(self, token: IdempotencyToken, since: datetime) -> Found | Absent | CannotTell:
+        del since  # a name is exact
+        device = self.device_of(token)
+        if device is None:
+            return Absent()
+        return Found(handles=[JobHandle(provider_job_id=token, device_id=device)])
+
+    @override
+    def poll(self, handle: JobHandle) -> BaseExecutionStatus:
+        return self.status_of(handle.provider_job_id)
+
+    @override
+    def poll_many(self, handles: Sequence[JobHandle]) -> list[BaseExecutionStatus]:
+        return [self.status_of(handle.provider_job_id) for handle in handles]
 
 
 class ImmediateAdapter(ProviderAdapter):
@@ -512,6 +566,11 @@ def as_adapter(adapter: object) -> ProviderAdapter:
     if missing:
         raise ConfigError(f"{type(adapter).__name__} is not a provider adapter: it lacks {', '.join(missing)}")
     return _Nine(adapter)
+
+
+def tells_ends(adapter: ProviderAdapter) -> bool:
+    """Whether this adapter offers `ProviderAdapter.on_end`."""
+    return type(adapter).on_end is not ProviderAdapter.on_end
 
 
 def submit_takes(adapter: ProviderAdapter) -> frozenset[str]:

@@ -12,48 +12,34 @@ daemon, the driver or a worker died runs again, which costs nothing. The daemon 
 from __future__ import annotations
 
 import threading
-import uuid
-from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
+from collections.abc import Iterator
 from typing import Any, ClassVar, Final
 
 from pydantic import BaseModel
 from typing_extensions import override
 
 from qcompute.circuits.program import CompiledCircuit, JobOptions
-from qcompute.errors import CannotRun, Refused, Unavailable
+from qcompute.errors import Refused, Unavailable
 from qcompute.miner.providers.base import (
-    Absent,
     AvailabilityStatus,
     BaseExecutionStatus,
-    CannotTell,
     Capability,
     Device,
-    Found,
-    Idempotency,
     JobHandle,
     JobReceipt,
+    KeepingAdapter,
     Limits,
     Prepared,
-    ProviderAdapter,
     ProviderStatus,
     check_width,
 )
 from qcompute.units import IdempotencyToken
+from qcompute.vendor.aer.methods import BASIS, OVERHEAD_BYTES, check_gates, max_qubits
 from qcompute.vendor.dask.link import ClusterReport, DriverLink, Message
-from qcompute.vendor.dask.programs import (
-    BASIS,
-    CLIFFORD,
-    DEVICES,
-    OVERHEAD_BYTES,
-    Method,
-    job_of,
-    max_qubits,
-    needed_bytes,
-    payload,
-)
+from qcompute.vendor.dask.programs import DEVICES, job_of, needed_bytes, payload
 from qcompute.vendor.dask.settings import ClusterMode, DaskConfig, settled
-from qcompute.vendor.dask.spool import JOB_ID, Spool
+from qcompute.vendor.dask.spool import Spool
+from qcompute.vendor.spooled import job_id_of, timestamps
 
 _FIRST: Final = next(iter(DEVICES))
 _START_SECONDS: Final = 20.0
@@ -64,15 +50,15 @@ _QUEUED_PER_CORE: Final = 2
 """So that a core that becomes free finds its next circuit at the scheduler."""
 
 
-class DaskAdapter(ProviderAdapter):
+class DaskAdapter(KeepingAdapter):
     """See the module's text."""
 
     requires: ClassVar[tuple[str, ...]] = ("distributed", "dask_jobqueue", "qiskit_aer")
     extra: ClassVar[str | None] = "dask"
-    idempotency: ClassVar[Idempotency] = Idempotency.CLIENT_ID
     Config: ClassVar[type[BaseModel] | None] = DaskConfig
 
     def __init__(self, config: BaseModel | None = None) -> None:
+        super().__init__()
         self._config = settled(config if isinstance(config, DaskConfig) else DaskConfig())
         self._spool = Spool(self._config.spool, self._config.keep_days)
         self._lock = threading.Lock()
@@ -107,18 +93,13 @@ class DaskAdapter(ProviderAdapter):
             "workers": len(workers),
             "circuits_at_once": sum(worker.cores for worker in workers),
         }
-        width = max_qubits(method, memory) if memory is not None else None
+        width = max_qubits(method, memory - OVERHEAD_BYTES) if memory is not None else None
         return Capability(num_qubits=width, basis_gates=BASIS, extras=extras)
 
     @override
     def check(self, circuit: CompiledCircuit, device: Device, shots: int) -> None:
         check_width(circuit, device, self.get_capability(device.device_id))
-        foreign = sorted(circuit.gate_counts.keys() - CLIFFORD)
-        if DEVICES.get(device.device_id) is Method.STABILIZER and foreign:
-            raise CannotRun(
-                f"{device.device_id} runs Clifford gates only, the circuit has {', '.join(foreign[:5])}",
-                reason="gate_set",
-            )
+        check_gates(circuit, DEVICES.get(device.device_id), device.device_id)
 
     @override
     def prepare(self, circuit: CompiledCircuit, device: Device, shots: int, options: JobOptions) -> Prepared:
@@ -136,9 +117,7 @@ class DaskAdapter(ProviderAdapter):
         device = device_id or _FIRST
         if device not in DEVICES:
             raise Refused(f"dask has no device {device[:64]!r}")
-        job_id = token or str(uuid.uuid4())
-        if not JOB_ID.fullmatch(job_id):
-            raise Refused("a token must be 1 to 64 characters of A-Z a-z 0-9 -")
+        job_id = job_id_of(token)
         job = job_of(circuit_data, device) | {"device_id": device, "shots": shots or 1024}
         if self._spool.job(job_id) is None:
             self._need_cluster()
@@ -147,22 +126,6 @@ class DaskAdapter(ProviderAdapter):
                     self._open[job_id] = ProviderStatus.QUEUED
                 self._link.send(self._order(job_id, job))
         return JobHandle(provider_job_id=job_id, device_id=device)
-
-    @override
-    def find(self, token: IdempotencyToken, since: datetime) -> Found | Absent | CannotTell:
-        del since  # a file name is exact
-        job = self._spool.job(token)
-        if job is None:
-            return Absent()
-        return Found(handles=[JobHandle(provider_job_id=token, device_id=job["device_id"])])
-
-    @override
-    def poll(self, handle: JobHandle) -> BaseExecutionStatus:
-        return self.poll_many([handle])[0]
-
-    @override
-    def poll_many(self, handles: Sequence[JobHandle]) -> list[BaseExecutionStatus]:
-        return [self._status(handle.provider_job_id) for handle in handles]
 
     @override
     def cancel(self, handle: JobHandle) -> None:
@@ -178,7 +141,7 @@ class DaskAdapter(ProviderAdapter):
     def get_job_receipt(self, handle: JobHandle) -> JobReceipt:
         job = self._spool.job(handle.provider_job_id) or {}
         result = self._spool.result(handle.provider_job_id) or {}
-        status = ProviderStatus(self._status(handle.provider_job_id).status)
+        status = ProviderStatus(self.status_of(handle.provider_job_id).status)
         counts = result.get("counts")
         metadata = {name: result.get(name) for name in ("message", "method", "seed", "versions")}
         return JobReceipt(
@@ -188,7 +151,7 @@ class DaskAdapter(ProviderAdapter):
             device_id=handle.device_id,
             cost=self._cost(job) if status is ProviderStatus.COMPLETED else 0.0,
             shots=job.get("shots"),
-            timestamps=_timestamps(job, result),
+            timestamps=timestamps(job, result),
             results={"measurementCounts": counts} if counts is not None else None,
             metadata={"currency": "USD", "counts_source": "measured"} | metadata,
         )
@@ -281,8 +244,15 @@ class DaskAdapter(ProviderAdapter):
         self._spool.end(job_id, result)
         with self._lock:
             self._open.pop(job_id, None)
+        self.tell_end(job_id)
 
-    def _status(self, job_id: str) -> BaseExecutionStatus:
+    @override
+    def device_of(self, job_id: str) -> str | None:
+        job = self._spool.job(job_id)
+        return None if job is None else job["device_id"]
+
+    @override
+    def status_of(self, job_id: str) -> BaseExecutionStatus:
         # Before the files: a job that ends between the two looks is then seen as ended.
         with self._lock:
             word = self._open.get(job_id)
@@ -314,13 +284,3 @@ class DaskAdapter(ProviderAdapter):
 
     def _cost(self, job: dict[str, Any]) -> float:
         return self._config.price_per_task + self._config.price_per_shot * int(job.get("shots", 0))
-
-
-def _timestamps(job: dict[str, Any], result: dict[str, Any]) -> dict[str, Any]:
-    moments = {"createdAt": job.get("created"), "startedAt": result.get("started"), "endedAt": result.get("ended")}
-    times: dict[str, Any] = {
-        name: datetime.fromtimestamp(moment, UTC).isoformat() for name, moment in moments.items() if moment
-    }
-    if result.get("started") and result.get("ended"):
-        times["executionDuration"] = round(result["ended"] - result["started"], 6)
-    return times

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from qcompute.circuits.program import CompiledCircuit
-from qcompute.vendor.aer.settings import BYTES_PER_AMPLITUDE, Method
+from qcompute.vendor.aer.methods import BYTES_PER_AMPLITUDE, CLIFFORD, Method
 
 BASE_BYTES: Final = 256 << 20
 """Resident memory of a child before it simulates: 210 MiB, measured after all six circuits of the benchmark."""
@@ -26,11 +26,6 @@ _LOOK_SECONDS: Final = 1.0
 
 _BOND_COPIES: Final = 3
 """A matrix product state's singular value decomposition holds the two tensors and its factors at once."""
-
-CLIFFORD: Final = frozenset(
-    {"h", "s", "sdg", "x", "y", "z", "cx", "cy", "cz", "swap", "id", "sx", "sxdg", "ecr", "iswap", "dcx"}
-    | {"measure", "reset", "barrier", "if_else", "delay"}
-)
 
 
 def simulation_bytes(circuit: CompiledCircuit, method: Method, shots: int, *, noisy: bool, at_most: int) -> int:

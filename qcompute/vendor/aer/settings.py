@@ -9,21 +9,7 @@ from typing import Final, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-OVERHEAD_BYTES: Final = 700 << 20
-"""Address space of python, qiskit and Aer before the first amplitude."""
-
-BYTES_PER_AMPLITUDE: Final = 16
-
-
-class Method(StrEnum):
-    """Aer's simulation methods, in Aer's words."""
-
-    AUTOMATIC = "automatic"
-    STATEVECTOR = "statevector"
-    MATRIX_PRODUCT_STATE = "matrix_product_state"
-    STABILIZER = "stabilizer"
-    DENSITY_MATRIX = "density_matrix"
-    TENSOR_NETWORK = "tensor_network"
+from qcompute.vendor.aer.methods import OVERHEAD_BYTES, Method
 
 
 class Processor(StrEnum):
@@ -34,12 +20,6 @@ class Processor(StrEnum):
 
 
 ON_CPU: Final = (Method.AUTOMATIC, Method.STATEVECTOR, Method.MATRIX_PRODUCT_STATE, Method.STABILIZER)
-WIDE_METHOD_QUBITS: Final = {
-    Method.MATRIX_PRODUCT_STATE: 256,
-    Method.STABILIZER: 4096,
-    Method.TENSOR_NETWORK: 256,
-}
-"""Qubits of the methods whose memory does not double with each."""
 
 
 class AerConfig(BaseModel):

@@ -2,30 +2,24 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import re
 import threading
 import time
 from collections import OrderedDict, deque
 from pathlib import Path
 from typing import Any, Final
 
+from qcompute.files import read_document
 from qcompute.journal import Journal
+from qcompute.vendor.spooled import is_job_id
 
 _log = logging.getLogger(__name__)
 
-_JOB_ID: Final = re.compile(r"[A-Za-z0-9-]{1,64}")
 _REMEMBERED: Final = 64
 """Results are asked for as soon as they are there; those of the last few need no look at the disk."""
 
 MOST_ENDED: Final = 100_000
 """Jobs that ended are kept for ``keep_days`` and not more of them: where each lies is kept in memory."""
-
-
-def is_job_id(text: str) -> bool:
-    """Whether it can be a job's id here: 1 to 64 letters, digits and hyphens."""
-    return _JOB_ID.fullmatch(text) is not None
 
 
 class Spool:
@@ -111,7 +105,7 @@ class Spool:
         for file in folder.glob("*.job.json"):
             job_id = file.name.removesuffix(".job.json")
             result_file = file.with_name(f"{job_id}.result.json")
-            job, result = _read(file), _read(result_file)  # what a power cut has torn is none
+            job, result = read_document(file), read_document(result_file)  # what a power cut has torn is none
             if job is not None and is_job_id(job_id) and not self.has(job_id):
                 self._journal.append(_job(job_id), job, job.get("created", 0.0))
             if job is not None and result is not None and _result(job_id) not in self._journal:
@@ -155,10 +149,3 @@ def _job(job_id: str) -> str:
 
 def _result(job_id: str) -> str:
     return f"{job_id}.result"
-
-
-def _read(file: Path) -> dict[str, Any] | None:
-    try:
-        return json.loads(file.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
-        return None

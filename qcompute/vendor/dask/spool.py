@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import os
-import re
 import threading
 import time
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from qcompute.errors import Unavailable
+from qcompute.files import read_document, write_document
+from qcompute.vendor.spooled import is_job_id
 
 _log = logging.getLogger(__name__)
 
-JOB_ID: Final = re.compile(r"[A-Za-z0-9-]{1,64}")
 _JOB, _RESULT = ".job.json", ".result.json"
 
 
@@ -36,20 +34,20 @@ class Spool:
             if file.exists():
                 return False
             try:
-                _write(file, job | {"created": time.time()})
+                write_document(file, job | {"created": time.time()})
             except OSError as error:
                 raise Unavailable(f"the spool of dask cannot be written: {error.strerror}") from None
             return True
 
     def job(self, job_id: str) -> dict[str, Any] | None:
         """The job as it was added; None when there is none of that name."""
-        return _read(self.folder / (job_id + _JOB)) if JOB_ID.fullmatch(job_id) else None
+        return read_document(self.folder / (job_id + _JOB)) if is_job_id(job_id) else None
 
     def result(self, job_id: str) -> dict[str, Any] | None:
         """How it ended; None while it has not."""
         if (unsaved := self._unsaved.get(job_id)) is not None:
             return unsaved
-        return _read(self.folder / (job_id + _RESULT)) if JOB_ID.fullmatch(job_id) else None
+        return read_document(self.folder / (job_id + _RESULT)) if is_job_id(job_id) else None
 
     def end(self, job_id: str, result: dict[str, Any]) -> None:
         """Keep how it ended; the first end of a job stays."""
@@ -58,7 +56,7 @@ class Spool:
                 return
             result = {"ended": time.time()} | result
             try:
-                _write(self.folder / (job_id + _RESULT), result)
+                write_document(self.folder / (job_id + _RESULT), result)
             except OSError as error:
                 # Answered from memory while this process lives; the next one simulates again.
                 _log.error("a result cannot be written: %s", error.strerror, extra={"action": "dask_result"})
@@ -81,24 +79,3 @@ class Spool:
             if job is None or (result.exists() and job["created"] < before):
                 file.unlink(missing_ok=True)
                 result.unlink(missing_ok=True)
-
-
-def _write(file: Path, document: dict[str, Any]) -> None:
-    partial = file.with_suffix(".partial")
-    with partial.open("w", encoding="utf-8") as stream:
-        json.dump(document, stream)
-        stream.flush()
-        os.fsync(stream.fileno())  # a job we acknowledged must outlive a power cut too
-    partial.replace(file)
-    folder = os.open(file.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(folder)  # and so must its name
-    finally:
-        os.close(folder)
-
-
-def _read(file: Path) -> dict[str, Any] | None:
-    try:
-        return json.loads(file.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
-        return None

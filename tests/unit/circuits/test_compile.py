@@ -19,7 +19,7 @@ from tests.unit.circuits.programs import END_2, HOSTILE, ONE_2, THREE, TWO
 
 @pytest.fixture(scope="module")
 def compiler() -> Iterator[CircuitCompiler]:
-    made = CircuitCompiler(CircuitSettings(compile_wall_seconds=20, compile_cpu_seconds=15))
+    made = CircuitCompiler(CircuitSettings(compile_wall_seconds=100, compile_cpu_seconds=15))
     made.compile(BELL)
     yield made
     made.close()
@@ -27,11 +27,10 @@ def compiler() -> Iterator[CircuitCompiler]:
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_hostile_program_is_refused_in_time(compiler: CircuitCompiler, name: str) -> None:
-    began = time.monotonic()
+    """In time of its own, not by the clock: on a busy machine 7 s of the one took 25 s by the other."""
     with pytest.raises(CannotRun) as caught:
         compiler.compile(HOSTILE[name])
-    assert time.monotonic() - began < 20
-    assert caught.value.reason not in ("sandbox_error", "sandbox_crash", "sandbox_timeout")
+    assert caught.value.reason not in ("sandbox_error", "sandbox_crash", "sandbox_timeout", "sandbox_cpu")
     assert len(str(caught.value)) < 400
     assert "root:" not in str(caught.value)
 

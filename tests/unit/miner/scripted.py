@@ -13,6 +13,7 @@ from qcompute.circuits.program import CompiledCircuit, JobOptions, Language
 from qcompute.circuits.target import Target, Translation
 from qcompute.errors import SubmitUnknown
 from qcompute.jobserver.contract import BackendReport, UploadSlot
+from qcompute.ledger.contract import Ledger
 from qcompute.ledger.memory import MemoryLedger
 from qcompute.miner.account import Account
 from qcompute.miner.budget import Budget, Budgets
@@ -255,9 +256,11 @@ class Told:
 class Scene:
     """A road with one scripted account, and jobs put where a test wants them."""
 
-    def __init__(self, budget: BudgetSettings | None = None) -> None:
+    def __init__(
+        self, budget: BudgetSettings | None = None, *, ledger: Callable[[Clock], Ledger] = MemoryLedger
+    ) -> None:
         self.clock = Clock()
-        self.ledger = MemoryLedger(clock=self.clock)
+        self.ledger = ledger(self.clock)
         self.told = Told()
         self.signer = signer_from_uri("//scripted-miner")
         self.budget = Budget(ProviderKey("scripted"), budget or BudgetSettings(), clock=self.clock)

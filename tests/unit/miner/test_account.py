@@ -125,6 +125,35 @@ async def test_a_batch_call_serves_all_in_order() -> None:
     await account.close(limit_seconds=1)
 
 
+class Choosy(Batching):
+    """Bears four handles in a call, not the one called j5, and miscounts with the one called j8."""
+
+    def limits(self) -> Limits:
+        return Limits(max_poll_batch=4)
+
+    def poll_many(self, handles: Sequence[JobHandle]) -> list[BaseExecutionStatus]:
+        answers = super().poll_many(handles)
+        names = [handle.provider_job_id for handle in handles]
+        if "j5" in names:
+            raise Unavailable("not this one")
+        return answers[1:] if "j8" in names else answers
+
+
+async def test_many_are_asked_for_in_calls_of_the_adapters_size_and_one_fails_alone() -> None:
+    vendor = Choosy()
+    vendor.batches = []
+    account = Account(ProviderKey("choosy"), vendor, threads=2)
+    answers = await account.poll_all(HANDLES)
+    assert sorted(vendor.batches) == [2, 4, 4]
+    assert [getattr(answer, "message", None) for answer in answers[:4]] == ["j0", "j1", "j2", "j3"]
+    assert [type(answer) for answer in answers[4:]] == [Unavailable] * 4 + [ValueError] * 2
+    assert await account.poll_all([]) == []
+    account._pace.pause(Verb.POLL, 60)
+    assert [type(answer) for answer in await account.poll_all(HANDLES)] == [Unavailable] * 10
+    assert len(vendor.batches) == 3, "a pause is no call"
+    await account.close(limit_seconds=1)
+
+
 async def test_a_call_that_never_returns_does_not_keep_the_account_open() -> None:
     release = threading.Event()
     account = Account(ProviderKey("stuck"), Vendor(), threads=1)

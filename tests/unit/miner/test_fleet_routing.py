@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from qcompute.errors import AuthFailed, CannotRun, QuotaSpent, Refused, SubmitUnknown, Unavailable
+from qcompute.errors import AuthFailed, CannotRun, ConfigError, QuotaSpent, Refused, SubmitUnknown, Unavailable
 from qcompute.miner import survey
 from qcompute.miner.account import Account
 from qcompute.miner.budget import Budget, Budgets
@@ -509,3 +509,16 @@ async def test_whatever_the_accounts_answer_a_job_is_created_once_at_most(
     if not falls_back:
         assert scene.paid["sim"] == 0
     await scene.close()
+
+
+async def test_stand_ins_are_names_this_miner_has(scene: Scene) -> None:
+    """A misspelt one stood in for nothing, and nobody knew before the outage it was written for."""
+    desk = Account(ProviderKey("desk"), Vendor(), threads=1, tags={"aer_mps": {"quiet", "near"}})
+    fleet = Fleet([desk, scene.account], Budgets([]))
+    fleet.check_fallback(["desk", "scripted", "desk/aer_mps", "aer_mps", "tag:quiet", "scripted/only-its-vendor-knows"])
+    for wrong in ("dsk", "tag:loud", "desk/aer_mp", "quiet", "only-its-vendor-knows", "scripted/", "/aer_mps", ""):
+        with pytest.raises(ConfigError, match=r"routing\.fallback"):
+            fleet.check_fallback(["desk", wrong])
+    with pytest.raises(ConfigError, match="did you mean 'desk/aer_mps'"):
+        fleet.check_fallback(["desk/aer_mp"])
+    await desk.close(limit_seconds=1)

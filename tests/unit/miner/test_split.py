@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any
@@ -12,6 +12,8 @@ import pytest
 from typing_extensions import override
 
 from qcompute.errors import Refused, StaleRow
+from qcompute.ledger.contract import Ledger
+from qcompute.ledger.memory import MemoryLedger
 from qcompute.miner.account import Account
 from qcompute.miner.budget import Budget, Budgets
 from qcompute.miner.fleet import Fleet
@@ -29,7 +31,7 @@ from qcompute.miner.submit import SubmitStage
 from qcompute.protocol import ExecutionStatus, is_execution_id, is_row_id
 from qcompute.receipts import verify_receipt
 from qcompute.units import DeviceId, ExecutionId, Money, ProviderKey
-from tests.unit.miner.scripted import Scene, Server, Vendor
+from tests.unit.miner.scripted import Clock, Scene, Server, Vendor
 
 SPLIT = {"kind": "shots", "parts": 2}
 
@@ -51,8 +53,14 @@ class OtherNode(Node):
 class Nodes(Scene):
     """A road with two accounts of simulators."""
 
-    def __init__(self, right: type[Node] = Node, *, budget: BudgetSettings | None = None) -> None:
-        super().__init__()
+    def __init__(
+        self,
+        right: type[Node] = Node,
+        *,
+        budget: BudgetSettings | None = None,
+        ledger: Callable[[Clock], Ledger] = MemoryLedger,
+    ) -> None:
+        super().__init__(ledger=ledger)
         self.vendors: dict[str, Node] = {"left": Node(), "right": right()}
         for vendor in self.vendors.values():
             vendor.devices = [Device(device_id="sim", provider="scripted", device_type="SIMULATOR")]
@@ -273,6 +281,7 @@ async def test_parts_that_cannot_be_of_one_circuit_are_no_result(nodes: Nodes) -
     await nodes.poll()
     outcome = await nodes.ledger.outcome(parts[0].execution_id)
     assert outcome is not None
+    assert isinstance(nodes.ledger, MemoryLedger)
     nodes.ledger._outcomes[parts[0].execution_id]["counts"] = '{"000": 50}'
     await nodes.deliver()
     whole = await nodes.look()

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from qcompute.errors import AuthFailed, Refused, StoreError, SubmitUnknown, Unavailable
+from qcompute.ledger.memory import MemoryLedger
 from qcompute.miner.job import Job, State, Verdict
 from qcompute.miner.providers.base import Absent, CannotTell, Found, Idempotency, JobHandle
 from qcompute.miner.router import token_of
@@ -35,6 +36,7 @@ def stage(scene: Scene) -> SubmitStage:
 async def test_a_job_is_marked_on_disk_before_the_paid_call(scene: Scene) -> None:
     job = await scene.submitting()
     marks: list[object] = []
+    assert isinstance(scene.ledger, MemoryLedger)
     rows = scene.ledger._rows
     scene.vendor.on_submit = lambda: marks.append(rows[job.execution_id]["submit_started_at"])
     await stage(scene).handle(job)
@@ -300,6 +302,7 @@ async def test_submits_that_never_happened_are_no_looks(scene: Scene) -> None:
     await stage(scene).handle(await scene.submitting())
     await stage(scene).handle(await scene.row())
     attempts: list[object] = []
+    assert isinstance(scene.ledger, MemoryLedger)
     rows = scene.ledger._rows
     scene.vendor.on_submit = lambda: attempts.append(rows[ExecutionId("job-1")]["attempts"])
     assert (await scene.row()).attempts == 2

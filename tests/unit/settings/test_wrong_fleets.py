@@ -37,6 +37,21 @@ DESK: Final = '[[cluster.nodes]]\nprovider = "local_cpu"\nmax_qubits = 4\n'
             ["cluster account 'custom_rest'", "QCOMPUTE_SECRET_FORGE_KEY"],
         ),
         (DESK + DESK + 'name = "local_cpu"\n', [], ["cluster.nodes[1]", "two accounts", "'local_cpu'"]),
+        (
+            DESK + 'name = "desk"\n[routing]\nfallback = ["desk", "dsk"]\n',
+            [],
+            ["routing.fallback", "'dsk'", "did you mean 'desk'?"],
+        ),
+        (
+            DESK + '[routing]\nfallback = ["local_cpu/aer_automatik"]\n',
+            [],
+            ["routing.fallback", "local_cpu/aer_automatic'?"],
+        ),
+        (
+            DESK + '[routing]\nfallback = ["fridge"]\n',
+            [],
+            ["routing.fallback", "'fridge'", "this miner has local_cpu"],
+        ),
         (DESK, ["--budget.per_day", "5"], ["budget.per_day", "[cluster.nodes.budget]"]),
         (DESK + '[cluster]\nbuilder = "a:b"\n', [], ["cluster.nodes", "cluster.builder", "not both"]),
         (

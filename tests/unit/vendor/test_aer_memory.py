@@ -19,7 +19,7 @@ from qcompute.circuits.settings import CircuitSettings
 from qcompute.circuits.walk import Walk
 from qcompute.vendor.aer import memory
 from qcompute.vendor.aer.memory import Admission, simulation_bytes
-from qcompute.vendor.aer.settings import Method
+from qcompute.vendor.aer.methods import Method
 
 GIB = 1 << 30
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -25,13 +24,11 @@ from qcompute.testing.provider_contract import ASYMMETRIC, compiler
 from qcompute.units import Money
 from qcompute.vendor.prices import Prices
 from tests.doubles.ionq import MEASURED, SIMULATED, IonqDouble
-from tests.providers.ionq_scene import (
+from tests.providers.ionq.scene import (
     BELL,
-    KEY,
     PROGRAM,
     QPU,
     Adapters,
-    adapters_of,
     conforms,
     device_of,
     ended,
@@ -41,24 +38,6 @@ from tests.providers.ionq_scene import (
     submitted,
     translated,
 )
-
-
-@pytest.fixture
-def double() -> Iterator[IonqDouble]:
-    with IonqDouble(KEY) as made:
-        yield made
-
-
-@pytest.fixture
-def adapters(double: IonqDouble) -> Iterator[Adapters]:
-    with adapters_of(double) as make:
-        yield make
-
-
-@pytest.fixture
-def adapter(adapters: Adapters) -> IonqAdapter:
-    return adapters()
-
 
 # ---- options ----
 

@@ -36,7 +36,7 @@ from tests.doubles.vendor import VendorJob
 
 KEY = "ionq-key-1"
 QPU = "qpu.forte-1"
-OPENAPI = Path(__file__).parents[1] / "doubles" / "data" / "ionq_openapi.json"
+OPENAPI = Path(__file__).parents[2] / "doubles" / "data" / "ionq_openapi.json"
 
 PROGRAM = """OPENQASM 3.0;
 include "stdgates.inc";

@@ -1,0 +1,128 @@
+"""Jobs that wait are asked for together; those with no news are not taken, and only their time is written."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from qcompute.errors import Unavailable
+from qcompute.miner import runner
+from qcompute.miner.account import Account
+from qcompute.miner.job import Job, State, Verdict
+from qcompute.miner.providers.base import BaseExecutionStatus, JobHandle
+from qcompute.miner.runner import WaitStage
+from qcompute.units import ProviderKey
+from tests.unit.miner.scripted import Scene, Vendor
+
+
+@dataclass
+class Listing(Vendor):
+    """Answers for many at once, each job by its name; one that it was told to fails all."""
+
+    words: dict[str, BaseExecutionStatus] = field(default_factory=dict[str, BaseExecutionStatus])
+    fail: bool = False
+    lists: int = 0
+
+    def poll_many(self, handles: Sequence[JobHandle]) -> list[BaseExecutionStatus]:
+        self.lists += 1
+        if self.fail:
+            raise Unavailable("away", retry_after_seconds=30)
+        return [self.words[handle.provider_job_id] for handle in handles]
+
+
+@pytest.fixture
+def vendor() -> Listing:
+    return Listing()
+
+
+@pytest.fixture
+async def stage(scene: Scene, vendor: Listing) -> AsyncIterator[WaitStage]:
+    account = Account(ProviderKey("scripted"), vendor, threads=2)
+    yield WaitStage(scene.road, account, scene.circuits, held_seconds=600, unknown_seconds=300)
+    await account.close(limit_seconds=1)
+
+
+async def waits(scene: Scene, vendor: Listing, name: str, says: str, **changes: Any) -> Job:
+    """A job that waits, and what its vendor will say of it."""
+    vendor.words[name] = BaseExecutionStatus(status=says)
+    handle = JobHandle(provider_job_id=name, device_id="dev").model_dump()
+    return await scene.waiting(name, **({"handle": handle} | changes))
+
+
+async def test_no_news_are_only_waited_on(scene: Scene, stage: WaitStage, vendor: Listing) -> None:
+    """A status that is already in the row: the same version, another time, and the stage does not take it."""
+    before = await waits(scene, vendor, "same", "RUNNING", vendor_status="RUNNING")
+    await stage._fetch_rows()
+    after = await scene.row("same")
+    assert (after.version, after.due_at) == (before.version, scene.clock() + timedelta(seconds=2))
+    assert (stage._backlog, stage._answers, vendor.lists) == ({}, {}, 1)
+
+
+async def test_news_are_acted_on_with_the_answer_that_brought_them(
+    scene: Scene, stage: WaitStage, vendor: Listing
+) -> None:
+    """Another word, an end, a word nobody knows: each row is taken, and its vendor not asked again."""
+    for name, says in (("new", "RUNNING"), ("done", "COMPLETED"), ("odd", "DELETED?")):
+        await waits(scene, vendor, name, says, vendor_status="QUEUED")
+    await stage._fetch_rows()
+    taken = dict(stage._backlog)
+    assert sorted(taken) == sorted(stage._answers) == ["done", "new", "odd"]
+    for job in taken.values():
+        await stage.handle(job)
+    assert (vendor.lists, stage._answers) == (1, {})
+    assert (await scene.row("new")).vendor_status == "RUNNING"
+    assert (await scene.row("done")).verdict is Verdict.SUCCEEDED
+    assert (await scene.row("odd")).error_code == "unknown_status"
+
+
+async def test_an_answer_is_for_the_row_as_it_was_asked_for(scene: Scene, stage: WaitStage, vendor: Listing) -> None:
+    """Somebody else changed the row meanwhile: what was said of the older one is not acted on."""
+    await waits(scene, vendor, "moved", "CANCELLED", vendor_status="QUEUED")
+    await stage._fetch_rows()
+    vendor.words["moved"] = BaseExecutionStatus(status="COMPLETED")
+    job = await scene.row("moved")
+    await stage.handle(await scene.road.store(job, job))
+    assert ((await scene.row("moved")).verdict, vendor.lists) == (Verdict.SUCCEEDED, 2)
+
+
+async def test_who_cannot_be_asked_is_each_rows_answer(scene: Scene, stage: WaitStage, vendor: Listing) -> None:
+    for name in ("one", "two"):
+        await waits(scene, vendor, name, "RUNNING", vendor_status="RUNNING")
+    vendor.fail = True
+    await stage._fetch_rows()
+    for job in list(stage._backlog.values()):
+        await stage.handle(job)
+    assert vendor.lists == 1
+    for name in ("one", "two"):
+        row = await scene.row(name)
+        assert (row.state, row.error_code) == (State.WAITING, Unavailable.code)
+        assert row.due_at >= scene.clock() + timedelta(seconds=30)
+
+
+async def test_rows_with_a_problem_are_not_asked_for_together(scene: Scene, stage: WaitStage, vendor: Listing) -> None:
+    """Past its deadline, to be cancelled, or failed before: each is handled by itself."""
+    past = scene.clock()
+    await waits(scene, vendor, "late", "RUNNING", vendor_status="RUNNING", deadline_at=past)
+    await waits(scene, vendor, "cancel", "RUNNING", vendor_status="RUNNING", cancel_requested_at=past)
+    await waits(scene, vendor, "failed", "RUNNING", vendor_status="RUNNING", error_code="unavailable", error="x")
+    await stage._fetch_rows()
+    assert (vendor.lists, sorted(stage._backlog), stage._answers) == (0, ["cancel", "failed", "late"], {})
+
+
+async def test_more_than_one_look_may_ask_for_are_looked_for_at_once(
+    scene: Scene, stage: WaitStage, vendor: Listing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "POLLS_AT_ONCE", 2)
+    for name in ("a", "b", "c"):
+        await waits(scene, vendor, name, "QUEUED", vendor_status="QUEUED")
+    assert await stage._ask_for_many()
+    assert not await stage._ask_for_many()
+    assert not await stage._ask_for_many()
+    assert vendor.lists == 2
+    scene.clock.pass_seconds(60)
+    await stage._fetch_rows()
+    assert stage._look_at == 0.0
