@@ -16,6 +16,9 @@ DENDRITE_READY := $(DENDRITE_VENV)/.ready
 BRAKET_VENV := .venv-braket
 BRAKET_REQUIREMENTS := tests/doubles/requirements-braket.txt
 BRAKET_READY := $(BRAKET_VENV)/.ready
+PM2 := pm2@7.0.4
+PM2_FOLDER := build/pm2
+PM2_READY := $(PM2_FOLDER)/.ready-$(subst @,-,$(PM2))
 UV := $(shell sed -n 's/.*"\(uv==[0-9.]*\)".*/\1/p' pyproject.toml)
 
 # An environment somebody has activated must not leak into ours.
@@ -26,20 +29,21 @@ export UV_PROJECT_ENVIRONMENT := $(VENV)
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: demo
 demo: $(READY) ## run the daemon against an embedded platform and show what happens; KEEP=1 leaves it running
 	@$(BIN)/python -m qcompute.local.demo $(if $(KEEP),--keep)
 
 # Three at a time on two cores, because many wait for processes, leases and batch systems; folders of long files first, so
-# that all end at the same time (pytest-xdist would take the files with the most tests first, which are the quick ones). The second list measures, so nothing may run beside it. What is in neither would not be
+# that all end at the same time (pytest-xdist would take the files with the most tests first, which are the quick ones).
+# The second list measures, so nothing may run beside it. What is in neither would not be
 # run: tests/test_house_rules.py sees to that.
-TOGETHER := tests/crash tests/e2e tests/dashboard tests/hostile tests/providers tests/ledger tests/wire tests/fuzz tests/gpu tests/unit tests/docs
+TOGETHER := tests/crash tests/e2e tests/dashboard tests/packaging tests/hostile tests/providers tests/ledger tests/wire tests/fuzz tests/gpu tests/unit tests/docs
 ALONE := tests/bench tests/live tests/test_house_rules.py
 
 .PHONY: test
-test: $(READY) $(DENDRITE_READY) $(BRAKET_READY) ## run all tests but the live ones
+test: $(READY) $(DENDRITE_READY) $(BRAKET_READY) $(PM2_READY) ## run all tests but the live ones
 	$(BIN)/python -m pytest -m "not live" --numprocesses 3 --dist loadfile --no-loadscope-reorder $(TOGETHER)
 	$(BIN)/python -m pytest -m "not live" $(ALONE)
 
@@ -153,6 +157,17 @@ vendored: $(READY) ## fetch the dashboard's scripts of others from npm again, an
 prometheus: ## install the system's Prometheus, whose promtool checks the alert rules we ship; needs root
 	@$(call install_package,prometheus,/usr/bin/promtool)
 
+.PHONY: node
+node: ## install the system's node and npm, with which pm2 is installed and run; needs root
+	@if command -v npm >/dev/null; then exit 0; fi; $(call install_package,nodejs npm,/usr/bin/npm)
+
+.PHONY: systemd
+systemd: ## install the system's systemd-analyze, with which the tests read the unit file; needs root
+	@$(call install_package,systemd,/usr/bin/systemd-analyze)
+
+.PHONY: pm2
+pm2: $(PM2_READY) ## install pm2 into build/pm2, for the tests and for trying
+
 # Debian's package and a program of it. What it would start by itself at the next boot is not ours to decide: no service is started now.
 define install_package
 if [ -x $(2) ]; then exit 0; fi; \
@@ -199,6 +214,17 @@ $(DENDRITE_READY): $(DENDRITE_REQUIREMENTS) $(READY)
 	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(DENDRITE_VENV)
 	@$(BIN)/uv pip install --quiet --python $(DENDRITE_VENV)/bin/python -r $(DENDRITE_REQUIREMENTS)
 	@touch $@
+
+$(PM2_READY):
+	@command -v npm >/dev/null || { echo "make: npm is not installed: sudo make node" >&2; exit 1; }
+	@echo "installing $(PM2) into $(PM2_FOLDER)"
+	@rm -rf $(PM2_FOLDER); mkdir -p $(PM2_FOLDER)
+	@npm install --silent --no-audit --no-fund --ignore-scripts --prefix $(PM2_FOLDER) $(PM2)
+	@touch $@
+
+.PHONY: site
+site: $(READY) ## build the documentation site into build/site, strictly; SERVE=1 shows it on 127.0.0.1:8000
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs $(if $(SERVE),serve,build --strict --quiet)
 
 $(BRAKET_READY): $(BRAKET_REQUIREMENTS) $(READY)
 	@echo "installing Amazon Braket's simulator and moto into $(BRAKET_VENV), for the double of Braket"

@@ -19,10 +19,10 @@ const common = {
   // that is hours: a full disk or an unreachable machine should be waited out, and wrong settings end by their code.
   min_uptime: "10s",
   max_restarts: 1000,
-  // SIGTERM first. The daemon gives its stages miner.shutdown_seconds (20 s) and then reports Offline:
-  // keep this at least 10 s above that setting.
-  kill_signal: "SIGTERM",
+  // pm2 sends SIGINT, which the daemon takes as it takes SIGTERM, and SIGKILL after this (ms). The daemon gives its
+  // stages miner.shutdown_seconds (20 s) and then reports Offline: keep this at least 10 s above that setting.
   kill_timeout: 35000,
+  // The daemon ends its children itself; a signal to them too would break what it still has them do.
   treekill: false,
   merge_logs: true,
   env: {

@@ -27,6 +27,7 @@ READS_ENVIRONMENT: Final = {
     "qcompute/connections/credentials.py": "secrets are in no setting but read by name, when a provider is opened",
     "qcompute/local/miner_process.py": "starts the daemon as an operator would, with little of its own environment",
     "qcompute/console/__main__.py": "the operator's command takes the daemon's settings from the same sources",
+    "qcompute/miner/notify.py": "what systemd says to a process it starts, gone before any child is; no setting",
     "qcompute/local/demo.py": "NO_COLOR, a wish of the terminal and not a setting of the daemon",
 }
 

@@ -211,11 +211,21 @@ def _looks_like_a_value(name: str) -> bool:
     return len(name) >= _VALUE_LENGTH and len(_CHANGES.findall(name)) >= _VALUE_CHANGES
 
 
+_GUARDED_MODE: Final = 0o740
+"""systemd gives a credential to its service by an access list, whose mask stands where the group's mode bits do."""
+
+
+def _systemd_guards(file: Path) -> bool:
+    """Whether systemd gave us the file (``LoadCredential=``), in a folder that only this service may enter."""
+    folder = os.environ.get("CREDENTIALS_DIRECTORY", "")
+    return bool(folder) and file.parent == Path(folder)
+
+
 def _content(file: Path, variable: str) -> str:
     try:
         with file.expanduser().open(encoding="utf-8") as opened:
             mode = stat.S_IMODE(os.fstat(opened.fileno()).st_mode)
-            if mode & 0o077:
+            if mode & ~(_GUARDED_MODE if _systemd_guards(file) else 0o700):
                 raise ConfigError(f"{variable}: {file} can be read by others (mode {mode:o}): chmod 600 {file}")
             value = opened.read(_MAX_CHARACTERS + 1).strip()
     except (OSError, UnicodeDecodeError, RuntimeError) as error:  # the last for a ~ without a home

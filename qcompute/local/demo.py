@@ -23,7 +23,7 @@ import aiohttp
 
 from qcompute.chain.keys import create_wallet
 from qcompute.errors import QComputeError
-from qcompute.local.demo_jobs import JOBS, DemoJob
+from qcompute.local.demo_jobs import JOBS, MOCK_JOBS, DemoJob
 from qcompute.local.miner_process import MinerProcess
 from qcompute.local.platform import LocalPlatform
 from qcompute.local.validator import Validator
@@ -202,7 +202,7 @@ async def run(*, keep: bool, provider: str) -> int:
     code, miner_exit = 1, 0
     try:
         await demo.start()
-        demo.send(JOBS)
+        demo.send(JOBS if provider == "aer" else MOCK_JOBS)
         await demo.until_done()
         sys.stdout.write("\n" + table(demo.shown) + "\n")
         if keep and demo.validator is not None:

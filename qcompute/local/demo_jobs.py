@@ -57,3 +57,11 @@ JOBS: Final = (
     DemoJob("too wide", TOO_WIDE, 100, {"device": "aer_statevector"}, None, "40 qubits"),
 )
 """Sent by ``make demo`` with the aer provider, in this order."""
+
+MOCK_JOBS: Final = (
+    JOBS[0],
+    JOBS[1],
+    JOBS[3],
+    DemoJob("too wide", TOO_WIDE, 100, {}, None, "40 qubits"),
+)
+"""Sent with the mock provider, whose devices are smaller and whose counts are made up."""

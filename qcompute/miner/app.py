@@ -23,6 +23,7 @@ import uvloop
 from qcompute import __version__
 from qcompute.errors import ConfigError, DeliveryError, StoreError
 from qcompute.miner.duty import SideTaskEnded, must_run
+from qcompute.miner.notify import ServiceManager
 from qcompute.miner.parts import Parts, build
 from qcompute.miner.settings import Settings
 from qcompute.miner.surroundings import Surround, Surrounding, nothing
@@ -68,12 +69,13 @@ def main(settings: Settings, surround: Surround = nothing) -> int:
 
 
 async def _run(settings: Settings, surround: Surround) -> int:
+    manager = ServiceManager.of_this_process()
     parts = await build(settings)
     gc.collect()
     gc.freeze()  # modules and parts stay until the end: no later look needs to walk through them
     gc.set_threshold(GARBAGE_OBJECTS)
     try:
-        return await Daemon(settings, parts, surround(settings, parts)).run()
+        return await Daemon(settings, parts, manager, surround(settings, parts)).run()
     finally:
         await parts.close()
 
@@ -81,9 +83,12 @@ async def _run(settings: Settings, surround: Surround) -> int:
 class Daemon:
     """One running miner."""
 
-    def __init__(self, settings: Settings, parts: Parts, surroundings: Sequence[Surrounding] = ()) -> None:
+    def __init__(
+        self, settings: Settings, parts: Parts, manager: ServiceManager, surroundings: Sequence[Surrounding] = ()
+    ) -> None:
         self._settings = settings
         self._parts = parts
+        self._manager = manager
         self._surroundings = surroundings
         self._stop = asyncio.Event()
 
@@ -115,6 +120,7 @@ class Daemon:
             ]
             self._say_ready()
             await self._stop.wait()
+            self._manager.stopping()
             await self._wind_down()
             for task in tasks:
                 task.cancel()
@@ -132,6 +138,7 @@ class Daemon:
             ("budgets", self._refresh_budgets),
             ("account health", parts.fleet.watch),
             *((one.name, one.run) for one in self._surroundings),
+            ("service manager", self._manager.keep_alive),
         ]
 
     def _handle_signals(self) -> None:
@@ -163,6 +170,9 @@ class Daemon:
             self._settings.provider,
             parts.signer.hotkey,
             extra={"action": "ready"},
+        )
+        self._manager.ready(
+            f"serving: axon on port {parts.axon.port}, operator on port {facts.get('operator_port', 'none')}"
         )
         if self._settings.neuron.ready_file is not None:
             _write_atomically(self._settings.neuron.ready_file, json.dumps(facts))

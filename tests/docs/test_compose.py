@@ -15,7 +15,21 @@ FILE: Final = ROOT / "docs" / "how-to" / "compose.two-machines.yaml"
 
 TOP: Final = {"name", "services", "volumes", "secrets", "configs"}
 SERVICE: Final = {
-    *("image", "working_dir", "command", "env_file", "environment", "secrets", "configs", "volumes", "ports"),
+    *(
+        "image",
+        "build",
+        "read_only",
+        "tmpfs",
+        "cap_drop",
+        "security_opt",
+        "command",
+        "env_file",
+        "environment",
+        "secrets",
+        "configs",
+        "volumes",
+        "ports",
+    ),
     *("depends_on", "restart", "stop_signal", "stop_grace_period", "healthcheck"),
 }
 """Those of the compose specification that are used; a word that is not among them is a mistake."""
@@ -56,7 +70,7 @@ def test_the_two_are_one_miner_with_folders_of_their_own(document: dict[str, Any
 
 def test_its_settings_are_taken(document: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> None:
     miner = document["services"][MINERS[0]]
-    arguments = miner["command"][2:]
+    arguments = miner["command"]
     folder = tmp_path_factory.mktemp("compose")
     password = folder / "password"
     password.write_text("p")

@@ -41,6 +41,7 @@ SIDE_TASKS: Final = (
     "telemetry",
     "metagraph",
     "axon publisher",
+    "service manager",
     "purge",
 )
 WORDS: Final = {

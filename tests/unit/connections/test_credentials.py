@@ -57,6 +57,22 @@ def test_from_a_file_at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert resolve("acme", {"QCOMPUTE_SECRET_ACME_FILE": "~/key"}).reveal() == VALUE
 
 
+def test_from_a_credential_of_systemd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Newer ones show them as mode 440, because an access list's mask looks like rights of the group.
+
+    They were refused as readable by others, with the advice to chmod what nobody may chmod.
+    """
+    file = kept(tmp_path, VALUE, 0o440)
+    named = {"QCOMPUTE_SECRET_ACME_FILE": str(file)}
+    with pytest.raises(ConfigError, match="mode 440"):
+        resolve("acme", named)
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    assert resolve("acme", named).reveal() == VALUE
+    file.chmod(0o444)
+    with pytest.raises(ConfigError, match="mode 444"):
+        resolve("acme", named)
+
+
 def test_the_variable_wins_over_the_file(tmp_path: Path) -> None:
     given = {"QCOMPUTE_SECRET_ACME": VALUE, "QCOMPUTE_SECRET_ACME_FILE": str(tmp_path / "absent")}
     assert resolve("acme", given).reveal() == VALUE
