@@ -26,7 +26,7 @@ from qcompute.errors import ConfigError, QComputeError
 from qcompute.ledger.backup import reading
 from qcompute.miner.commands import AboutAccounts, Accounts, Reopen, Use, socket_file, tell_daemon
 from qcompute.miner.job import State
-from qcompute.miner.opening import SHARED, own_budget, refuse_provider_name
+from qcompute.miner.opening import CLUSTER, SHARED, own_budget, refuse_provider_name
 from qcompute.miner.providers.registry import config_of
 from qcompute.miner.settings import Settings
 
@@ -284,6 +284,16 @@ class Connections:
                 raise ConfigError(f"the ledger {file} cannot be read ({type(error).__name__})") from None
         told = self._tell(Accounts()) or {"accounts": []}
         return sum(1 for account in told["accounts"] if account["name"] == name and account["has_jobs"])
+
+
+def required_settings(provider: str) -> list[str]:
+    """The settings a provider cannot be opened without, credentials and others.
+
+    Raises:
+        ConfigError: there is no such provider.
+    """
+    model = None if provider == CLUSTER else config_of(provider)
+    return [] if model is None else [name for name, info in model.model_fields.items() if info.is_required()]
 
 
 def parsed_settings(pairs: list[str]) -> dict[str, Any]:

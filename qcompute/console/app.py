@@ -17,6 +17,8 @@ from qcompute.errors import Bug
 PROGRAM: Final = "qcompute"
 
 GROUPS: Final[Mapping[str, str]] = {
+    "init": "ask for what a miner needs, and write its settings file",
+    "doctor": "look whether everything a miner needs is there, with the fix for what is not",
     "run": "run a circuit of your own on the running daemon",
     "devices": "list the devices of all accounts: qubits, state, queue, price",
     "providers": "list every provider, usable or why not",

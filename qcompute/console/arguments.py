@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import typer
 
     from qcompute.miner.settings import Settings
+    from qcompute.miner.settings_load import Loaded
 
 # The settings and all they are made of take a second to import; help and a wrong word are answered without them.
 
@@ -46,6 +47,16 @@ class Invocation:
             ConfigError: one is unknown or wrong; names it.
         """
         return settings_from(self.flags, self.environ, self.folder)
+
+    def loaded(self) -> Loaded:
+        """The settings as the daemon itself would take them, with where each came from.
+
+        Raises:
+            ConfigError: one line for each that is unknown, missing or wrong.
+        """
+        from qcompute.miner.settings_load import load_from  # noqa: PLC0415 - see below
+
+        return load_from(self.flags, self.environ, self.folder)
 
 
 def invocation_of(ctx: typer.Context) -> Invocation:

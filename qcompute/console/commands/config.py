@@ -15,7 +15,6 @@ from qcompute.miner.opening import CLUSTER
 from qcompute.miner.providers import registry
 from qcompute.miner.settings import Settings
 from qcompute.miner.settings_cli import rows_of
-from qcompute.miner.settings_load import Loaded, load_from
 
 
 def add_to(app: typer.Typer, name: str, summary: str) -> None:
@@ -47,7 +46,7 @@ def check(ctx: typer.Context, *, json: Json = False) -> int:
 
 def _problems(ctx: typer.Context) -> tuple[list[str], list[str]]:
     try:
-        loaded = _loaded(ctx)
+        loaded = invocation_of(ctx).loaded()
     except ConfigError as error:
         return error.message.splitlines(), []
     return _providers_problems(loaded.settings), list(loaded.warnings)
@@ -73,15 +72,10 @@ def _providers_problems(settings: Settings) -> list[str]:
     return found
 
 
-def _loaded(ctx: typer.Context) -> Loaded:
-    called = invocation_of(ctx)
-    return load_from(called.flags, called.environ, called.folder)
-
-
 def show(ctx: typer.Context, *, json: Json = False) -> int:
     """Show every setting, its value and where that came from; secrets are masked."""
     try:
-        loaded = _loaded(ctx)
+        loaded = invocation_of(ctx).loaded()
     except ConfigError as error:
         raise ConfigError("; ".join(error.message.splitlines())) from None
     rows = rows_of(loaded)

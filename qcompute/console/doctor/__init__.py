@@ -32,6 +32,7 @@ async def examine(settings: Settings) -> list[Finding]:
     return [
         machine.python(),
         machine.disk(settings.neuron.directory),
+        machine.ledger(settings.ledger),
         platform.clock(ahead),
         found,
         *of_chain,

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import os
 import platform
+import secrets
 import shutil
 import socket
+import sqlite3
 import sys
 import tempfile
 from collections.abc import Sequence
-from contextlib import closing, suppress
+from contextlib import closing
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Final
@@ -19,8 +21,11 @@ import aiohttp
 
 from qcompute.axon.settings import AxonSettings
 from qcompute.console.doctor.findings import Finding, failed, ok, unknown, warning
-from qcompute.errors import DeliveryError
+from qcompute.errors import ConfigError, DeliveryError
 from qcompute.jobserver.web import new_session, read_object
+from qcompute.ledger.backup import reading, revision_of
+from qcompute.ledger.schema import REVISIONS
+from qcompute.ledger.settings import LedgerSettings
 
 OLDEST_PYTHON: Final = (3, 11)
 LEAST_BYTES: Final = 200 << 20
@@ -61,6 +66,30 @@ def disk(directory: Path) -> Finding:
     return ok("disk", words)
 
 
+def ledger(settings: LedgerSettings) -> Finding:
+    """The ledger's file: none yet, ours, or something the daemon will refuse."""
+    if settings.url is not None:
+        return ok("ledger", "in Postgres: `qcompute config check` and the daemon's start say whether it is reached")
+    if not settings.file.exists():
+        return ok("ledger", f"{settings.file} is made at the first start")
+    try:
+        with reading(settings.file) as connection:
+            revision = revision_of(connection, settings.file)
+    except ConfigError as error:
+        fix = "name another file with --ledger.path; one of the reference miner: `qcompute ledger import-reference`"
+        return failed("ledger", str(error), fix)
+    except sqlite3.Error as error:
+        fix = "`qcompute ledger check` says what is damaged, `qcompute ledger restore` puts a copy in its place"
+        return failed("ledger", f"{settings.file} cannot be read ({type(error).__name__})", fix)
+    if not settings.key.exists():
+        fix = "bring the key back from a backup, or set ledger.forget_unreadable_urls"
+        return failed("ledger", f"its key {settings.key} is missing", fix)
+    words = f"{settings.file}, schema {revision}"
+    return ok(
+        "ledger", words if revision == REVISIONS[-1] else f"{words}: the next start brings it up to {REVISIONS[-1]}"
+    )
+
+
 def _nearest(directory: Path) -> Path:
     """The folder itself, or the nearest above it that exists: the daemon makes the rest."""
     return next(folder for folder in (directory, *directory.parents) if folder.is_dir())
@@ -97,16 +126,13 @@ async def outside(settings: AxonSettings) -> Finding:
         return ok(subject, f"{settings.ip} is published as it is bound")
     ip, number = settings.external_ip, settings.external_port or settings.port
     ask = f"from another machine: curl -m 5 http://{ip}:{number}/health"
-    server = None
-    with suppress(OSError):  # a miner has the port: then it answers
-        server = await asyncio.start_server(_say_nothing, sock=_listening(settings))
     try:
-        reached = await _connects(ip, number)
-    finally:
-        if server is not None:
-            server.close()
-            await server.wait_closed()
-    if reached:
+        listening = _listening(settings)
+    except OSError:  # a miner has the port: then it answers
+        is_reached = await is_axon(ip, number)
+    else:
+        is_reached = await _leads_to(ip, number, listening)
+    if is_reached:
         return ok(subject, f"{ip}:{number} leads to this machine")
     return unknown(subject, f"{ip}:{number} is not reached from this machine; many routers do not lead back in", ask)
 
@@ -140,14 +166,21 @@ def _listening(settings: AxonSettings) -> socket.socket:
     return listening
 
 
-async def _connects(ip: str, number: int) -> bool:
-    try:
-        _, writer = await asyncio.wait_for(asyncio.open_connection(ip, number), ANSWER_SECONDS)
-    except (TimeoutError, OSError):
-        return False
-    writer.close()
-    return True
+async def _leads_to(ip: str, number: int, listening: socket.socket) -> bool:
+    """Whether who connects to the address hears a word that only this machine knows: a proxy takes any connection."""
+    word = secrets.token_bytes(16)
 
+    def say(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(word)
+        writer.close()
 
-def _say_nothing(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    writer.close()
+    async with await asyncio.start_server(say, sock=listening):
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                reader, writer = await asyncio.open_connection(ip, number)
+                try:
+                    return await reader.readexactly(len(word)) == word
+                finally:
+                    writer.close()
+        except (TimeoutError, OSError, asyncio.IncompleteReadError):
+            return False

@@ -106,7 +106,7 @@ async def test_a_daemon_that_runs_is_asked_instead(tmp_path: Path, monkeypatch: 
 async def test_the_whole_page_of_a_machine_with_nothing_set_up(tmp_path: Path) -> None:
     found = await examine(settings(tmp_path, axon={"ip": "127.0.0.1", "port": 9}))
     by_subject = {one.subject: one.level for one in found}
-    assert list(by_subject)[:4] == ["python", "disk", "clock", "wallet"]
+    assert list(by_subject)[:5] == ["python", "disk", "ledger", "clock", "wallet"]
     failing = {"wallet", "chain", "job server"}
     assert {subject for subject in failing if by_subject[subject] is Level.FAILED} == failing
     assert all(one.fix for one in found if one.level is not Level.OK)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import shutil
 import socket
+import sqlite3
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,8 @@ import pytest
 from qcompute.axon.settings import AxonSettings
 from qcompute.console.doctor import machine
 from qcompute.console.doctor.findings import Finding, Level, is_healthy
+from qcompute.ledger import open_ledger
+from qcompute.ledger.settings import LedgerSettings
 from tests.unit.console.doctor.servers import answering
 
 
@@ -105,6 +108,44 @@ async def test_a_published_address_that_is_not_reached_is_not_called_wrong() -> 
     assert found.level is Level.UNKNOWN
     assert found.fix.startswith("from another machine: curl")
     assert is_healthy([found])
+
+
+async def test_a_proxy_that_takes_any_connection_is_not_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first doctor called every address its own where a firewall answered for all of them."""
+    monkeypatch.setattr(machine, "ANSWER_SECONDS", 0.3)
+    with taken() as proxy:
+        found = await machine.outside(axon(free_port(), external_ip="127.0.0.1", external_port=proxy))
+    assert found.level is Level.UNKNOWN
+
+
+async def test_a_miner_that_serves_answers_for_the_published_address() -> None:
+    async with answering({"accepting_jobs": True}) as number:
+        found = await machine.outside(axon(number, external_ip="127.0.0.1"))
+    assert found.level is Level.OK
+
+
+def test_the_ledgers_file(tmp_path: Path) -> None:
+    settings = LedgerSettings(path=tmp_path / "ledger.sqlite3")
+    assert "first start" in machine.ledger(settings).words
+    settings.file.write_text("not a database, and longer than the header of one would have to be" * 20)
+    damaged = machine.ledger(settings)
+    settings.file.unlink()
+    with closing(sqlite3.connect(settings.file)) as other:
+        other.execute("CREATE TABLE jobs (id TEXT)")
+        other.commit()
+    foreign = machine.ledger(settings)
+    assert (damaged.level, foreign.level) == (Level.FAILED, Level.FAILED)
+    assert "is no ledger of qcompute" in foreign.words
+    assert "import-reference" in foreign.fix
+
+
+async def test_a_ledger_in_use_and_one_without_its_key(tmp_path: Path) -> None:
+    settings = LedgerSettings(path=tmp_path / "ledger.sqlite3")
+    ledger = open_ledger(settings)
+    assert machine.ledger(settings).level is Level.OK
+    await ledger.close()
+    settings.key.unlink()
+    assert "key" in machine.ledger(settings).words
 
 
 async def test_without_a_published_address_nobody_comes() -> None:
