@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any, Final, cast
 
 from qcompute.connections.credentials import trying
 from qcompute.connections.definitions import Definition
@@ -11,6 +12,9 @@ from qcompute.connections.findings import Finding, Grade, Subject, failure, good
 from qcompute.errors import AuthFailed, ConfigError, QComputeError
 from qcompute.miner.providers.base import ProviderAdapter
 from qcompute.miner.providers.registry import open_adapter
+
+_DEVICE_LISTS: Final = ("devices", "backends")
+"""What adapters call the setting that names devices."""
 
 
 def checked(
@@ -27,15 +31,19 @@ def checked(
         return [failure(error)]
     findings = [good(Subject.SETTINGS, f"{definition.provider} takes them")]
     try:
-        findings += looked_at(adapter)
+        findings += looked_at(adapter, definition.settings)
     finally:
         adapter.close()
     return findings
 
 
-def looked_at(adapter: ProviderAdapter) -> list[Finding]:
-    """What an open adapter says of its account, and what it raised, as findings."""
-    return list(_looked_at(adapter))
+def looked_at(adapter: ProviderAdapter, settings: Mapping[str, Any] | None = None) -> list[Finding]:
+    """What an open adapter says of its account, and what it raised, as findings.
+
+    ``settings`` are the provider's table: devices it names that the vendor does not have any more are told too.
+    """
+    findings = list(_looked_at(adapter))
+    return findings if not is_usable(findings) else [*findings, *_gone(adapter, settings or {})]
 
 
 def open_connection(name: str, definition: Definition, folder: Path) -> ProviderAdapter:
@@ -68,6 +76,28 @@ def _looked_at(adapter: ProviderAdapter) -> Iterator[Finding]:
     except Exception as error:  # noqa: BLE001 - an adapter may raise anything
         text = f"the adapter raised {type(error).__name__}"
         yield Finding(Subject.REACHABLE, Grade.FAILED, text, "report it to the adapter's author")
+
+
+def _gone(adapter: ProviderAdapter, settings: Mapping[str, Any]) -> list[Finding]:
+    """One for each device that the settings name and the vendor has not: retired, or misspelt."""
+    wanted = [(setting, str(name)) for setting in _DEVICE_LISTS for name in _listed(settings.get(setting))]
+    if not wanted:
+        return []
+    offered = {device.device_id for device in adapter.list_devices()}
+    return [
+        Finding(
+            Subject.DEVICES,
+            Grade.FAILED,
+            f"{name} is not there: it was retired, or its name is misspelt",
+            f"take it out of the provider's setting {setting}, or write one of {', '.join(sorted(offered))}",
+        )
+        for setting, name in wanted
+        if name not in offered
+    ]
+
+
+def _listed(names: object) -> Sequence[object]:
+    return cast("Sequence[object]", names) if isinstance(names, (list, tuple)) else ()
 
 
 def _not_here(error: AuthFailed) -> Finding:

@@ -205,8 +205,8 @@ async def run(*, keep: bool, provider: str) -> int:
         demo.send(JOBS if provider == "aer" else MOCK_JOBS)
         await demo.until_done()
         sys.stdout.write("\n" + table(demo.shown) + "\n")
-        if keep and demo.validator is not None:
-            await _keep(demo, demo.validator)
+        if keep and demo.miner is not None and demo.validator is not None:
+            await _keep(demo, demo.miner, demo.validator)
     except QComputeError as error:
         sys.stdout.write(f"the demo failed: {error}\n")
     finally:
@@ -227,7 +227,7 @@ async def run(*, keep: bool, provider: str) -> int:
     return code
 
 
-async def _keep(demo: Demo, validator: Validator) -> None:
+async def _keep(demo: Demo, miner: MinerProcess, validator: Validator) -> None:
     """Leave it running, and say how to use it."""
     url = demo.platform.jobs.url
     circuit = r"OPENQASM 2.0; include \"qelib1.inc\"; qreg q[1]; creg c[1]; h q[0]; measure q -> c;"
@@ -236,7 +236,9 @@ async def _keep(demo: Demo, validator: Validator) -> None:
         f"  curl -s {url}/v1/jobs -H 'Content-Type: application/json' \\\n"
         f'    -d \'{{"qasm": "{circuit}", "shots": 1000}}\'\n\n'
         f"and look at it with the execution_id it answers:\n\n  curl -s {url}/v1/jobs/EXECUTION_ID\n\n"
-        f"The miner's own view: {demo.miner.operator_url if demo.miner else ''}/health\n"
+        f"The miner's dashboard, in a browser of this machine:\n\n  {miner.operator_url}/dashboard/\n\n"
+        f"and its jobs in the terminal:\n\n"
+        f"  {Path(sys.executable).with_name('qcompute')} jobs list --neuron.full_path {miner.folder}/data\n"
     )
     sys.stdout.flush()
     stop = asyncio.Event()

@@ -248,7 +248,8 @@ class Budget:
             if committed >= limit * Decimal(str(self._settings.alert_at)) and key not in self._alerted:
                 self._alerted.add(key)
                 _log.warning(
-                    "%s of %s are spent or reserved of the budget of this %s (budget.per_%s)",
+                    "%s of %s are spent or reserved of the budget of this %s; raise budget.per_%s, or new jobs wait"
+                    " for the next",
                     Money(committed, self._settings.currency),
                     Money(limit, self._settings.currency),
                     period,

@@ -6,6 +6,7 @@ import asyncio
 from typing import Any, Final
 
 from qcompute.connections.checks import looked_at
+from qcompute.connections.definitions import FILE, Definitions
 from qcompute.connections.findings import Finding as Seen
 from qcompute.connections.findings import Grade
 from qcompute.console.doctor.findings import Finding, failed, ok, warning
@@ -37,7 +38,7 @@ async def accounts(settings: Settings) -> list[Finding]:
     except ConfigError as error:
         return [failed(f"provider {settings.provider}", str(error), _SETUP)]
     try:
-        found = await asyncio.gather(*(_asked(account) for account in fleet.accounts))
+        found = await asyncio.gather(*(_asked(account, _table(settings, account)) for account in fleet.accounts))
     finally:
         await fleet.close(limit_seconds=_CLOSE_SECONDS)
     return [finding for each in found for finding in each]
@@ -51,10 +52,18 @@ def _of_daemon(account: dict[str, Any]) -> Finding:
     return ok(subject, f"the running miner uses {', '.join(names) or 'no device yet'}")
 
 
-async def _asked(account: Account) -> list[Finding]:
+def _table(settings: Settings, account: Account) -> dict[str, Any]:
+    """The provider's table of an account; nothing for one of a cluster, whose nodes name their devices."""
+    if account.key == settings.provider:
+        return settings.provider_table
+    found = Definitions(settings.neuron.directory / FILE).all().get(account.key)
+    return {} if found is None else found.settings
+
+
+async def _asked(account: Account, table: dict[str, Any]) -> list[Finding]:
     try:
         async with asyncio.timeout(LIMIT_SECONDS):
-            seen = await asyncio.to_thread(looked_at, account.adapter)
+            seen = await asyncio.to_thread(looked_at, account.adapter, table)
     except TimeoutError:
         fix = "check this machine's network and the vendor's status page, then try again"
         return [failed(f"account {account.key}", f"no answer within {LIMIT_SECONDS:.0f} s", fix)]
