@@ -16,9 +16,11 @@ from datetime import date
 from pathlib import Path
 from typing import Final
 
+import aiohttp
 import pytest
 import pytest_asyncio
 
+from qcompute.local.demo_jobs import BELL
 from qcompute.miner.job import State
 from tests.docs.commands import LABELS, PAGES, Block, Reason, blocks
 from tests.docs.pages import ROOT
@@ -143,6 +145,12 @@ async def reader_at_a_miner(folder: Path) -> AsyncGenerator[Reader]:
         (done,) = scene.add_jobs(1)
         await scene.hand_over(1)
         await scene.until_in(State.CLOSED, 1)
+        (checkout / "bell.qasm").write_text(BELL)
+        async with (
+            aiohttp.ClientSession() as session,
+            session.get(f"{scene.miner.operator_url}/receipts/{done}") as told,
+        ):
+            (checkout / "receipt.json").write_text(await told.text())
         yield Reader(scene, checkout, [str(job) for job in held], str(done))
 
 
