@@ -286,14 +286,18 @@ class Connections:
         return sum(1 for account in told["accounts"] if account["name"] == name and account["has_jobs"])
 
 
-def required_settings(provider: str) -> list[str]:
-    """The settings a provider cannot be opened without, credentials and others.
+def needs_connection(provider: str) -> list[str] | None:
+    """The settings to be given beside the credentials; None when the provider takes no credential and needs nothing.
 
     Raises:
         ConfigError: there is no such provider.
     """
     model = None if provider == CLUSTER else config_of(provider)
-    return [] if model is None else [name for name, info in model.model_fields.items() if info.is_required()]
+    if model is None:
+        return None
+    secrets = {field.name for field in _secret_fields(model)}
+    required = [name for name, info in model.model_fields.items() if info.is_required() and name not in secrets]
+    return required if required or secrets else None
 
 
 def parsed_settings(pairs: list[str]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from qcompute.connections.operations import required_settings
+from qcompute.connections.operations import needs_connection
 from qcompute.console.app import Json, command
 from qcompute.console.arguments import invocation_of, output_for
 from qcompute.console.commands.doctor import found_by, show
@@ -104,9 +104,9 @@ def _answer(question: Question, environ: Mapping[str, str], is_silent: bool) -> 
 def _next_steps(file: Path, provider: str) -> list[str]:
     """What is left to do, as commands."""
     steps: list[str] = []
-    if needed := required_settings(provider):
-        settings = " ".join(f"--set {name}=…" for name in needed)
-        steps.append(f"qcompute connections add my-{provider} {provider} {settings} --config {file}".replace("  ", " "))
+    if (needed := needs_connection(provider)) is not None:
+        settings = "".join(f" --set {name}=…" for name in needed)
+        steps.append(f"qcompute connections add my-{provider} {provider}{settings} --config {file}")
         steps.append(f"qcompute connections use my-{provider} --config {file}")
     return [*steps, f"qcompute doctor --config {file}", f"qcompute-miner --config {file}"]
 
