@@ -93,6 +93,10 @@ class AccountOpener:
         """All accounts that could be opened."""
         return self._home_accounts() | self._names()
 
+    def choices(self) -> list[str]:
+        """The groups that may be used. Raises `ConfigError` when the connections cannot be read."""
+        return [self.home, *(name for name in self.definitions.all() if name != self.home)]
+
     def open(self, name: str) -> list[Made]:
         """The adapters of a group, and what makes an account of each.
 

@@ -79,6 +79,10 @@ class Opener(Protocol):
         """All accounts that could be opened."""
         ...
 
+    def choices(self) -> list[str]:
+        """The groups that may be used: that of the settings first, then each connection; raises `ConfigError`."""
+        ...
+
     def adapter(self, name: str) -> ProviderAdapter:
         """A new adapter of the connection ``name``; raises `ConfigError`."""
         ...
@@ -190,6 +194,14 @@ class Switch:
             await self._route_again(account.key)
         self._wake.set()
         return [account.key for account in group.accounts]
+
+    async def choices(self) -> list[str]:
+        """What `use` takes: the provider of the settings first, then each connection; nothing where it refuses all.
+
+        Raises:
+            ConfigError: the connections cannot be read.
+        """
+        return [] if self._refusal is not None else await asyncio.to_thread(self._opener.choices)
 
     async def reopen(self, name: str) -> bool:
         """Let an open connection take up its credentials anew, without a pause; False when it is not open.

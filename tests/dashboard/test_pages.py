@@ -185,7 +185,7 @@ async def test_a_form_of_another_page_is_refused(
     await signed_in(client)
     token = form_token(await client.get("/dashboard/jobs/held/fail"))
     data = {"form_token": token, "reason": "x"}
-    for path in ("jobs/held/fail", "connections/mock/test", "logout", "login"):
+    for path in ("jobs/held/fail", "connections/mock/test", "connections/lab/use", "logout", "login"):
         assert (await client.post(f"/dashboard/{path}", data=data, headers=headers)).status_code == 403
     assert facts.decided == []
 
@@ -287,6 +287,28 @@ async def test_a_vendor_s_words_are_text_on_every_page(client: httpx.AsyncClient
         "/dashboard/connections/mock/test", data={"form_token": form_token(await client.get("/dashboard/connections"))}
     )
     assert "&lt;i&gt;the vendor is away" in tested.text
+
+
+async def test_new_jobs_are_sent_elsewhere_by_who_signed_in(client: httpx.AsyncClient, facts: ToldFacts) -> None:
+    page = await client.get("/dashboard/connections")
+    assert "New jobs go to mock" in page.text
+    assert "Sign in" in page.text
+    assert "/connections/lab/use" not in page.text
+    data = {"form_token": form_token(await client.get("/dashboard/login"))}
+    assert (await client.post("/dashboard/connections/lab/use", data=data)).status_code == 403
+    assert facts.used == []
+
+    await signed_in(client)
+    page = await client.get("/dashboard/connections")
+    data = {"form_token": form_token(page)}
+    assert "Use &lt;b&gt;bold" in page.text
+    done = await client.post("/dashboard/connections/lab/use", data=data, follow_redirects=False)
+    assert (done.status_code, done.headers["location"]) == (303, "/dashboard/connections")
+    assert facts.used == ["lab"]
+    assert (await client.post("/dashboard/connections/nobody/use", data=data)).status_code == 404
+    refused = await client.post("/dashboard/connections/%3Cb%3Ebold/use", data=data)
+    assert refused.status_code == 409
+    assert "it cannot be used: &lt;i&gt;away" in refused.text
 
 
 async def test_places_that_make_no_sense_are_no_places(facts: ToldFacts) -> None:

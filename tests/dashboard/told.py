@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from qcompute.axon.visitors import Visitors, Visits
-from qcompute.console.dashboard.facts import AccountState, Facts, Health, JobFacts, Spending
+from qcompute.console.dashboard.facts import AccountState, Choice, Facts, Health, JobFacts, Spending
 from qcompute.errors import CannotRun
 from qcompute.ledger.browse import ClosedJobs, JobLine, Wish
 from qcompute.ledger.memory import MemoryLedger
 from qcompute.miner.commands import AboutJob, CommandRefused
 from qcompute.miner.job import Job, State
+from qcompute.miner.switch import SwitchRefused
 from qcompute.testing.ledger_records import ALICE
 from qcompute.units import ExecutionId, Hotkey
 
@@ -24,6 +25,7 @@ class ToldFacts(Facts):
         self.told_accounts: list[AccountState] = []
         self.visits = Visitors()
         self.decided: list[AboutJob] = []
+        self.used: list[str] = []
         self.refusal: str | None = None
         self.stopping = False
         self.looks = 0
@@ -67,6 +69,14 @@ class ToldFacts(Facts):
 
     def accounts(self) -> list[AccountState]:
         return self.told_accounts
+
+    async def choice(self) -> Choice:
+        return Choice("mock", ["lab", "<b>bold"])
+
+    async def use(self, name: str) -> None:
+        if name != "lab":
+            raise SwitchRefused("it cannot be used: <i>away</i>")
+        self.used.append(name)
 
     async def test_account(self, name: str) -> str | None:
         if name != "mock":

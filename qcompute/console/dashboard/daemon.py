@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import time
 from collections.abc import Sequence
@@ -15,8 +16,8 @@ from typing_extensions import override
 from qcompute import __version__
 from qcompute.axon.visitors import Visitors, Visits
 from qcompute.circuits.draw import CircuitDrawer
-from qcompute.console.dashboard.facts import AccountState, Facts, Health, JobFacts, ReceiptCheck, Spending
-from qcompute.errors import CannotRun, QComputeError
+from qcompute.console.dashboard.facts import AccountState, Choice, Facts, Health, JobFacts, ReceiptCheck, Spending
+from qcompute.errors import CannotRun, ConfigError, QComputeError
 from qcompute.ledger.browse import ClosedJobs, JobLine, Wish
 from qcompute.miner.account import Account, caught
 from qcompute.miner.commands import AboutJob, OperatorCommands
@@ -27,6 +28,8 @@ from qcompute.miner.providers.base import Verb
 from qcompute.miner.settings import Settings
 from qcompute.receipts.document import FalseReceipt, UnusableReceipt, counts_sha256, verify_receipt
 from qcompute.units import ExecutionId, Hotkey, ProviderKey
+
+_log = logging.getLogger(__name__)
 
 
 class DaemonFacts(Facts):
@@ -163,6 +166,20 @@ class DaemonFacts(Facts):
             )
             for account in self._parts.fleet.accounts
         ]
+
+    @override
+    async def choice(self) -> Choice:
+        switch = self._parts.switch
+        try:
+            found = await switch.choices()
+        except ConfigError as error:
+            return Choice(switch.in_use, [], error.message)
+        return Choice(switch.in_use, [name for name in found if name != switch.in_use])
+
+    @override
+    async def use(self, name: str) -> None:
+        _log.warning("operator (dashboard): use %s", name, extra={"action": "operator"})
+        await self._parts.switch.use(name, unchecked=False)
 
     @override
     async def test_account(self, name: str) -> str | None:

@@ -49,6 +49,16 @@ class AccountState:
 
 
 @dataclass(frozen=True, slots=True)
+class Choice:
+    """Where new jobs go, and where else they could: the provider of the settings, and each connection."""
+
+    in_use: str
+    others: Sequence[str]
+    trouble: str | None = None
+    """Why the others cannot be told, None while they can."""
+
+
+@dataclass(frozen=True, slots=True)
 class Spending:
     """A budget of one period, as decimal texts; ``limit`` is None where there is none."""
 
@@ -138,6 +148,18 @@ class Facts(Protocol):
 
         Raises:
             LookupError: there is no such account.
+        """
+        ...
+
+    async def choice(self) -> Choice:
+        """Where new jobs go now."""
+        ...
+
+    async def use(self, name: str) -> None:
+        """Let new jobs go there, as ``qcompute connections use`` does; jobs that were submitted stay.
+
+        Raises:
+            SwitchRefused, ConfigError: it cannot be used; nothing was changed.
         """
         ...
 

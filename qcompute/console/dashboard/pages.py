@@ -25,9 +25,10 @@ from qcompute.console.dashboard.headers import SecurityHeaders
 from qcompute.console.dashboard.listing import listed
 from qcompute.console.dashboard.live import Pulse
 from qcompute.console.dashboard.sessions import FormRefused, Session, Sessions, keep
-from qcompute.errors import CannotRun, NotAllowed, SandboxUnavailable, StoreError
+from qcompute.errors import CannotRun, ConfigError, NotAllowed, SandboxUnavailable, StoreError
 from qcompute.miner.commands import CommandRefused
 from qcompute.miner.job import State, Verdict
+from qcompute.miner.switch import SwitchRefused
 from qcompute.protocol import is_row_id
 from qcompute.units import ExecutionId
 
@@ -58,6 +59,7 @@ def routes(facts: Facts, sessions: Sessions, *, login_to_look: bool) -> list[Bas
         ("/devices", "GET", pages.devices),
         ("/connections", "GET", pages.connections),
         ("/connections/{name}/test", "POST", pages.test),
+        ("/connections/{name}/use", "POST", pages.use),
         ("/validators", "GET", pages.validators),
         ("/events", "GET", pages.events),
     ]
@@ -187,7 +189,7 @@ class _Pages:
 
     async def connections(self, request: Request) -> Response:
         """The accounts, and whether each can be used."""
-        return self._page(request, "connections", "Connections", {"accounts": self._facts.accounts(), "tested": None})
+        return await self._connections(request)
 
     async def test(self, request: Request) -> Response:
         """Ask one account now."""
@@ -197,7 +199,29 @@ class _Pages:
             problem = await self._facts.test_account(name)
         except LookupError:
             return self._trouble(request, session, _NOT_FOUND, "No such connection", "It is not configured here.")
-        told = {"accounts": self._facts.accounts(), "tested": (name, problem)}
+        return await self._connections(request, tested=(name, problem))
+
+    async def use(self, request: Request) -> Response:
+        """Let new jobs go to another connection."""
+        session, name = self._sessions.of(request), request.path_params["name"]
+        if not session.signed_in:
+            return self._trouble(request, session, _FORBIDDEN, "Sign in first", "Deciding needs the operator's token.")
+        await self._sessions.form(request, session)
+        choice = await self._facts.choice()
+        if name not in choice.others:
+            return self._trouble(request, session, _NOT_FOUND, "No such connection", "It is not configured here.")
+        try:
+            await self._facts.use(name)
+        except (SwitchRefused, ConfigError) as error:
+            return self._trouble(request, session, _CONFLICT, f"{name} is not used", error.message)
+        return RedirectResponse(f"{PREFIX}/connections", status_code=_SEE_OTHER)
+
+    async def _connections(self, request: Request, *, tested: tuple[str, str | None] | None = None) -> Response:
+        told: Details = {
+            "accounts": self._facts.accounts(),
+            "choice": await self._facts.choice(),
+            "tested": tested,
+        }
         return self._page(request, "connections", "Connections", told)
 
     async def validators(self, request: Request) -> Response:

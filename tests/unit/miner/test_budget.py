@@ -317,10 +317,8 @@ async def test_the_operator_is_told_once_at_four_fifths(opened: Callable[..., Sc
             await sent(scene, f"job-{number}")
             alerts = [one.getMessage() for one in caplog.records if getattr(one, "action", "") == "budget_alert"]
             assert len(alerts) == (1 if number >= 3 else 0)
-    assert alerts == [
-        "5.20 USD of 6.50 USD are spent or reserved of the budget of this day; raise budget.per_day, or new jobs wait"
-        " for the next"
-    ]
+    what = "5.20 USD of 6.50 USD are spent or reserved of the budget of this day"
+    assert alerts == [f"{what}; raise budget.per_day, or new jobs wait for the next"]
 
 
 async def test_a_dry_run_does_everything_but_the_paid_call(opened: Callable[..., Scene]) -> None:

@@ -47,6 +47,9 @@ class Openable:
     def known(self) -> AbstractSet[str]:
         return {self.home, *self.written}
 
+    def choices(self) -> list[str]:
+        return [self.home, *self.written]
+
     def adapter(self, name: str) -> ProviderAdapter:
         if self.failure is not None:
             raise self.failure
