@@ -23,6 +23,7 @@ from qcompute.miner.settings_flags import IGNORED_FLAGS
 from qcompute.miner.settings_load import catalogue
 from qcompute.units import ProviderKey
 from tests.docs.console_page import console_page
+from tests.docs.http_page import http_page
 from tests.docs.metrics_page import metrics_page
 
 ROOT: Final = Path(__file__).resolve().parents[2]
@@ -186,6 +187,7 @@ PAGES: Final[Mapping[Path, Callable[[], str]]] = {
     REFERENCE / "settings.md": settings_page,
     REFERENCE / "errors.md": errors_page,
     REFERENCE / "console.md": console_page,
+    REFERENCE / "http.md": http_page,
     REFERENCE / "metrics.md": metrics_page,
 }
 """Where each generated page is, and what writes it."""
