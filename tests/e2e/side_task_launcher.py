@@ -13,7 +13,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -24,7 +24,7 @@ if __name__ == "__main__":
 
 from neurons import miner
 from qcompute.ledger import migrations, sqlite
-from qcompute.miner import app
+from qcompute.miner import app, switch
 from qcompute.miner.duty import Shift
 from qcompute.miner.providers import mock
 
@@ -61,8 +61,8 @@ class Case:
 
 
 def _break(case: Case, ready: Path, names_seen: list[str]) -> None:
-    """Break the part of that name, the daemon's own or one of a duty's."""
-    daemons, shifts = app.Daemon._side_tasks, Shift.parts
+    """Break the part of that name: the daemon's own, one of a duty's, or the work on an account."""
+    daemons, shifts, must_run = app.Daemon._side_tasks, Shift.parts, switch.must_run
 
     def broken(tasks: list[tuple[str, _Part]]) -> list[tuple[str, _Part]]:
         names_seen.extend(name for name, _ in tasks)
@@ -70,6 +70,12 @@ def _break(case: Case, ready: Path, names_seen: list[str]) -> None:
 
     app.Daemon._side_tasks = lambda daemon: broken(daemons(daemon))  # pyright: ignore[reportAttributeAccessIssue]
     Shift.parts = lambda shift: broken(shifts(shift))  # pyright: ignore[reportAttributeAccessIssue]
+
+    def work(name: str, part: _Part, stopping: asyncio.Event) -> Coroutine[Any, Any, None]:
+        ((_, part),) = broken([(name, part)])
+        return must_run(name, part, stopping)
+
+    switch.must_run = work
 
 
 def _broken(part: _Part, how: Break, ready: Path) -> _Part:
