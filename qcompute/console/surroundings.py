@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from starlette.routing import Route
 
-from qcompute.console.alerts import Alerts, told_file
 from qcompute.console.dashboard.mounting import Dashboard
 from qcompute.console.dashboard.pages import PREFIX
 from qcompute.console.health import health_of
 from qcompute.console.metrics import DaemonMetrics
 from qcompute.console.port import OperatorPort, port_file
-from qcompute.console.webhook import open_webhook
 from qcompute.errors import ConfigError
 from qcompute.miner.operator import operator_app
 from qcompute.miner.parts import Parts
@@ -30,9 +28,8 @@ def surround(settings: Settings, parts: Parts) -> list[Surrounding]:
     found: list[Surrounding] = [metrics]
     if settings.tracing.endpoint is not None:
         found.append(_tracing(settings.tracing, parts.road))
-    webhook = open_webhook(settings.alerts)
-    if webhook is not None:
-        found.append(Alerts(settings.alerts, parts, webhook, kept=told_file(settings.ledger.file)))
+    if settings.alerts.webhook is not None:
+        found += _alerts(settings, parts)
     if settings.operator.enabled:
         dashboard = Dashboard(settings, parts)
         found.append(dashboard)
@@ -47,6 +44,15 @@ def surround(settings: Settings, parts: Parts) -> list[Surrounding]:
             )
         )
     return found
+
+
+def _alerts(settings: Settings, parts: Parts) -> list[Surrounding]:
+    # Brings its retries' library, two megabytes that a miner without a webhook does not need.
+    from qcompute.console.alerts import Alerts, told_file  # noqa: PLC0415
+    from qcompute.console.webhook import open_webhook  # noqa: PLC0415
+
+    webhook = open_webhook(settings.alerts)
+    return [] if webhook is None else [Alerts(settings.alerts, parts, webhook, kept=told_file(settings.ledger.file))]
 
 
 def _tracing(settings: TracingSettings, road: Road) -> Surrounding:

@@ -7,23 +7,21 @@ something moved. Whatever a vendor or a validator wrote is escaped by Jinja2, ev
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import Any, Final
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute, Mount, Route
 
-from qcompute.console.dashboard import shown, views
+from qcompute.console.dashboard import views
 from qcompute.console.dashboard.actions import ACTIONS, Action, WrongField, actions_for, command_of
 from qcompute.console.dashboard.assets import Assets
 from qcompute.console.dashboard.facts import Details, Facts, JobFacts
 from qcompute.console.dashboard.headers import SecurityHeaders
 from qcompute.console.dashboard.listing import listed
 from qcompute.console.dashboard.live import Pulse
+from qcompute.console.dashboard.rendering import Prepared, Templates
 from qcompute.console.dashboard.sessions import FormRefused, Session, Sessions, keep
 from qcompute.errors import CannotRun, ConfigError, NotAllowed, SandboxUnavailable, StoreError
 from qcompute.miner.commands import CommandRefused
@@ -33,7 +31,6 @@ from qcompute.protocol import is_row_id
 from qcompute.units import ExecutionId
 
 PREFIX: Final = "/dashboard"
-_TEMPLATES: Final = Path(__file__).parent / "templates"
 _OK: Final = 200
 _SEE_OTHER: Final = 303
 _FORBIDDEN: Final = 403
@@ -74,7 +71,11 @@ def routes(facts: Facts, sessions: Sessions, *, login_to_look: bool) -> list[Bas
     return [
         Route("/", _home, methods=["GET"]),
         Route(PREFIX, _home, methods=["GET"]),
-        Mount(PREFIX, routes=[*inner, *guarded], middleware=[Middleware(SecurityHeaders)]),
+        Mount(
+            PREFIX,
+            routes=[*inner, *guarded],
+            middleware=[Middleware(SecurityHeaders), Middleware(Prepared, templates=pages.templates)],
+        ),
     ]
 
 
@@ -91,26 +92,7 @@ class _Pages:
         self._login_to_look = login_to_look
         self._pulse = Pulse(facts)
         self.assets = Assets()
-        self._templates = Environment(
-            loader=FileSystemLoader(_TEMPLATES),
-            autoescape=True,
-            undefined=StrictUndefined,
-            auto_reload=False,
-            trim_blocks=True,
-            lstrip_blocks=True,
-            finalize=_visible,
-        )
-        self._templates.filters |= {
-            "duration": shown.duration,
-            "moment": shown.moment,
-            "words": shown.words,
-            "document": shown.document,
-        }
-        known: Details = {"asset": self.assets.url, "State": State, "Verdict": Verdict}
-        self._templates.globals.update(known)
-        for name in self._templates.list_templates():
-            # Read now: nothing here may wait for a disk while the daemon serves.
-            self._templates.get_template(name)
+        self.templates = Templates({"asset": self.assets.url, "State": State, "Verdict": Verdict})
 
     def guarded(self, handler: Handler) -> Handler:
         """The handler behind the sign-in, where that is asked for, and with words for what may fail."""
@@ -306,17 +288,12 @@ class _Pages:
         asked = request.headers
         # An error is a page of its own, and so is what the browser asks for when going back.
         is_part = "hx-request" in asked and "hx-history-restore-request" not in asked and status == _OK
-        template = self._templates.get_template(f"{'_' if is_part else ''}{name}.html")
         known = {"title": title, "here": name, "session": session, "self_url": _self_url(request)}
-        response = HTMLResponse(template.render(**known, **told), status_code=status)
+        page = self.templates.render(f"{'_' if is_part else ''}{name}.html", known | told)
+        response = HTMLResponse(page, status_code=status)
         if session.is_new:
             keep(response, session)
         return response
-
-
-def _visible(value: Any) -> Any:  # noqa: ANN401 - whatever a template shows
-    """Every text on every page, so that no control character of a stranger's gets into one."""
-    return shown.visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def _next_of(request: Request) -> str:
