@@ -35,7 +35,7 @@ help: ## list the targets
 demo: $(READY) ## run the daemon against an embedded platform and show what happens; KEEP=1 leaves it running
 	@$(BIN)/python -m qcompute.local.demo $(if $(KEEP),--keep)
 
-# Three at a time on two cores, because many wait for processes, leases and batch systems; folders of long files first, so
+# Four at a time on two cores, because many wait for processes, leases and batch systems; folders of long files first, so
 # that all end at the same time (pytest-xdist would take the files with the most tests first, which are the quick ones).
 # The second list measures, so nothing may run beside it. What is in neither would not be
 # run: tests/test_house_rules.py sees to that.
@@ -44,7 +44,7 @@ ALONE := tests/bench tests/live tests/test_house_rules.py
 
 .PHONY: test
 test: $(READY) $(DENDRITE_READY) $(BRAKET_READY) $(PM2_READY) ## run all tests but the live ones
-	$(BIN)/python -m pytest -m "not live" --numprocesses 3 --dist loadfile --no-loadscope-reorder $(TOGETHER)
+	$(BIN)/python -m pytest -m "not live" --numprocesses 4 --dist loadfile --no-loadscope-reorder $(TOGETHER)
 	$(BIN)/python -m pytest -m "not live" $(ALONE)
 
 .PHONY: bench

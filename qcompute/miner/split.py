@@ -10,8 +10,10 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, ClassVar, Final, TypeVar
+
+from typing_extensions import override
 
 from qcompute.cluster.splitting import merge_counts, split_shots
 from qcompute.errors import BadReply, Bug, StaleRow
@@ -104,6 +106,15 @@ class SplitStage(Stage):
 
     def __init__(self, road: Road, *, concurrency: int) -> None:
         super().__init__(road, concurrency=concurrency, lane=SPLIT_LANE)
+        self._has_begun = False
+
+    @override
+    def due_until(self) -> datetime:
+        """The first look takes all: the word that a part has ended may have been lost with the process before."""
+        if self._has_begun:
+            return super().due_until()
+        self._has_begun = True
+        return super().due_until() + timedelta(seconds=LOOK_SECONDS)
 
     async def handle(self, job: Job) -> None:
         """Look at a job's parts; see `Stage.handle`."""

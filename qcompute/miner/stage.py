@@ -12,6 +12,7 @@ import logging
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from datetime import datetime
 from typing import ClassVar, Final
 
 from qcompute.errors import Bug, StaleRow, StoreError
@@ -71,6 +72,10 @@ class Stage(ABC):
     @abstractmethod
     async def handle(self, job: Job) -> None:
         """Do this stage's one thing with ``job`` and save what came of it."""
+
+    def due_until(self) -> datetime:
+        """Rows due until then are taken by the look that is about to be made."""
+        return self.road.clock()
 
     async def run(self) -> None:
         """Work until `stop`.
@@ -136,7 +141,7 @@ class Stage(ABC):
         # it was before, and handling that once more would, say, upload a result twice.
         in_hand = frozenset(self._taken)
         limit = LOOK_AHEAD * self._concurrency
-        rows = await self.road.ledger.due(self.state, self.road.clock(), limit, lane=self.lane, skip=in_hand)
+        rows = await self.road.ledger.due(self.state, self.due_until(), limit, lane=self.lane, skip=in_hand)
         # What was heard of meanwhile is newer than the answer.
         self._backlog.update((job.execution_id, job) for job in rows if job.execution_id not in self._heard)
         # A full answer may have left some behind: they are looked for as soon as these are taken.
