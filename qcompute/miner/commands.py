@@ -53,9 +53,13 @@ class CommandRefused(QComputeError):
     code = "command_refused"
 
 
-class _Command(BaseModel):
+class _Words(BaseModel):
+    """What one line of JSON says."""
+
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+
+class _Command(_Words):
     execution_id: str = Field(max_length=128)
     reason: str = Field(default="", max_length=1000)
 
@@ -93,18 +97,14 @@ class RetryDelivery(_Command):
     command: Literal["retry_delivery"] = "retry_delivery"
 
 
-class Ask(BaseModel):
+class Ask(_Words):
     """A question about the daemon; see `Answers`."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     command: Literal["ask"] = "ask"
     about: str = Field(max_length=64)
 
 
-class _Circuit(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
+class _Circuit(_Words):
     circuit: str = Field(repr=False)
     shots: int
     options: dict[str, Any] = Field(default_factory=dict[str, Any])
@@ -122,20 +122,14 @@ class Run(_Circuit):
     command: Literal["run"] = "run"
 
 
-class Look(BaseModel):
+class Look(_Words):
     """How a job is now, with its counts once it has some."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     command: Literal["look"] = "look"
     execution_id: str = Field(max_length=128)
 
 
-class _ToSwitch(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Use(_ToSwitch):
+class Use(_Words):
     """Let new jobs go to this connection. ``unchecked``: also to one that cannot be reached now."""
 
     command: Literal["use"] = "use"
@@ -143,14 +137,14 @@ class Use(_ToSwitch):
     unchecked: bool = False
 
 
-class Reopen(_ToSwitch):
+class Reopen(_Words):
     """Take up the credentials of a connection anew."""
 
     command: Literal["reopen"] = "reopen"
     name: str = Field(max_length=128)
 
 
-class Accounts(_ToSwitch):
+class Accounts(_Words):
     """Say which accounts are open, and which new jobs go to."""
 
     command: Literal["accounts"] = "accounts"
