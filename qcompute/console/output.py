@@ -74,6 +74,13 @@ class Output:
         sys.stdout.write(json.dumps(record, ensure_ascii=False, default=_plain) + "\n")
         sys.stdout.flush()
 
+    def answer(self, document: Mapping[str, Any], text: str) -> None:
+        """What there is to say, as the one document for programs or as one line for people."""
+        if self.as_json:
+            self.document(document)
+        else:
+            self.line(text)
+
     def line(self, text: str = "", style: Style = Style.PLAIN) -> None:
         """One line for people."""
         self.console.print(readable(text), style=style.value or None)

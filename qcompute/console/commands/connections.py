@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import getpass
 import sys
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Final
@@ -81,11 +83,8 @@ def add(  # noqa: PLR0917 - typer takes options from arguments
         else:
             values[field.name] = sys.stdin.readline() if stdin else _prompt(f"{field.name} of {name}")
     definition = Definition(provider=provider, settings=table, budget=parsed_settings(budget) if budget else None)
-    try:
+    with _explained():
         changed = ours.add(name, definition, values=values, untested=untested)
-    except Unusable as refusal:
-        _print("", refusal.findings, to_error=True)
-        raise
     return _changed(changed, f"{name} is added", output_for(as_json=json))
 
 
@@ -141,11 +140,7 @@ def use(
 ) -> int:
     """Let new jobs go there, without a restart; jobs that were submitted stay where they are."""
     told = _connections(context).use(name, unchecked=unchecked)
-    output = output_for(as_json=json)
-    if json:
-        output.document({"in_use": name, "message": told})
-    else:
-        output.line(told)
+    output_for(as_json=json).answer({"in_use": name, "message": told}, told)
     return ExitCode.DONE
 
 
@@ -170,11 +165,8 @@ def rotate(
         value = _file(value_file)
     else:
         value = sys.stdin.readline() if stdin else _prompt(f"new {setting or 'value'} of {name}")
-    try:
+    with _explained():
         changed = ours.rotate(name, setting, value, untested=untested)
-    except Unusable as refusal:
-        _print("", refusal.findings, to_error=True)
-        raise
     return _changed(changed, f"{name} has its new value", output_for(as_json=json))
 
 
@@ -187,12 +179,19 @@ def remove(
 ) -> int:
     """Forget a connection and its credentials; not while jobs are there."""
     gone = _connections(context).remove(name, keep_credentials=keep_credentials)
-    output = output_for(as_json=json)
-    if json:
-        output.document({"removed": name, "credentials": gone})
-    else:
-        output.line(f"{name} is removed" + (f", with {', '.join(gone)}" if gone else ""))
+    text = f"{name} is removed" + (f", with {', '.join(gone)}" if gone else "")
+    output_for(as_json=json).answer({"removed": name, "credentials": gone}, text)
     return ExitCode.DONE
+
+
+@contextmanager
+def _explained() -> Generator[None]:
+    """What was found comes before the one line that says it was refused."""
+    try:
+        yield
+    except Unusable as refusal:
+        _print("", refusal.findings, to_error=True)
+        raise
 
 
 def _connections(context: typer.Context) -> Connections:
