@@ -16,8 +16,8 @@ from qcompute.miner.providers.base import (
     Idempotency,
     JobHandle,
     ProviderAdapter,
-    as_adapter,
 )
+from qcompute.miner.providers.registry import as_adapter
 from qcompute.testing.provider_contract import ProviderContract
 from tests.providers.reference_style import MyQpuAdapter
 

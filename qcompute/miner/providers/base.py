@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
-from typing import Any, ClassVar, Final, TypeVar
+from typing import Any, ClassVar, Final
 
 from pydantic import BaseModel, ConfigDict, Field
 from typing_extensions import override
@@ -28,10 +28,8 @@ from qcompute.circuits.measurement import MeasurementMap
 from qcompute.circuits.program import CompiledCircuit, JobOptions
 from qcompute.circuits.target import Target
 from qcompute.connections.findings import Finding, Grade, Subject, good, notice
-from qcompute.errors import Bug, CannotRun, ConfigError, Refused
+from qcompute.errors import Bug, CannotRun, Refused
 from qcompute.units import Counts, IdempotencyToken, Money
-
-Record = TypeVar("Record", bound=BaseModel)
 
 NINE_METHODS = (
     "list_devices",
@@ -540,63 +538,6 @@ def estimate_from_prices(prices: dict[str, float] | None, shots: int, currency: 
         return None
     task, shot = (Decimal(str(prices.get(key, 0))) for key in ("perTask", "perShot"))
     return Money(task + shot * shots, currency)
-
-
-@dataclass(slots=True)
-class _Nine(ProviderAdapter):
-    """Gives an adapter that has only the nine methods the defaults of the others."""
-
-    inner: Any = field(repr=False)
-
-    def list_devices(self) -> list[Device]:
-        return [_as(Device, device) for device in self.inner.list_devices()]
-
-    def list_capabilities(self) -> list[Capability]:
-        return [_as(Capability, capability) for capability in self.inner.list_capabilities()]
-
-    def get_capability(self, device_id: str | None = None) -> Capability | None:
-        answer = self.inner.get_capability(device_id)
-        return None if answer is None else _as(Capability, answer)
-
-    def submit(self, circuit_data: str, device_id: str | None = None, shots: int | None = None) -> JobHandle:
-        return _as(JobHandle, self.inner.submit(circuit_data, device_id=device_id, shots=shots))
-
-    def poll(self, handle: JobHandle) -> BaseExecutionStatus:
-        return _as(BaseExecutionStatus, self.inner.poll(handle))
-
-    def cancel(self, handle: JobHandle) -> None:
-        self.inner.cancel(handle)
-
-    def get_job_receipt(self, handle: JobHandle) -> JobReceipt:
-        return _as(JobReceipt, self.inner.get_job_receipt(handle))
-
-    def get_availability(self, device_id: str | None = None) -> AvailabilityStatus | None:
-        answer = self.inner.get_availability(device_id)
-        return None if answer is None else _as(AvailabilityStatus, answer)
-
-    def get_pricing(self, device_id: str | None = None) -> dict[str, float] | None:
-        return self.inner.get_pricing(device_id)
-
-
-def _as(kind: type[Record], answer: object) -> Record:
-    """The adapter's own record, or a look-alike with the same fields, as ours."""
-    if isinstance(answer, kind):
-        return answer
-    return kind.model_validate(answer, from_attributes=True)
-
-
-def as_adapter(adapter: object) -> ProviderAdapter:
-    """``adapter`` itself when it inherits from `ProviderAdapter`, else wrapped so that the nine methods are enough.
-
-    Raises:
-        ConfigError: one of the nine methods is missing; all missing ones are named.
-    """
-    if isinstance(adapter, ProviderAdapter):
-        return adapter
-    missing = [name for name in NINE_METHODS if not callable(getattr(adapter, name, None))]
-    if missing:
-        raise ConfigError(f"{type(adapter).__name__} is not a provider adapter: it lacks {', '.join(missing)}")
-    return _Nine(adapter)
 
 
 def tells_ends(adapter: ProviderAdapter) -> bool:

@@ -13,16 +13,25 @@ import importlib
 import importlib.util
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Final, get_origin
+from typing import Any, Final, TypeVar, get_origin
 
 from pydantic import BaseModel, ValidationError
 
 from qcompute.errors import ConfigError
-from qcompute.miner.providers.base import ProviderAdapter, as_adapter
+from qcompute.miner.providers.base import (
+    NINE_METHODS,
+    AvailabilityStatus,
+    BaseExecutionStatus,
+    Capability,
+    Device,
+    JobHandle,
+    JobReceipt,
+    ProviderAdapter,
+)
 from qcompute.units import ProviderKey
 
 GROUP: Final = "qcompute.providers"
@@ -31,6 +40,8 @@ _NOT_PROVIDERS: Final = frozenset({"base", "registry"})
 Factory = Callable[[], object]
 
 _registered: dict[str, Factory] = {}
+
+Record = TypeVar("Record", bound=BaseModel)
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,3 +269,60 @@ def _info(key: ProviderKey) -> ProviderInfo:
     missing = _missing(adapter_class)
     problem = f"not installed: {', '.join(missing)}; pip install 'qcompute[{adapter_class.extra}]'" if missing else None
     return ProviderInfo(key, "built in", adapter_class.extra, problem)
+
+
+@dataclass(slots=True)
+class _Nine(ProviderAdapter):
+    """Gives an adapter that has only the nine methods the defaults of the others."""
+
+    inner: Any = field(repr=False)
+
+    def list_devices(self) -> list[Device]:
+        return [_as(Device, device) for device in self.inner.list_devices()]
+
+    def list_capabilities(self) -> list[Capability]:
+        return [_as(Capability, capability) for capability in self.inner.list_capabilities()]
+
+    def get_capability(self, device_id: str | None = None) -> Capability | None:
+        answer = self.inner.get_capability(device_id)
+        return None if answer is None else _as(Capability, answer)
+
+    def submit(self, circuit_data: str, device_id: str | None = None, shots: int | None = None) -> JobHandle:
+        return _as(JobHandle, self.inner.submit(circuit_data, device_id=device_id, shots=shots))
+
+    def poll(self, handle: JobHandle) -> BaseExecutionStatus:
+        return _as(BaseExecutionStatus, self.inner.poll(handle))
+
+    def cancel(self, handle: JobHandle) -> None:
+        self.inner.cancel(handle)
+
+    def get_job_receipt(self, handle: JobHandle) -> JobReceipt:
+        return _as(JobReceipt, self.inner.get_job_receipt(handle))
+
+    def get_availability(self, device_id: str | None = None) -> AvailabilityStatus | None:
+        answer = self.inner.get_availability(device_id)
+        return None if answer is None else _as(AvailabilityStatus, answer)
+
+    def get_pricing(self, device_id: str | None = None) -> dict[str, float] | None:
+        return self.inner.get_pricing(device_id)
+
+
+def _as(kind: type[Record], answer: object) -> Record:
+    """The adapter's own record, or a look-alike with the same fields, as ours."""
+    if isinstance(answer, kind):
+        return answer
+    return kind.model_validate(answer, from_attributes=True)
+
+
+def as_adapter(adapter: object) -> ProviderAdapter:
+    """``adapter`` itself when it inherits from `ProviderAdapter`, else wrapped so that the nine methods are enough.
+
+    Raises:
+        ConfigError: one of the nine methods is missing; all missing ones are named.
+    """
+    if isinstance(adapter, ProviderAdapter):
+        return adapter
+    missing = [name for name in NINE_METHODS if not callable(getattr(adapter, name, None))]
+    if missing:
+        raise ConfigError(f"{type(adapter).__name__} is not a provider adapter: it lacks {', '.join(missing)}")
+    return _Nine(adapter)

@@ -14,7 +14,7 @@ import pytest
 from qcompute.circuits.program import JobOptions
 from qcompute.errors import CannotRun, ConfigError
 from qcompute.miner.providers import registry
-from qcompute.miner.providers.base import CannotTell, ProviderAdapter, as_adapter, submit_takes
+from qcompute.miner.providers.base import CannotTell, ProviderAdapter, submit_takes
 from qcompute.testing.provider_contract import ASYMMETRIC
 from qcompute.units import IdempotencyToken, Money
 from tests.providers.reference_style import MyQpuAdapter
@@ -181,7 +181,7 @@ class Bare(MyQpuAdapter):
 
 
 def test_what_is_not_known_stays_not_known() -> None:
-    adapter = as_adapter(Bare())
+    adapter = registry.as_adapter(Bare())
     device = adapter.list_devices()[0]
     assert (adapter.get_capability(), adapter.get_availability(), adapter.get_pricing()) == (None, None, None)
     adapter.check(ASYMMETRIC.model_copy(update={"num_qubits": 4000}), device, 7)
