@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from tests.bench.benches import BENCHES
+from tests.bench.__main__ import BENCHES
 from tests.bench.report import FILE
 
 ROOT: Final = Path(__file__).resolve().parents[2]
@@ -30,13 +30,13 @@ cores.
 
 
 def main() -> int:
-    """Write the page; 1 when a benchmark has not run yet."""
+    """Write the page, which names the benchmarks that have not run; 1 when none has."""
     seen = latest(FILE.read_text(encoding="utf-8").splitlines() if FILE.exists() else ())
-    if missing := [name for name in BENCHES if name not in seen]:
-        sys.stderr.write(f"not run yet: {', '.join(missing)}; run `make bench`, or one with NAME\n")
+    if not seen:
+        sys.stderr.write(f"nothing was measured yet: run `make bench`, or one with NAME: {', '.join(BENCHES)}\n")
         return 1
     PAGE.write_text(page(seen), encoding="utf-8")
-    sys.stdout.write(f"{len(seen)} benchmarks; written to {PAGE.relative_to(ROOT)}\n")
+    sys.stdout.write(f"{len(seen)} of {len(BENCHES)} benchmarks; written to {PAGE.name}\n")
     return 0
 
 
@@ -57,13 +57,15 @@ def latest(lines: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
 def page(seen: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
     """The whole page."""
     parts = [HEAD]
-    for name in BENCHES:
+    for name in (name for name in BENCHES if name in seen):
         figures = seen[name]
         first = figures[0]
         where = f"Run {first['run'][:10]}, load average before it {first['load']:.1f} on {first['cores']} cores."
         rows = [_row(figure) for figure in figures]
         table = "\n".join(["| figure | ours | | peer | its figure | ratio |", "|---|---|---|---|---|---|", *rows])
         parts.append(f"## `{name}`\n\n{first['about']}\n\n{where}\n\n{table}\n")
+    if missing := [name for name in BENCHES if name not in seen]:
+        parts.append(f"## Not measured in this state\n\n{', '.join(f'`{name}`' for name in missing)}\n")
     return "\n".join(parts)
 
 

@@ -1,4 +1,4 @@
-"""The page of performance: it can only be written when every benchmark has run."""
+"""The page of performance: what was measured, and the names of what was not."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.bench.benches import BENCHES
+from tests.bench.__main__ import BENCHES
 from tests.docs import performance
 
 
@@ -30,7 +30,19 @@ def test_a_page_shows_each_figure_beside_its_peer() -> None:
     assert "load average before it 1.2 on 2 cores" in text
 
 
-def test_a_benchmark_that_has_not_run_leaves_the_page_alone(
+def test_a_benchmark_that_has_not_run_is_named() -> None:
+    first, *others = BENCHES
+    text = performance.page({first: [line(first, "2026-11-21T10", 4.0)]})
+    assert f"## `{first}`" in text
+    assert f"## Not measured in this state\n\n{', '.join(f'`{name}`' for name in others)}\n" in text
+
+
+def test_the_page_that_is_kept_has_every_benchmark() -> None:
+    text = performance.PAGE.read_text(encoding="utf-8")
+    assert [name for name in BENCHES if f"`{name}`" not in text] == []
+
+
+def test_nothing_measured_leaves_the_page_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(performance, "FILE", tmp_path / "bench.jsonl")
