@@ -21,9 +21,12 @@ from qcompute.units import ExecutionId, Hotkey, ProviderJobId, ProviderKey, utc_
 
 PIECE: Final = 20_000
 
+YOUNG: Final = timedelta(minutes=5)
+"""How long those that wait have been there: older ones would be polled less often than their vendor bears."""
+
 
 def fill(file: Path, *, validator: Hotkey, account: str, waiting: int = 0, closed: int = 0) -> None:
-    """A new ledger with so many jobs; those that wait have been with the vendor for a day, and are due now."""
+    """A new ledger with so many jobs; those that wait have been there for `YOUNG`, and are due now."""
     file.parent.mkdir(parents=True, exist_ok=True)
     asyncio.run(_made(file))
     now = utc_now()
@@ -53,7 +56,7 @@ async def _made(file: Path) -> None:
 
 
 def _template(validator: Hotkey, account: str) -> Job:
-    new = new_job("job", validator=validator, received_at=utc_now() - timedelta(days=1))
+    new = new_job("job", validator=validator, received_at=utc_now() - YOUNG)
     job = Job(
         execution_id=new.execution_id,
         validator_hotkey=new.validator_hotkey,

@@ -323,12 +323,38 @@ async def test_places_that_make_no_sense_are_no_places(facts: ToldFacts) -> None
     assert LOOK <= 1000, "a look must not keep the road's own questions waiting"
 
 
+async def _stays() -> bool:
+    return False
+
+
+async def test_a_browser_that_left_makes_room_at_the_next_look(
+    facts: ToldFacts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where nothing moves nothing is sent, so who had closed a page kept its place for forty seconds.
+
+    After sixteen reloads no page was live any more.
+    """
+    monkeypatch.setattr(live, "LOOK_SECONDS", 0.01)
+    pulse = Pulse(facts)
+    left = asyncio.Event()
+
+    async def has_left() -> bool:
+        return left.is_set()
+
+    stream = pulse.stream(has_left)
+    assert MOVED in await anext(stream)
+    left.set()
+    async with asyncio.timeout(5):
+        assert [piece async for piece in stream] == []
+    assert pulse.streams == 0
+
+
 async def test_one_look_serves_all_streams_and_ends_with_them(
     facts: ToldFacts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(live, "LOOK_SECONDS", 0.01)
     pulse = Pulse(facts)
-    streams = [pulse.stream() for _ in range(live.MOST_STREAMS)]
+    streams = [pulse.stream(_stays) for _ in range(live.MOST_STREAMS)]
     for stream in streams:
         assert MOVED in await anext(stream)
     assert pulse.is_full
@@ -348,7 +374,7 @@ async def test_one_look_serves_all_streams_and_ends_with_them(
 async def test_what_moves_before_the_first_look_is_told(facts: ToldFacts, monkeypatch: pytest.MonkeyPatch) -> None:
     """A job that came and went within two seconds of the page did not show: the first look had nothing to compare."""
     monkeypatch.setattr(live, "LOOK_SECONDS", 0.05)
-    stream = Pulse(facts).stream()
+    stream = Pulse(facts).stream(_stays)
     await anext(stream)
     await brought_to(facts.ledger, "quick", State.CLOSED)
     async with asyncio.timeout(20):

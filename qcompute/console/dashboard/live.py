@@ -7,7 +7,7 @@ jobs moved, and nothing at all while nobody looks.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Final
 
 from qcompute.console.dashboard.facts import Facts
@@ -48,8 +48,8 @@ class Pulse:
         """Whether one more would be too many."""
         return self._streams >= MOST_STREAMS or self._facts.is_stopping
 
-    async def stream(self) -> AsyncGenerator[bytes]:
-        """Server-sent events for one browser."""
+    async def stream(self, has_left: Callable[[], Awaitable[bool]]) -> AsyncGenerator[bytes]:
+        """Server-sent events for one browser, until it has left: a server hears of that only when it sends something."""
         ends = asyncio.get_running_loop().time() + STREAM_SECONDS
         self._streams += 1
         try:
@@ -62,6 +62,8 @@ class Pulse:
             seen = self._number
             while not self._facts.is_stopping and asyncio.get_running_loop().time() < ends:
                 await self._moved.wait()
+                if await has_left():
+                    return
                 if seen != self._number:
                     seen = self._number
                     yield MOVED

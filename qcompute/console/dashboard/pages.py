@@ -210,11 +210,11 @@ class _Pages:
         """Who asked the axon."""
         return self._page(request, "validators", "Validators", await views.validators(self._facts))
 
-    async def events(self, _: Request) -> Response:
+    async def events(self, request: Request) -> Response:
         """The stream that says when something moved."""
         if self._pulse.is_full:
             return PlainTextResponse("too many pages are open; reload this one to see news", status_code=_UNAVAILABLE)
-        return StreamingResponse(self._pulse.stream(), media_type="text/event-stream")
+        return StreamingResponse(self._pulse.stream(request.is_disconnected), media_type="text/event-stream")
 
     async def login(self, request: Request) -> Response:
         """The sign-in form."""
