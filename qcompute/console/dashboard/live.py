@@ -49,7 +49,7 @@ class Pulse:
         return self._streams >= MOST_STREAMS or self._facts.is_stopping
 
     async def stream(self, has_left: Callable[[], Awaitable[bool]]) -> AsyncGenerator[bytes]:
-        """Server-sent events for one browser, until it has left: a server hears of that only when it sends something."""
+        """Server-sent events for one browser, until it has left: of that a server hears when it sends something."""
         ends = asyncio.get_running_loop().time() + STREAM_SECONDS
         self._streams += 1
         try:
