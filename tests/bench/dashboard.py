@@ -8,6 +8,7 @@ import tempfile
 import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from http import HTTPStatus
 from pathlib import Path
 from typing import Final
 
@@ -28,6 +29,9 @@ REQUESTS: Final = 60
 """A connection and round."""
 
 CONNECTIONS: Final = 16
+
+COME_AGAIN_SECONDS: Final = 0.5
+"""After which a browser that found no place asks again."""
 
 LIVE: Final = ("/dashboard/", "/dashboard/jobs")
 SEARCH: Final = "/dashboard/jobs?q=nowhere&verdict=failed"
@@ -119,7 +123,10 @@ async def _live(scene: Scene, session: aiohttp.ClientSession, page: str) -> None
     base = scene.miner.operator_url
     while True:
         async with session.get(f"{base}/dashboard/events", timeout=aiohttp.ClientTimeout(total=None)) as stream:
-            assert stream.status == 200
+            if stream.status == HTTPStatus.SERVICE_UNAVAILABLE:  # pages just closed keep their places for a look
+                await asyncio.sleep(COME_AGAIN_SECONDS)
+                continue
+            assert stream.status == HTTPStatus.OK
             async for line in stream.content:
                 if line == b"event: moved\n":
                     async with session.get(f"{base}{page}", headers=_PART) as response:
