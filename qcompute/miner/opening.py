@@ -31,6 +31,9 @@ _log = logging.getLogger(__name__)
 CLUSTER: Final = "cluster"
 """The provider that is no adapter: all accounts of ``[cluster]``."""
 
+CLOSE_SECONDS: Final = 3.0
+"""For closing accounts that were opened to be looked at; see `open_fleet`."""
+
 SHARED: Final = (
     "with ledger.url several processes may share the work, and each would have to change at once: set PROVIDER to the "
     "connection's name in each process, and restart them one by one"

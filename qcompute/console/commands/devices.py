@@ -14,10 +14,8 @@ from qcompute.console.output import Output, Style
 from qcompute.console.sources import told
 from qcompute.miner.answers import devices_of
 from qcompute.miner.commands import Ask
-from qcompute.miner.opening import open_fleet
+from qcompute.miner.opening import CLOSE_SECONDS, open_fleet
 from qcompute.miner.settings import Settings
-
-_CLOSE_SECONDS: Final = 3.0
 
 _GATES_SHOWN: Final = 8
 
@@ -51,7 +49,7 @@ async def _opened(settings: Settings) -> list[dict[str, Any]]:
     try:
         return await devices_of(fleet)
     finally:
-        await fleet.close(limit_seconds=_CLOSE_SECONDS)
+        await fleet.close(limit_seconds=CLOSE_SECONDS)
 
 
 def _show(accounts: list[dict[str, Any]], output: Output) -> None:

@@ -14,13 +14,12 @@ from qcompute.console.sources import told
 from qcompute.errors import ConfigError
 from qcompute.miner.account import Account
 from qcompute.miner.commands import THINK_SECONDS, Ask
-from qcompute.miner.opening import open_fleet
+from qcompute.miner.opening import CLOSE_SECONDS, open_fleet
 from qcompute.miner.settings import Settings
 
 LIMIT_SECONDS: Final = 60.0
 """For all an account is asked: a vendor that takes longer keeps no operator waiting."""
 
-_CLOSE_SECONDS: Final = 3.0
 _SETUP: Final = "see `qcompute providers`, and docs/how-to for this provider's set-up"
 
 
@@ -40,7 +39,7 @@ async def accounts(settings: Settings) -> list[Finding]:
     try:
         found = await asyncio.gather(*(_asked(account, _table(settings, account)) for account in fleet.accounts))
     finally:
-        await fleet.close(limit_seconds=_CLOSE_SECONDS)
+        await fleet.close(limit_seconds=CLOSE_SECONDS)
     return [finding for each in found for finding in each]
 
 
