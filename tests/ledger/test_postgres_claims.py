@@ -107,12 +107,24 @@ class Claimer:
     def signal(self, number: signal.Signals) -> None:
         self._process.send_signal(number)
 
+    def stop(self) -> None:
+        """SIGSTOP, and wait until no thread runs: each stops when the kernel gets round to telling it."""
+        self.signal(signal.SIGSTOP)
+        deadline = time.monotonic() + WAIT_SECONDS
+        while any(_thread_state(stat) != "T" for stat in Path(f"/proc/{self._process.pid}/task").glob("*/stat")):
+            assert time.monotonic() < deadline, "it did not stop"
+            time.sleep(0.001)
+
     def wait(self) -> int:
         return self._process.wait(WAIT_SECONDS)
 
     def end(self) -> None:
         self._process.kill()
         self._process.communicate()
+
+
+def _thread_state(stat: Path) -> str:
+    return stat.read_text().rpartition(")")[2].split()[0]
 
 
 @contextmanager
@@ -360,7 +372,7 @@ def test_a_stopped_owner_is_replaced_and_knows_it_when_it_goes_on(
         owner.hear("taken")
         standby.tell("take")
         stopped_at = time.time()
-        owner.signal(signal.SIGSTOP)
+        owner.stop()
         with ExitStack() as stack:
             if in_mid_transaction:
                 # As the owner's writer would stand, ended by the server after `STILL_WRITER_MS`.
@@ -425,13 +437,17 @@ def heard_by(vendor: socket.socket) -> bytes:
 def test_a_paid_call_that_stood_still_for_a_lease_is_never_sent(
     postgres_settings: LedgerSettings, *, enforce: bool
 ) -> None:
-    """Without the kernel's timer it is sent, a lease too late: what the timer is there for."""
+    """Without the kernel's timer it is sent, a lease too late: what the timer is there for.
+
+    On a busy machine this test once told the owner to go on before SIGSTOP had reached the thread that pays, which then
+    paid in time.
+    """
     with claimers(postgres_settings, 1, enforce=enforce) as (owner,), fake_vendor() as vendor:
         owner.tell("take")
         owner.hear("taken")
         owner.tell("pay", vendor.getsockname()[1])
         owner.hear("paying")
-        owner.signal(signal.SIGSTOP)
+        owner.stop()
         owner.tell("go on")
         with claimers(postgres_settings, 1) as (standby,):
             standby.tell("take")
@@ -454,7 +470,7 @@ def test_a_paid_call_may_take_longer_than_a_lease(postgres_settings: LedgerSetti
             owner.tell("go on")
             assert heard_by(vendor) == PAYMENT
             owner.hear("paid")
-        owner.signal(signal.SIGSTOP)
+        owner.stop()
         with pytest.raises(AssertionError, match="said only b''"):
             owner.hear_line(LEASE_SECONDS + 1)
         owner.signal(signal.SIGCONT)
