@@ -67,14 +67,13 @@ class Poll:
     handle: str
     vendor_status: str | None
     submitted_at: datetime | None
-    deadline_at: datetime
 
 
 def poll_from(row: Sequence[Any]) -> Poll:
     """The poll of a row with its columns in this order, times in microseconds."""
-    execution_id, version, handle, vendor_status, submitted_at, deadline_at = row
+    execution_id, version, handle, vendor_status, submitted_at = row
     at = None if submitted_at is None else from_micros(submitted_at)
-    return Poll(execution_id, version, handle, vendor_status, at, from_micros(deadline_at))
+    return Poll(execution_id, version, handle, vendor_status, at)
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +158,7 @@ class Ledger(ABC):
     async def postpone(self, polls: Sequence[Postponed], *, tenure: Tenure | None = None) -> None:
         """Let jobs that wait fall due at another time, and change nothing else of them, not even their version.
 
-        One that is not of that version any more is left alone.
+        Each falls due at its deadline where that comes first. One that is not of that version any more is left alone.
 
         Raises:
             Fenced: another process took the lane of ``tenure`` since; nothing was written.

@@ -38,7 +38,7 @@ from qcompute.ledger.times import DAY_MICROS, from_micros, micros
 from qcompute.miner.job import NOBODYS_LANE, Charge, DayCharges, Job, NewJob, Nonce, Outcome, State
 from qcompute.units import ExecutionId, Hotkey, ProviderJobId, ProviderKey, utc_now
 
-_POLL_COLUMNS: Final = ("execution_id", "version", "handle", "vendor_status", "submitted_at", "deadline_at")
+_POLL_COLUMNS: Final = ("execution_id", "version", "handle", "vendor_status", "submitted_at")
 
 
 class MemoryLedger(Ledger):
@@ -144,7 +144,7 @@ class MemoryLedger(Ledger):
         for one in polls:
             row = self._rows.get(one.execution_id)
             if row is not None and row["version"] == one.version:
-                row["due_at"] = micros(one.due_at)
+                row["due_at"] = min(micros(one.due_at), row["deadline_at"])
 
     @override
     async def next_due_at(self, state: State, *, lane: str = NOBODYS_LANE) -> datetime | None:

@@ -38,6 +38,7 @@ from qcompute.ledger.dialect import KEYS, KeyList, Writing, dialect, others
 from qcompute.ledger.many import Many
 from qcompute.ledger.rows import Row
 from qcompute.ledger.schema import jobs
+from qcompute.ledger.statements import until_deadline
 
 _REPLACED: Final = tuple(
     one for one in jobs.c if one.name not in ("execution_id", "validator_hotkey", "input_data_url")
@@ -132,7 +133,7 @@ def _keys() -> KeyList:
 def _postpone() -> Many:
     new = _rows({"key": Text(), "was": BigInteger(), "due": BigInteger()})
     same = (jobs.c.execution_id == new.c.key) & (jobs.c.version == new.c.was)
-    return _AtOnce(update(jobs).where(same).values(due_at=new.c.due), ("key", "was", "due"))
+    return _AtOnce(update(jobs).where(same).values(due_at=until_deadline(new.c.due)), ("key", "was", "due"))
 
 
 POSTGRES: Final = dialect(

@@ -166,7 +166,7 @@ class SqlLedger(Ledger):
         parameters = {"state": State.WAITING.value, "lane": lane, "now": micros(now), "most": most}
 
         def read(connection: Connection) -> list[Poll]:
-            rows = connection.execute(statements.POLLS_DUE, parameters)
+            rows = connection.execute(statements.POLLS_DUE, parameters).fetchall()
             return [poll_from(row) for row in islice((row for row in rows if row[0] not in skip), wanted)]
 
         return await self._read(read)

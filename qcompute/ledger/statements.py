@@ -7,12 +7,31 @@ from __future__ import annotations
 
 from typing import Final
 
-from sqlalchemy import Boolean, LargeBinary, bindparam, case, delete, func, insert, literal_column, select, update
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    ColumnElement,
+    LargeBinary,
+    bindparam,
+    case,
+    delete,
+    func,
+    insert,
+    literal_column,
+    select,
+    update,
+)
 
 from qcompute.ledger.rows import FINISHED_COLUMNS
 from qcompute.ledger.schema import charges, circuits, jobs, meta, nonces, outcomes, owners, receipts, used_nonces
 from qcompute.ledger.times import DAY_MICROS
 from qcompute.miner.job import State
+
+
+def until_deadline(due: ColumnElement[int]) -> ColumnElement[int]:
+    """``due``, or the job's deadline where that comes first."""
+    return case((jobs.c.deadline_at < due, jobs.c.deadline_at), else_=due)
+
 
 # Reading. Parameters: see each bindparam; times are microseconds.
 
@@ -42,7 +61,6 @@ POLLS_DUE: Final = (
         jobs.c.handle,
         jobs.c.vendor_status,
         jobs.c.submitted_at,
-        jobs.c.deadline_at,
     )
     .where(jobs.c.state == bindparam("state"), jobs.c.lane == bindparam("lane"), jobs.c.due_at <= bindparam("now"))
     .where(jobs.c.attempts == literal_column("0"), jobs.c.error_code.is_(None), jobs.c.handle.is_not(None))
@@ -137,7 +155,7 @@ REPLACE_JOB: Final = (
 POSTPONE: Final = (
     update(jobs)
     .where(jobs.c.execution_id == bindparam("key"), jobs.c.version == bindparam("was"))
-    .values(due_at=bindparam("due"))
+    .values(due_at=until_deadline(bindparam("due", type_=BigInteger)))
 )
 FORGET_CHARGES: Final = delete(charges).where(
     charges.c.charged_at < bindparam("before"), charges.c.settled_at.is_not(None)

@@ -12,6 +12,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import ClassVar, Final, assert_never
 
+import orjson
 from typing_extensions import override
 
 from qcompute.errors import BadReply, Bug, CannotRun, StoreError, VendorError
@@ -51,6 +52,12 @@ MAX_WORDS: Final = 300
 POLLS_AT_ONCE: Final = 4000
 """Rows that are asked for in one go, with as many calls as that takes; the news they bring are acted on in between."""
 
+ROUNDS_AT_ONCE: Final = 25
+"""So often in a row that is done before rows that need more than a poll are looked for."""
+
+OTHERS_AHEAD: Final = 100
+"""While more are to be asked for, so many rows are looked for beside those with news."""
+
 _NO_NEWS: Final = frozenset({ProviderStatus.QUEUED.value, ProviderStatus.RUNNING.value})
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -78,6 +85,7 @@ class WaitStage(Stage):
         self._cancelling_since: dict[ExecutionId, datetime] = {}
         self._answers: dict[ExecutionId, tuple[int, BaseExecutionStatus | Exception]] = {}
         """What the vendor said of rows that are still to be taken, and of which version."""
+        self._is_asking_on = False
         self._ends = EndedRows()
 
     @override
@@ -126,12 +134,24 @@ class WaitStage(Stage):
     @override
     async def _fetch_rows(self) -> None:
         """Ask for those that are due, where many can be asked for at once; those with no news are not taken at all."""
-        is_full = self._account.polls_in_batches and await self._ask_for_many()
+        self._is_asking_on = self._account.polls_in_batches
+        for _ in range(ROUNDS_AT_ONCE):
+            # News before more questions.
+            if not self._is_asking_on or len(self._answers) >= BATCH:
+                break
+            self._is_asking_on = await self._ask_for_many()
+            self._start_rows()
         await super()._fetch_rows()
         if not self._is_behind:  # whoever is not here now moved on without us
             self._answers = {name: kept for name, kept in self._answers.items() if name in self._backlog}
-        if is_full:
+        if self._is_asking_on:
             self._look_at = 0.0
+
+    @override
+    def _most_fetched(self) -> int:
+        # Rows that are still to be asked for stand behind those with news, and would all be taken one by one.
+        most = super()._most_fetched()
+        return min(len(self._answers) + OTHERS_AHEAD, most) if self._is_asking_on else most
 
     async def _ask_for_many(self) -> bool:
         """Let those with no news wait on, and keep the answers of the others; whether more may be due."""
@@ -140,15 +160,18 @@ class WaitStage(Stage):
         polls = await self.road.ledger.polls_due(now, most, lane=self.lane, skip=skip)
         if not polls:
             return False
-        answers = await self._account.poll_all([JobHandle.model_validate_json(poll.handle) for poll in polls])
+        answers = await self._account.poll_all([_handle_for_poll(poll.handle) for poll in polls])
         now = self.road.clock()
         wait_on: list[Postponed] = []
+        due_after: dict[float, datetime] = {}  # thousands of one age and pace share a moment
         for poll, answer in zip(polls, answers, strict=True):
             if isinstance(answer, Exception) or answer.status not in _NO_NEWS or answer.status != poll.vendor_status:
                 self._answers[poll.execution_id] = poll.version, answer
-            else:
-                due_at = self._next_poll_at(now, poll.submitted_at, poll.deadline_at, answer)
-                wait_on.append(Postponed(poll.execution_id, poll.version, due_at))
+                continue
+            seconds = self._poll_pause_seconds(now, poll.submitted_at, answer)
+            if (due_at := due_after.get(seconds)) is None:
+                due_at = due_after[seconds] = self._on_grid(now, seconds)
+            wait_on.append(Postponed(poll.execution_id, poll.version, due_at))
         if wait_on:
             await self.road.postpone(wait_on)
         return len(polls) == most
@@ -174,7 +197,11 @@ class WaitStage(Stage):
                 assert_never(status)
 
     async def _poll_later(self, job: Job, answer: BaseExecutionStatus) -> None:
-        due_at = self._next_poll_at(self.road.clock(), job.submitted_at, job.deadline_at, answer)
+        now = self.road.clock()
+        seconds = self._poll_pause_seconds(now, job.submitted_at, answer)
+        due_at = self._on_grid(now, seconds)
+        if now < job.deadline_at < due_at:
+            due_at = job.deadline_at
         if job.vendor_status != answer.status:
             extra = {"action": "vendor_status", "execution_id": job.execution_id}
             _log.info("%s says %s", self._account.key, answer.status, extra=extra)
@@ -205,17 +232,16 @@ class WaitStage(Stage):
         )
         await self.road.save(job, again)
 
-    def _next_poll_at(
-        self, now: datetime, submitted_at: datetime | None, deadline_at: datetime, answer: BaseExecutionStatus
-    ) -> datetime:
-        seconds = poll_pause_seconds(
-            age_seconds=(now - (submitted_at or now)).total_seconds(),
+    def _poll_pause_seconds(self, now: datetime, submitted_at: datetime | None, answer: BaseExecutionStatus) -> float:
+        return poll_pause_seconds(
+            age_seconds=0.0 if submitted_at is None else (now - submitted_at).total_seconds(),
             interval_seconds=self._account.poll_interval_seconds,
             eta_seconds=answer.eta_seconds,
             in_batches=self._account.polls_in_batches,
         )
-        due_at = on_grid(now + timedelta(seconds=seconds), self._account.poll_interval_seconds)
-        return deadline_at if now < deadline_at < due_at else due_at
+
+    def _on_grid(self, now: datetime, seconds: float) -> datetime:
+        return on_grid(now + timedelta(seconds=seconds), self._account.poll_interval_seconds)
 
     async def _unknown_word(self, job: Job, answer: BaseExecutionStatus) -> None:
         now = self.road.clock()
@@ -365,10 +391,13 @@ def poll_pause_seconds(
 
 
 def on_grid(moment: datetime, interval_seconds: float) -> datetime:
-    """The next whole multiple of the poll interval: rows that wait then fall due together and share a call."""
+    """The nearest whole multiple of the poll interval: rows that wait then fall due together and share a call.
+
+    Not the next one: a poll that ran a moment after its time would then skip the one after.
+    """
     micros = round(interval_seconds * 1_000_000)
     since = (moment - _EPOCH) // timedelta(microseconds=1)
-    return _EPOCH + timedelta(microseconds=-(-since // micros) * micros)
+    return _EPOCH + timedelta(microseconds=(since + micros // 2) // micros * micros)
 
 
 def _is_operators_cancel(job: Job) -> bool:
@@ -384,6 +413,13 @@ def _why_called_off(job: Job) -> str:
 
 def _handle(job: Job) -> JobHandle:
     return JobHandle.model_validate(job.handle)
+
+
+def _handle_for_poll(document: str) -> JobHandle:
+    """Without the measurement: no poll needs it, and of ten thousand handles it is most of the work."""
+    words = orjson.loads(document)
+    words.pop("measurement", None)
+    return JobHandle.model_validate(words)
 
 
 def _words(answer: BaseExecutionStatus) -> str:

@@ -140,7 +140,7 @@ class Stage(ABC):
         # A row in hand is still due in the table. If it is done by the time the answer is here, the answer shows it as
         # it was before, and handling that once more would, say, upload a result twice.
         in_hand = frozenset(self._taken)
-        limit = LOOK_AHEAD * self._concurrency
+        limit = self._most_fetched()
         rows = await self.road.ledger.due(self.state, self.due_until(), limit, lane=self.lane, skip=in_hand)
         # What was heard of meanwhile is newer than the answer.
         self._backlog.update((job.execution_id, job) for job in rows if job.execution_id not in self._heard)
@@ -149,6 +149,10 @@ class Stage(ABC):
         pause = 0.0 if self._is_behind else await self._pause_seconds()
         self._looked_at = asyncio.get_running_loop().time()
         self._look_at = self._looked_at + pause
+
+    def _most_fetched(self) -> int:
+        """How many rows the look that is being made asks for."""
+        return LOOK_AHEAD * self._concurrency
 
     def _start_rows(self) -> None:
         while self._backlog and len(self._taken) < self._concurrency and not self._stopping:

@@ -38,9 +38,10 @@ def pay(ledger: PostgresLedger, tenure: Tenure, port: int) -> None:
             sys.stdin.readline()
             with socket.create_connection(("127.0.0.1", port), timeout=5) as vendor:
                 vendor.sendall(PAYMENT)
-            say("paid")
     except NotOurs:
         say("not ours")
+    else:
+        say("paid")  # out of the call: whoever hears it may stop us
 
 
 async def taken(ledger: PostgresLedger, lane: str) -> Tenure:

@@ -360,7 +360,7 @@ class ProviderAdapter(ABC):
         return estimate_from_prices(self.get_pricing(device.device_id), shots, self.price_currency())
 
     def poll_many(self, handles: Sequence[JobHandle]) -> list[BaseExecutionStatus]:
-        """Status of each handle, in order; by default one `poll` each."""
+        """Status of each handle, in order; by default one `poll` each. The handles may be without `measurement`."""
         return [self.poll(handle) for handle in handles]
 
     def on_end(self, tell: Callable[[str], None]) -> None:  # noqa: B027 - telling nothing is a right answer too

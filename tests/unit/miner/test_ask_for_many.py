@@ -14,9 +14,9 @@ from qcompute.miner import runner
 from qcompute.miner.account import Account
 from qcompute.miner.job import Job, State, Verdict
 from qcompute.miner.providers.base import BaseExecutionStatus, JobHandle
-from qcompute.miner.runner import WaitStage
+from qcompute.miner.runner import WaitStage, on_grid
 from qcompute.units import ProviderKey
-from tests.unit.miner.scripted import Scene, Vendor
+from tests.unit.miner.scripted import START, Scene, Vendor
 
 
 @dataclass
@@ -113,16 +113,55 @@ async def test_rows_with_a_problem_are_not_asked_for_together(scene: Scene, stag
     assert (vendor.lists, sorted(stage._backlog), stage._answers) == (0, ["cancel", "failed", "late"], {})
 
 
-async def test_more_than_one_look_may_ask_for_are_looked_for_at_once(
+async def test_those_that_are_still_to_be_asked_for_are_not_taken_one_by_one(
+    scene: Scene, stage: WaitStage, vendor: Listing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More were due than one round asked for, and every other one of a hundred thousand went the long way.
+
+    Each then cost a task, a whole row and a commit, six times what asking together costs.
+    """
+    monkeypatch.setattr(runner, "POLLS_AT_ONCE", 2)
+    names = [f"job-{number}" for number in range(7)]
+    for name in names:
+        await waits(scene, vendor, name, "QUEUED", vendor_status="QUEUED")
+    await stage._fetch_rows()
+    assert (stage._backlog, stage._answers, vendor.lists) == ({}, {}, 4)
+    assert [(await scene.row(name)).due_at > scene.clock() for name in names] == [True] * 7
+
+
+async def test_news_come_before_more_questions(
     scene: Scene, stage: WaitStage, vendor: Listing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(runner, "POLLS_AT_ONCE", 2)
-    for name in ("a", "b", "c"):
-        await waits(scene, vendor, name, "QUEUED", vendor_status="QUEUED")
-    assert await stage._ask_for_many()
-    assert not await stage._ask_for_many()
-    assert not await stage._ask_for_many()
-    assert vendor.lists == 2
-    scene.clock.pass_seconds(60)
+    monkeypatch.setattr(runner, "BATCH", 3)
+    monkeypatch.setattr(runner, "OTHERS_AHEAD", 0)
+    for name in "abcdefg":
+        await waits(scene, vendor, name, "COMPLETED", vendor_status="QUEUED")
     await stage._fetch_rows()
-    assert stage._look_at == 0.0
+    assert (sorted(stage._backlog), stage._look_at, vendor.lists) == (["a", "b", "c", "d"], 0.0, 2)
+    stage._backlog.clear()
+
+
+async def test_however_many_are_due_the_others_come_to_their_turn(
+    scene: Scene, stage: WaitStage, vendor: Listing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "POLLS_AT_ONCE", 2)
+    monkeypatch.setattr(runner, "ROUNDS_AT_ONCE", 2)
+    await waits(scene, vendor, "late", "RUNNING", vendor_status="RUNNING", deadline_at=scene.clock())
+    for name in "abcdefg":
+        await waits(scene, vendor, name, "QUEUED", vendor_status="QUEUED")
+    await stage._fetch_rows()
+    assert "late" in stage._backlog
+    assert (vendor.lists, stage._look_at) == (2, 0.0)
+    stage._backlog.clear()
+
+
+def test_a_poll_a_moment_late_does_not_skip_the_next_one() -> None:
+    """The next whole interval after now and a pause was the one after the next: jobs were polled half as often."""
+    interval = 5.0
+    asked_at = on_grid(START, interval)
+    for _ in range(10):
+        due_at = on_grid(asked_at + timedelta(seconds=interval, milliseconds=80), interval)
+        assert due_at - asked_at < timedelta(seconds=interval, milliseconds=80)
+        asked_at = due_at + timedelta(milliseconds=80)
+    assert asked_at < on_grid(START, interval) + timedelta(seconds=10 * interval + 1)
