@@ -21,13 +21,12 @@ from starlette.types import ASGIApp
 
 from qcompute.axon.protocol_guard import guarded
 from qcompute.axon.server import HttpServer
-from qcompute.connections.credentials import Secret, named
-from qcompute.console.guard import COOKIE, SESSION_SECONDS, Guard, Sessions, is_loopback
-from qcompute.errors import ConfigError
+from qcompute.console.guard import Guard, is_loopback
+from qcompute.console.sessions import COOKIE, HTTP_TOO_MANY, Sessions, keep
+from qcompute.errors import ConfigError, NotAllowed
 from qcompute.miner.watching import OperatorSettings
 
 SESSION_PATH: Final = "/session"
-SHORTEST_TOKEN: Final = 16
 MAX_CONNECTIONS: Final = 128
 """A dashboard in a few browsers, a scraper, a health check."""
 
@@ -43,6 +42,7 @@ class OperatorPort:
         self,
         settings: OperatorSettings,
         base: ASGIApp,
+        sessions: Sessions,
         *,
         port_file: Path,
         axon: tuple[str, int],
@@ -52,9 +52,8 @@ class OperatorPort:
         check_address(settings, axon)
         self._settings = settings
         self._file = port_file
-        sessions = Sessions(_token_of(settings))
         app = Router([*routes, _session_route(sessions), Mount("", app=base)])
-        hosts = None if sessions.is_needed and not is_loopback(settings.host) else settings.allowed_hosts
+        hosts = None if sessions.to_look and not is_loopback(settings.host) else settings.allowed_hosts
         self._server = HttpServer(
             "the operator port",
             Guard(app, sessions, hosts=hosts, open_paths={SESSION_PATH, *open_paths}),
@@ -140,33 +139,20 @@ def operator_url(ledger: Path) -> str | None:
         return None
 
 
-def _token_of(settings: OperatorSettings) -> Secret | None:
-    if settings.token is None:
-        return None
-    token = named(settings.token)
-    if len(token.reveal()) < SHORTEST_TOKEN:
-        raise ConfigError(
-            f"the secret {settings.token!r} (operator.token) has fewer than {SHORTEST_TOKEN} characters: "
-            "make one with `openssl rand -hex 32`"
-        )
-    return token
-
-
 def _session_route(sessions: Sessions) -> Route:
     """``POST /session`` with ``{"token": …}`` begins a session of a browser, ``DELETE`` ends it."""
 
     async def session(request: Request) -> Response:
+        answer = Response(status_code=HTTPStatus.NO_CONTENT)
         if request.method == "DELETE":
-            answer = Response(status_code=HTTPStatus.NO_CONTENT)
+            sessions.sign_out(sessions.of(request))
             answer.delete_cookie(COOKIE, path="/", httponly=True, samesite="strict")
             return answer
-        if not sessions.is_token(await _shown(request)):
-            return JSONResponse({"message": "this is not the token"}, status_code=HTTPStatus.UNAUTHORIZED)
-        answer = Response(status_code=HTTPStatus.NO_CONTENT)
-        secure = request.headers.get("x-forwarded-proto") == "https"
-        answer.set_cookie(
-            COOKIE, sessions.cookie(), max_age=SESSION_SECONDS, httponly=True, samesite="strict", secure=secure
-        )
+        try:
+            keep(answer, sessions.sign_in(await _shown(request)), request)
+        except NotAllowed as refusal:
+            status = HTTP_TOO_MANY if refusal.status == HTTP_TOO_MANY else HTTPStatus.UNAUTHORIZED
+            return JSONResponse({"message": refusal.message}, status_code=status)
         return answer
 
     return Route(SESSION_PATH, session, methods=["POST", "DELETE"])

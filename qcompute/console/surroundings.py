@@ -8,7 +8,9 @@ from qcompute.console.dashboard.mounting import Dashboard
 from qcompute.console.dashboard.pages import PREFIX
 from qcompute.console.health import health_of
 from qcompute.console.metrics import DaemonMetrics
+from qcompute.console.operator_token import operator_token
 from qcompute.console.port import OperatorPort, port_file
+from qcompute.console.sessions import Sessions
 from qcompute.errors import ConfigError
 from qcompute.miner.operator import operator_app
 from qcompute.miner.parts import Parts
@@ -31,12 +33,15 @@ def surround(settings: Settings, parts: Parts) -> list[Surrounding]:
     if settings.alerts.webhook is not None:
         found += _alerts(settings, parts)
     if settings.operator.enabled:
-        dashboard = Dashboard(settings, parts)
+        token = operator_token(settings.operator, settings.ledger.file)
+        sessions = Sessions(token, to_look=settings.operator.token is not None)
+        dashboard = Dashboard(settings, parts, sessions)
         found.append(dashboard)
         found.append(
             OperatorPort(
                 settings.operator,
                 operator_app(parts.ledger, health_of(settings, parts)),
+                sessions,
                 port_file=port_file(settings.ledger.file),
                 axon=(settings.axon.ip, settings.axon.port),
                 routes=[Route("/metrics", metrics.serve, methods=["GET"]), *dashboard.routes],

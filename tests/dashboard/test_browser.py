@@ -14,7 +14,7 @@ import pytest_asyncio
 from playwright.async_api import Browser, Page, expect
 
 from qcompute.chain.keys import signer_from_uri
-from qcompute.console.dashboard.mounting import token_file
+from qcompute.console.operator_token import token_file
 from qcompute.local.miner_process import MinerProcess
 from qcompute.miner.job import State
 from tests.dashboard.browser import PHONE, Watched, chromium, watched

@@ -17,17 +17,22 @@ import pytest
 from starlette.applications import Starlette
 
 from qcompute.axon.visitors import MOST_REASONS, MOST_VISITORS, OTHER_REASONS, Visitors
+from qcompute.connections.credentials import Secret
 from qcompute.console.dashboard import assets, live, pages, shown
 from qcompute.console.dashboard.facts import AccountState
 from qcompute.console.dashboard.headers import CONTENT_SECURITY_POLICY
 from qcompute.console.dashboard.listing import LOOK, listed
 from qcompute.console.dashboard.live import MOVED, Pulse
-from qcompute.console.dashboard.sessions import COOKIE, MOST_FAILURES, SIGNED_IN_SECONDS, Sessions, operator_token
+from qcompute.console.operator_token import kept_token
+from qcompute.console.port import OperatorPort
+from qcompute.console.sessions import COOKIE, MOST_FAILURES, SESSION_SECONDS, Sessions
 from qcompute.errors import ConfigError, NotAllowed
 from qcompute.miner.commands import Adopt, Cancel, Fail, Release, RetryDelivery
 from qcompute.miner.heartbeat import DeviceReport
 from qcompute.miner.job import State
+from qcompute.miner.operator import operator_app
 from qcompute.miner.providers.base import AvailabilityStatus, Capability, Device
+from qcompute.miner.watching import OperatorSettings
 from qcompute.testing.ledger_records import brought_to
 from qcompute.units import Hotkey
 from tests.dashboard.filled import HOSTILE
@@ -44,8 +49,8 @@ def facts() -> ToldFacts:
     return ToldFacts()
 
 
-def browser(facts: ToldFacts, sessions: Sessions | None = None, *, login_to_look: bool = False) -> httpx.AsyncClient:
-    app = Starlette(routes=pages.routes(facts, sessions or Sessions(TOKEN), login_to_look=login_to_look))
+def browser(facts: ToldFacts, *, to_look: bool = False) -> httpx.AsyncClient:
+    app = Starlette(routes=pages.routes(facts, Sessions(Secret("operator", TOKEN), to_look=to_look)))
     return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://operator", headers=OURS)
 
 
@@ -121,7 +126,10 @@ async def test_cookies_are_for_this_page_alone(client: httpx.AsyncClient) -> Non
     assert "HttpOnly" in cookie
     assert "SameSite=strict" in cookie
     assert "set-cookie" not in (await client.get("/dashboard/")).headers
-    client.cookies.set(COOKIE, "chosen-by.somebody-else", domain="operator", path="/dashboard")
+    ours = client.cookies[COOKIE]
+    client.cookies.clear()
+    again = await client.get("/dashboard/", headers={"Cookie": f"{COOKIE}=chosen-by.somebody-else"})
+    assert again.cookies[COOKIE] not in {ours, "chosen-by.somebody-else"}, "a name that somebody chose is replaced"
 
 
 async def test_deciding_needs_the_operator_s_token(client: httpx.AsyncClient, facts: ToldFacts) -> None:
@@ -177,6 +185,8 @@ async def test_a_job_is_decided_by_whoever_signed_in(client: httpx.AsyncClient, 
         {"Origin": "http://elsewhere", "Sec-Fetch-Site": "same-origin"},
         {"Origin": "http://operator", "Sec-Fetch-Site": "same-site"},
         {"Origin": "null", "Sec-Fetch-Site": "none"},
+        {"Origin": "http://operator", "Sec-Fetch-Site": "none"},
+        {"Origin": "http://[", "Sec-Fetch-Site": "same-origin"},
     ],
 )
 async def test_a_form_of_another_page_is_refused(
@@ -208,10 +218,10 @@ async def test_wrong_tokens_are_counted(client: httpx.AsyncClient) -> None:
 
 def test_a_session_ends_and_the_oldest_gives_way() -> None:
     now = 0.0
-    sessions = Sessions(TOKEN, clock=lambda: now)
+    sessions = Sessions(Secret("operator", TOKEN), to_look=True, clock=lambda: now)
     first = sessions.sign_in(TOKEN)
     assert sessions._session(first.name, is_new=False).signed_in
-    now = SIGNED_IN_SECONDS + 1
+    now = SESSION_SECONDS
     assert not sessions._session(first.name, is_new=False).signed_in
     names = [sessions.sign_in(TOKEN).name for _ in range(70)]
     assert [sessions._session(name, is_new=False).signed_in for name in (names[0], names[-1])] == [False, True]
@@ -220,7 +230,7 @@ def test_a_session_ends_and_the_oldest_gives_way() -> None:
 
 
 async def test_nothing_is_shown_before_the_sign_in_where_that_is_asked_for(facts: ToldFacts) -> None:
-    async with browser(facts, login_to_look=True) as client:
+    async with browser(facts, to_look=True) as client:
         for view in ("", "jobs", "jobs/x", "devices", "connections", "validators", "events"):
             page = await client.get(f"/dashboard/{view}")
             assert page.headers["location"].startswith("/dashboard/login"), view
@@ -231,6 +241,43 @@ async def test_nothing_is_shown_before_the_sign_in_where_that_is_asked_for(facts
         token = form_token(await client.get("/dashboard/jobs"))
         await client.post("/dashboard/logout", data={"form_token": token})
         assert (await client.get("/dashboard/jobs")).status_code == 303
+
+
+async def test_one_sign_in_serves_the_whole_port(facts: ToldFacts, tmp_path: Path) -> None:
+    """Signing in on the dashboard did not let the same browser read ``/metrics``: the port had a session of its own."""
+    sessions = Sessions(Secret("operator", TOKEN), to_look=True)
+    port = OperatorPort(
+        OperatorSettings(port=0),
+        operator_app(facts.ledger, _healthy),
+        sessions,
+        port_file=tmp_path / "port",
+        axon=("127.0.0.1", 1),
+        routes=pages.routes(facts, sessions),
+        open_paths=["/dashboard/"],
+    )
+    await port.start()
+    try:
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port.port}") as client:
+            client.headers["Sec-Fetch-Site"] = "same-origin"
+            assert (await client.get("/health")).status_code == 401
+            assert (await signed_in(client)).status_code == 303
+            assert (await client.get("/health")).status_code == 200
+            kept = {"Cookie": f"{COOKIE}={client.cookies[COOKIE]}"}
+            assert (await client.delete("/session")).status_code == 204
+            for path, status in (("/health", 401), ("/dashboard/jobs", 303)):
+                assert (await client.get(path, headers=kept)).status_code == status
+            assert (await client.post("/session", json={"token": TOKEN})).status_code == 204
+            assert (await client.get("/dashboard/jobs")).status_code == 200
+            form = {"reason": "x"}
+            await brought_to(facts.ledger, "held", State.HELD)
+            assert (await client.post("/dashboard/jobs/held/fail", data=form)).status_code == 403
+            assert facts.decided == []
+    finally:
+        await port.stop()
+
+
+async def _healthy() -> dict[str, object]:
+    return {"status": "ok"}
 
 
 @pytest.mark.parametrize(
@@ -245,19 +292,19 @@ async def test_a_sign_in_leads_to_a_page_of_ours(client: httpx.AsyncClient, plac
 
 def test_the_token_s_file_is_for_its_owner_alone(tmp_path: Path) -> None:
     file = tmp_path / "ledger.operator-token"
-    token = operator_token(file)
+    token = kept_token(file)
     assert len(token) >= 43
-    assert operator_token(file) == token
+    assert kept_token(file) == token
     assert file.stat().st_mode & 0o777 == 0o600
     file.chmod(0o644)
     with pytest.raises(ConfigError, match="chmod 600"):
-        operator_token(file)
+        kept_token(file)
     file.chmod(0o600)
     file.write_text("\n")
     with pytest.raises(ConfigError, match="empty"):
-        operator_token(file)
+        kept_token(file)
     with pytest.raises(ConfigError, match="cannot be used"):
-        operator_token(tmp_path / "no" / "such")
+        kept_token(tmp_path / "no" / "such")
 
 
 async def test_a_vendor_s_words_are_text_on_every_page(client: httpx.AsyncClient, facts: ToldFacts) -> None:

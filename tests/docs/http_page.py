@@ -30,7 +30,11 @@ the sign-in. `GET /openapi.json` is this page for programs. A body is JSON unles
 _BESIDE: Final = (
     (f"`{PREFIX}/`", "The dashboard, for a browser; see [the dashboard](../how-to/dashboard.md)", "HTML"),
     ("`GET /metrics`", "For Prometheus; see [metrics](metrics.md)", "200: text or OpenMetrics"),
-    (f"`POST {SESSION_PATH}`", 'Begins a browser\'s session: `{"token": "…"}`', "204: a cookie; 401: not the token"),
+    (
+        f"`POST {SESSION_PATH}`",
+        'Begins a browser\'s session: `{"token": "…"}`',
+        "204: a cookie; 401: not the token; 429: too many wrong ones, wait a minute",
+    ),
     (f"`DELETE {SESSION_PATH}`", "Ends it", "204"),
 )
 

@@ -22,7 +22,7 @@ from qcompute.console.dashboard.headers import SecurityHeaders
 from qcompute.console.dashboard.listing import listed
 from qcompute.console.dashboard.live import Pulse
 from qcompute.console.dashboard.rendering import Prepared, Templates
-from qcompute.console.dashboard.sessions import FormRefused, Session, Sessions, keep
+from qcompute.console.sessions import FormRefused, Session, Sessions, keep
 from qcompute.errors import CannotRun, ConfigError, NotAllowed, SandboxUnavailable, StoreError
 from qcompute.miner.commands import CommandRefused
 from qcompute.miner.job import State, Verdict
@@ -43,9 +43,9 @@ Handler = Callable[[Request], Awaitable[Response]]
 _DONE: Final = {name: f"{action.title}: done." for name, action in ACTIONS.items()}
 
 
-def routes(facts: Facts, sessions: Sessions, *, login_to_look: bool) -> list[BaseRoute]:
-    """The routes of the dashboard. ``login_to_look``: nothing but the sign-in is shown to whoever has not signed in."""
-    pages = _Pages(facts, sessions, login_to_look=login_to_look)
+def routes(facts: Facts, sessions: Sessions) -> list[BaseRoute]:
+    """The routes of the dashboard."""
+    pages = _Pages(facts, sessions)
     table: list[tuple[str, str, Handler]] = [
         ("/", "GET", pages.overview),
         ("/jobs", "GET", pages.jobs),
@@ -86,10 +86,9 @@ async def _home(_: Request) -> Response:
 class _Pages:
     """All handlers. A handler answers the whole page, or its live part alone when htmx asks for that."""
 
-    def __init__(self, facts: Facts, sessions: Sessions, *, login_to_look: bool) -> None:
+    def __init__(self, facts: Facts, sessions: Sessions) -> None:
         self._facts = facts
         self._sessions = sessions
-        self._login_to_look = login_to_look
         self._pulse = Pulse(facts)
         self.assets = Assets()
         self.templates = Templates({"asset": self.assets.url, "State": State, "Verdict": Verdict})
@@ -99,7 +98,7 @@ class _Pages:
 
         async def answer(request: Request) -> Response:
             session = self._sessions.of(request)
-            if self._login_to_look and not session.signed_in:
+            if self._sessions.to_look and not session.signed_in:
                 return self._to_login(request)
             try:
                 return await handler(request)
@@ -233,7 +232,7 @@ class _Pages:
             told = {"problem": error.message, "next": _next_of(request)}
             return self._page(request, "login", "Sign in", told, status=error.status)
         response = RedirectResponse(_next_of(request), status_code=_SEE_OTHER)
-        keep(response, signed_in)
+        keep(response, signed_in, request)
         return response
 
     async def sign_out(self, request: Request) -> Response:
@@ -292,7 +291,7 @@ class _Pages:
         page = self.templates.render(f"{'_' if is_part else ''}{name}.html", known | told)
         response = HTMLResponse(page, status_code=status)
         if session.is_new:
-            keep(response, session)
+            keep(response, session, request)
         return response
 
 

@@ -16,9 +16,10 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from qcompute.connections.credentials import Secret
-from qcompute.console.guard import COOKIE, HEADERS, SESSION_SECONDS, Sessions
+from qcompute.console.guard import HEADERS
+from qcompute.console.operator_token import operator_token
 from qcompute.console.port import OperatorPort, operator_url, port_file, url_of
+from qcompute.console.sessions import COOKIE, MOST_FAILURES, Sessions
 from qcompute.errors import ConfigError
 from qcompute.ledger.memory import MemoryLedger
 from qcompute.miner.operator import operator_app
@@ -27,6 +28,10 @@ from qcompute.miner.watching import OperatorSettings
 TOKEN = "0123456789abcdef0123456789abcdef"
 ANY = "0.0.0.0"  # noqa: S104 - refused, or only compared
 AXON = (ANY, 8091)
+
+
+def _sessions(settings: OperatorSettings, ledger: Path) -> Sessions:
+    return Sessions(operator_token(settings, ledger), to_look=settings.token is not None)
 
 
 async def _health() -> dict[str, object]:
@@ -39,9 +44,11 @@ async def _own(request: Request) -> Response:
 
 @asynccontextmanager
 async def serving(folder: Path, **settings: object) -> AsyncGenerator[httpx.AsyncClient]:
+    chosen = OperatorSettings.model_validate({"port": 0} | settings)
     port = OperatorPort(
-        OperatorSettings.model_validate({"port": 0} | settings),
+        chosen,
         operator_app(MemoryLedger(), _health),
+        _sessions(chosen, folder / "ledger"),
         port_file=port_file(folder / "ledger"),
         axon=AXON,
         routes=[Route("/own", _own, methods=["GET", "POST"]), Route("/assets/x", _own)],
@@ -99,6 +106,7 @@ async def test_loopback_under_any_of_its_names_and_those_allowed_is_let_in(tmp_p
         ({"Sec-Fetch-Site": "same-site"}, 403),
         ({"Origin": "https://evil.example"}, 403),
         ({"Origin": "null"}, 403),
+        ({"Origin": "http://["}, 403),
         ({"Origin": "http://127.0.0.1:1"}, 403),
     ],
 )
@@ -125,7 +133,14 @@ async def test_a_token_that_is_set_is_asked_for_even_on_loopback(tmp_path: Path,
 
 async def test_a_browser_shows_the_token_once(tmp_path: Path, token: str) -> None:
     async with serving(tmp_path, token="operator") as client:
-        for wrong in (b"{}", b"[]", b"no json", b'{"token": 1}', json.dumps({"token": "x" * 5000}).encode()):
+        for wrong in (
+            b"{}",
+            b"[]",
+            b"no json",
+            b'{"token": 1}',
+            b'{"token": "\\ud800"}',
+            json.dumps({"token": "x" * 5000}).encode(),
+        ):
             assert (await client.post("/session", content=wrong)).status_code == 401
         shown = await client.post("/session", json={"token": token})
         assert shown.status_code == 204
@@ -133,55 +148,69 @@ async def test_a_browser_shows_the_token_once(tmp_path: Path, token: str) -> Non
         assert all(word in cookie for word in (COOKIE, "HttpOnly", "SameSite=strict", "Path=/"))
         assert token not in cookie
         assert (await client.get("/own")).status_code == 200, "the client keeps the cookie"
+        kept = client.cookies[COOKIE]
         await client.delete("/session")
         assert (await client.get("/own")).status_code == 401
+        stolen = {"Cookie": f"{COOKIE}={kept}"}
+        assert (await client.get("/own", headers=stolen)).status_code == 401, "it ended here, not in the browser alone"
+        name, _, proof = kept.partition(".")
+        for forged in ("", ".", f"{name}.", f"{name}x.{proof}", f"{proof}.{name}"):
+            assert (await client.get("/own", headers={"Cookie": f"{COOKIE}={forged}"})).status_code == 401, forged
 
 
-def test_a_session_ends_by_itself_and_cannot_be_made_up() -> None:
-    now = [1000.0]
-    sessions = Sessions(Secret("operator", TOKEN), clock=lambda: now[0])
-    cookie = sessions.cookie()
-    assert sessions.is_session(cookie)
-    end, _, word = cookie.partition(".")
-    for forged in ("", ".", f"{end}.", f"{int(end) + 9}.{word}", f"9{end}.{word}", f"{end}.ä", f"²{end}.{word}"):
-        assert not sessions.is_session(forged), forged
-    assert not Sessions(Secret("operator", TOKEN)).is_session(cookie), "of another start"
-    now[0] += SESSION_SECONDS
-    assert not sessions.is_session(cookie)
+async def test_behind_tls_the_cookie_is_never_sent_without_it(tmp_path: Path, token: str) -> None:
+    async with serving(tmp_path, token="operator") as client:
+        shown = await client.post("/session", json={"token": token}, headers={"X-Forwarded-Proto": "https"})
+        assert "Secure" in shown.headers["set-cookie"]
 
 
-def _port(settings: OperatorSettings, axon: tuple[str, int] = AXON) -> OperatorPort:
-    return OperatorPort(settings, operator_app(MemoryLedger(), _health), port_file=Path("unused"), axon=axon)
+async def test_tokens_are_not_guessed_at_leisure(tmp_path: Path, token: str) -> None:
+    """``POST /session`` took any number of guesses, while the dashboard's form counted them."""
+    async with serving(tmp_path, token="operator") as client:
+        for _ in range(MOST_FAILURES):
+            assert (await client.post("/session", json={"token": "guess"})).status_code == 401
+        assert (await client.post("/session", json={"token": token})).status_code == 429
+        assert (await client.get("/own", headers={"Authorization": f"Bearer {token}"})).status_code == 200
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Path:
+    return tmp_path / "ledger"
+
+
+def _port(ledger: Path, settings: OperatorSettings, axon: tuple[str, int] = AXON) -> OperatorPort:
+    app = operator_app(MemoryLedger(), _health)
+    return OperatorPort(settings, app, _sessions(settings, ledger), port_file=port_file(ledger), axon=axon)
 
 
 @pytest.mark.parametrize("host", [ANY, "::", "192.0.2.1", "miner.example"])
-def test_bound_elsewhere_it_needs_a_token(host: str, token: str) -> None:
+def test_bound_elsewhere_it_needs_a_token(ledger: Path, host: str, token: str) -> None:
     del token
     with pytest.raises(ConfigError, match=r"set operator\.token"):
-        _port(OperatorSettings(host=host))
-    _port(OperatorSettings(host=host, token="operator"))
+        _port(ledger, OperatorSettings(host=host))
+    _port(ledger, OperatorSettings(host=host, token="operator"))
 
 
-def test_a_token_that_can_be_guessed_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_token_that_can_be_guessed_is_refused(ledger: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("QCOMPUTE_SECRET_OPERATOR", "hunter2")
     with pytest.raises(ConfigError, match="fewer than 16 characters") as refused:
-        _port(OperatorSettings(token="operator"))
+        _port(ledger, OperatorSettings(token="operator"))
     assert "hunter2" not in refused.value.message
 
 
 @pytest.mark.parametrize(
     ("host", "axon"), [("127.0.0.1", (ANY, 8092)), ("127.0.0.1", ("127.0.0.1", 8092)), ("::1", (ANY, 8092))]
 )
-def test_the_axon_s_port_is_refused(host: str, axon: tuple[str, int]) -> None:
+def test_the_axon_s_port_is_refused(ledger: Path, host: str, axon: tuple[str, int]) -> None:
     with pytest.raises(ConfigError, match=r"axon\.port"):
-        _port(OperatorSettings(host=host), axon)
+        _port(ledger, OperatorSettings(host=host), axon)
 
 
-async def test_a_taken_port_is_one_message_that_names_the_setting() -> None:
+async def test_a_taken_port_is_one_message_that_names_the_setting(ledger: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         number = taken.getsockname()[1]
         with pytest.raises(ConfigError, match=rf"{number}.*in use; set --operator.host and --operator.port"):
-            await _port(OperatorSettings(port=number)).start()
+            await _port(ledger, OperatorSettings(port=number)).start()
 
 
 async def test_where_it_serves_is_found_until_it_stops(tmp_path: Path) -> None:

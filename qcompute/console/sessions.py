@@ -1,37 +1,35 @@
 """Who is at the other end of a request: a session cookie, a token against forged forms, and the operator's sign-in.
 
-Looking is free on loopback, as it is on the rest of the operator port. Deciding about jobs can cost money, and all
-users of the machine reach a loopback port, so it always needs a token: that of ``operator.token``, or where there is
-none one in a file for the daemon's user alone (ADR 0014 says the same of the unix socket). A browser's cookie is worth
-nothing to another site: it is SameSite, each form carries a token of its session, and the browser must say that the
-request comes from this very page.
+One session serves the whole operator port. Looking is free on loopback while ``operator.token`` is not set; deciding
+always needs the token. A browser's cookie is worth nothing to another site: it is SameSite, each form carries a token
+of its session, and the browser must say that the request comes from this very page.
 """
 
 from __future__ import annotations
 
 import hashlib
 import hmac
-import os
 import secrets
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 from urllib.parse import parse_qsl, urlsplit
 
-from starlette.requests import Request
+from starlette.datastructures import Headers
+from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
 
-from qcompute.errors import ConfigError, NotAllowed, Rejected
+from qcompute.connections.credentials import Secret
+from qcompute.errors import NotAllowed, Rejected
 
-COOKIE: Final = "qcompute_dashboard"
-"""Not the port's own cookie, which is for reading only."""
+COOKIE: Final = "qcompute_session"
 FORM_TOKEN: Final = "form_token"  # noqa: S105 - the name of a field
 
-SIGNED_IN_SECONDS: Final = 12 * 3600.0
+SESSION_SECONDS: Final = 12 * 3600.0
+"""A browser that showed the token need not show it again for so long, or until it or the daemon is closed."""
+
 MOST_SESSIONS: Final = 64
 """Signed-in browsers; who signed in longest ago has to again."""
 
@@ -62,38 +60,30 @@ class Session:
     is_new: bool
 
 
-def operator_token(file: Path) -> str:
-    """The token kept in ``file``, made at the first call, for its owner alone.
-
-    Raises:
-        ConfigError: it cannot be read or written, or others may read it.
-    """
-    try:
-        with suppress(FileExistsError):
-            descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-            with os.fdopen(descriptor, "w", encoding="ascii") as made:
-                made.write(f"{secrets.token_urlsafe(32)}\n")
-        if file.stat().st_mode & 0o077:
-            raise ConfigError(f"others may read the operator's token {file}: chmod 600 it, or remove it for a new one")
-        token = file.read_text(encoding="ascii").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"the operator's token {file} cannot be used ({type(error).__name__})") from error
-    if not token:
-        raise ConfigError(f"the operator's token {file} is empty: remove it, and a new one is made")
-    return token
-
-
 class Sessions:
-    """All browsers' sessions. Those that are not signed in cost no memory: their cookie and a key say it all."""
+    """All browsers' sessions. Those that are not signed in cost no memory: their cookie and a key say it all.
 
-    def __init__(self, token: str, *, clock: Callable[[], float] = time.monotonic) -> None:
-        self._token = token
+    ``to_look``: nothing but the sign-in is shown to whoever has not shown the token.
+    """
+
+    def __init__(self, token: Secret, *, to_look: bool, clock: Callable[[], float] = time.monotonic) -> None:
+        self._token = _digest(token.reveal())
+        self.to_look = to_look
         self._clock = clock
         self._key = secrets.token_bytes(32)
         self._signed_in: OrderedDict[str, float] = OrderedDict()
         self._failures: deque[float] = deque(maxlen=MOST_FAILURES)
 
-    def of(self, request: Request) -> Session:
+    def may_look(self, connection: HTTPConnection) -> bool:
+        """Whether a caller may be shown anything: by the token in a header each time, or by a session."""
+        if not self.to_look:
+            return True
+        scheme, _, given = connection.headers.get("authorization", "").partition(" ")
+        if scheme.lower() == "bearer":
+            return self._is_token(given.strip())
+        return self._is_signed_in(connection.cookies.get(COOKIE, ""))
+
+    def of(self, request: HTTPConnection) -> Session:
         """The session of a request; a new one for a browser that has none."""
         name = request.cookies.get(COOKIE, "")
         is_new = not self._is_ours(name)
@@ -109,12 +99,12 @@ class Sessions:
         full = len(self._failures) == MOST_FAILURES
         if full and now - self._failures[0] < FAILURE_SECONDS:
             raise NotAllowed("too many wrong tokens; wait a minute", status=HTTP_TOO_MANY)
-        if not hmac.compare_digest(token.encode(), self._token.encode()):
+        if not self._is_token(token):
             self._failures.append(now)
             raise NotAllowed("this is not the operator's token", status=HTTP_FORBIDDEN)
         # A new name: one that somebody else gave this browser must not become a signed-in one.
         name = self._new_name()
-        self._signed_in[name] = now + SIGNED_IN_SECONDS
+        self._signed_in[name] = now + SESSION_SECONDS
         while len(self._signed_in) > MOST_SESSIONS:
             self._signed_in.popitem(last=False)
         return self._session(name, is_new=True)
@@ -129,7 +119,7 @@ class Sessions:
         Raises:
             FormRefused: it came from elsewhere, has no right token, or is too large.
         """
-        if not is_same_origin(request):
+        if not is_same_origin(request.headers):
             raise FormRefused("this form was not sent by this page")
         fields = dict(parse_qsl((await _body(request)).decode("utf-8", "replace"), keep_blank_values=True))
         given = fields.get(FORM_TOKEN, "") or request.headers.get("x-form-token", "")
@@ -138,11 +128,18 @@ class Sessions:
         return fields
 
     def _session(self, name: str, *, is_new: bool) -> Session:
+        return Session(name, self._made_of("form", name), self._is_signed_in(name), is_new)
+
+    def _is_signed_in(self, name: str) -> bool:
         until = self._signed_in.get(name)
-        if until is not None and until < self._clock():
+        if until is not None and until <= self._clock():
             del self._signed_in[name]
             until = None
-        return Session(name, self._made_of("form", name), until is not None, is_new)
+        return until is not None
+
+    def _is_token(self, given: str) -> bool:
+        """Takes as long for every wrong one."""
+        return hmac.compare_digest(_digest(given), self._token)
 
     def _new_name(self) -> str:
         chosen = secrets.token_urlsafe(24)
@@ -156,23 +153,27 @@ class Sessions:
         return hmac.new(self._key, f"{what}:{name}".encode(), hashlib.sha256).hexdigest()
 
 
-def keep(response: Response, session: Session) -> None:
+def keep(response: Response, session: Session, request: Request) -> None:
     """Give the browser its cookie, which no script may read and no other site may use."""
-    response.set_cookie(COOKIE, session.name, path="/dashboard", httponly=True, samesite="strict")
+    secure = request.headers.get("x-forwarded-proto") == "https"
+    response.set_cookie(COOKIE, session.name, path="/", httponly=True, samesite="strict", secure=secure)
 
 
-def is_same_origin(request: Request) -> bool:
+def is_from_elsewhere(headers: Headers) -> bool:
+    """Whether a browser says that a page of another server sent the request. A program says nothing."""
+    if headers.get("sec-fetch-site", "same-origin") not in {"same-origin", "none"}:
+        return True
+    origin = headers.get("origin")
+    return origin is not None and _host_of(origin) != headers.get("host", "").lower()
+
+
+def is_same_origin(headers: Headers) -> bool:
     """Whether a browser says that its own page of this server sent the request.
 
-    Every browser of today says so with each POST; what says nothing is no browser and has no business here.
+    Every browser of today says so with each POST; what says nothing is no browser and has no business with a form.
     """
-    site = request.headers.get("sec-fetch-site")
-    if site is not None and site != "same-origin":
-        return False
-    origin = request.headers.get("origin")
-    if origin is None:
-        return site == "same-origin"
-    return urlsplit(origin).netloc == request.headers.get("host", "")
+    says = headers.get("sec-fetch-site", "same-origin" if "origin" in headers else "nothing")
+    return says == "same-origin" and not is_from_elsewhere(headers)
 
 
 async def _body(request: Request) -> bytes:
@@ -182,3 +183,16 @@ async def _body(request: Request) -> bytes:
         if len(got) > MAX_FORM_BYTES:
             raise FormRefused(f"a form here has at most {MAX_FORM_BYTES} bytes")
     return bytes(got)
+
+
+def _host_of(origin: str) -> str | None:
+    """Name and port of an origin; None for what is none, as ``null`` and ``http://[``."""
+    try:
+        return urlsplit(origin).netloc.lower() or None
+    except ValueError:
+        return None
+
+
+def _digest(text: str) -> bytes:
+    # JSON may carry half a surrogate pair, which strict encoding refuses with an error of ours.
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
