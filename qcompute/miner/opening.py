@@ -172,15 +172,22 @@ class AccountOpener:
         return self._written
 
 
-def open_fleet(settings: Settings) -> Fleet:
-    """The accounts the daemon would start with, for who only looks at them; call it on the main thread.
+def open_accounts(settings: Settings) -> tuple[AccountOpener, str, Fleet]:
+    """The opener with the operator's credentials at hand, the group to start with and its fleet; on the main thread.
 
     Raises:
-        ConfigError: one cannot be opened.
+        ConfigError: an account cannot be opened.
     """
     CredentialStore(settings.connections, settings.neuron.directory).install()
     opener = AccountOpener(settings)
-    return opener.fleet(opener.first())
+    first = opener.first()
+    return opener, first, opener.fleet(first)
+
+
+def open_fleet(settings: Settings) -> Fleet:
+    """The same for who only looks at the accounts; raises as `open_accounts` does."""
+    _, _, fleet = open_accounts(settings)
+    return fleet
 
 
 def refuse_provider_name(name: str) -> None:

@@ -20,7 +20,6 @@ from qcompute.chain.watch import AxonPublisher, MetagraphWatch
 from qcompute.circuits.compiler import CircuitCompiler
 from qcompute.circuits.download import GuardedDownloader
 from qcompute.circuits.screen import screen
-from qcompute.connections.store import CredentialStore
 from qcompute.errors import ConfigError
 from qcompute.jobserver import open_job_server
 from qcompute.jobserver.client import HttpJobServer
@@ -38,7 +37,7 @@ from qcompute.miner.fetch import FetchStage
 from qcompute.miner.fleet import Fleet
 from qcompute.miner.heartbeat import Heartbeat
 from qcompute.miner.intake import JobIntake
-from qcompute.miner.opening import SHARED, AccountOpener
+from qcompute.miner.opening import SHARED, open_accounts
 from qcompute.miner.outbox import OutboxStage
 from qcompute.miner.own_jobs import OwnJobs
 from qcompute.miner.purge import Purge
@@ -108,10 +107,7 @@ async def build(settings: Settings) -> Parts:
         ConfigError: a setting cannot work; the text names it.
     """
     signer = load_signer(settings.wallet)
-    CredentialStore(settings.connections, settings.neuron.directory).install()
-    opener = AccountOpener(settings)
-    first = opener.first()
-    fleet = opener.fleet(first)
+    opener, first, fleet = open_accounts(settings)
     if first == opener.home:
         try:
             fleet.check_fallback(settings.routing.fallback)
