@@ -150,7 +150,7 @@ async def _staged(
         miner_hotkey=miner.signer.hotkey,
         miner_port=1,
     )
-    ids = [platform.jobs.add_job(job.qasm, SHOTS) for job in story.jobs]
+    ids = [platform.jobs.add_job(job.qasm, SHOTS, job.options) for job in story.jobs]
     try:
         yield CrashScene(story, platform, miner, validator, vendor_file, ledger, ids)
     finally:

@@ -10,7 +10,7 @@ from typing import Final
 from qcompute.miner.providers.base import Idempotency
 from qcompute.testing.crash_points import CrashPoint, When
 from tests.crash.matrix import Case
-from tests.crash.stories import HELD, LATE, LOST, ROAD, STORIES, Story
+from tests.crash.stories import HELD, LATE, LOST, PACK, ROAD, SPLIT, STORIES, Story
 
 _ONCE: Final = (
     "open ledger",
@@ -59,6 +59,26 @@ EXPECTED: Final[Mapping[str, tuple[str, ...]]] = {
     LOST.name: ("save submitting>submitting", "find", "save submitting>waiting"),
     LATE.name: ("cancel", "save waiting>waiting", "receipt", "save waiting>settled", "PATCH executions"),
     HELD.name: ("find", "save submitting>held", "save held>settled", "PATCH executions"),
+    SPLIT.name: (
+        "save ready>waiting",
+        "save submitting>submitting mark",
+        "submit",
+        "save submitting>waiting",
+        "receipt",
+        "save waiting>settled",
+        "PUT upload",
+        "save settled>closed",
+    ),
+    PACK.name: (
+        "save ready>submitting",
+        "save submitting>submitting mark",
+        "submit",
+        "save submitting>waiting",
+        "receipt",
+        "save waiting>settled",
+        "PUT upload",
+        "save settled>closed",
+    ),
 }
 """Every place, and the story whose run without a kill comes by. The matrix takes its points from that run; a place that
 is not met any more fails it, so that none vanishes unnoticed."""
@@ -94,7 +114,7 @@ def singles(met: Mapping[str, Mapping[tuple[str, When], int]]) -> Iterator[Case]
                 last = met[story].get((name, when), 1) if name in _EACH_JOB else 1
                 for occurrence in sorted({1, last}):
                     yield Case(STORIES[story], (CrashPoint(name, when, occurrence),))
-    for story in _by_idempotency():
+    for story in (*_by_idempotency(), *_packs_elsewhere()):
         for name in AROUND_SUBMIT:
             for when in When:
                 yield Case(story, (CrashPoint(name, when),))
@@ -113,11 +133,30 @@ def pairs() -> list[Case]:
         for name in _AFTER_A_KILL
         for then in When
     ]
-    everything = [*road, *around]
+    together = [
+        Case(story, (CrashPoint(name, when), CrashPoint(after, then)))
+        for story, names in _of_several()
+        for name in names
+        for when in When
+        for after in (*names, *_AFTER_A_KILL)
+        for then in When
+    ]
+    everything = [*road, *around, *together]
     # A stride without a common divisor visits each case once, far from the one before.
     count = len(everything)
     stride = next(number for number in itertools.count(count * 5 // 13) if math.gcd(number, count) == 1)
     return [everything[place * stride % count] for place in range(count)]
+
+
+def _packs_elsewhere() -> list[Story]:
+    return [story for name, story in STORIES.items() if name.startswith(f"{PACK.name}/")]
+
+
+def _of_several() -> Iterator[tuple[Story, tuple[str, ...]]]:
+    """Jobs that are several vendor jobs, or one with others: where one kill may part what belongs together."""
+    yield SPLIT, ("save ready>waiting", *AROUND_SUBMIT, "save waiting>settled", "save settled>closed")
+    for story in (PACK, *_packs_elsewhere()):
+        yield story, (*AROUND_SUBMIT, "save waiting>settled")
 
 
 def _by_idempotency() -> list[Story]:

@@ -6,7 +6,7 @@ import hashlib
 import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 from qcompute.local.demo_jobs import BELL, GARBAGE, TOO_WIDE
 from qcompute.miner.job import Verdict
@@ -21,10 +21,19 @@ MINER: Final = "QCOMPUTE_MINER__"
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A circuit, and how it must end; ``reaches_vendor`` says whether it is submitted at all."""
+    """A circuit, and how it must end; ``reaches_vendor`` says whether it is submitted at all.
+
+    ``parts``: its shots are divided over so many vendor jobs.
+    """
 
     qasm: str
     verdict: Verdict
+    parts: int = 1
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Its ``configuration_data``."""
+        return {"split": {"kind": "shots", "parts": self.parts}} if self.parts > 1 else {}
 
     @property
     def reaches_vendor(self) -> bool:
@@ -110,6 +119,22 @@ HELD: Final = Story(
 """An answer is lost and the vendor cannot be asked: the job is held, and ends when no operator comes."""
 
 
+SPLIT: Final = Story(
+    "split",
+    (Job(next(bells(failing=False)), Verdict.SUCCEEDED, parts=3), *_jobs(1, 0)),
+    {f"{MOCK}FAIL_RATE": "0"},
+)
+"""A job in three parts and one in a single piece; the parts have unlike shots, so that none can stand for another."""
+
+PACK: Final = Story("pack", (*_jobs(4, 0), *_REFUSED[:1]), {f"{MOCK}FAIL_RATE": "0", f"{MOCK}MAX_PACK": "3"})
+"""Four jobs that wait for the account's turn together, of which three fit into one vendor job."""
+
+
+def pack_with(idempotency: Idempotency) -> Story:
+    """Packs on a vendor that finds lost submits in this way, as IBM does by tags."""
+    return Story(f"pack/{idempotency}", PACK.jobs, {**PACK.settings, **road_with(idempotency).settings})
+
+
 def road_with(idempotency: Idempotency) -> Story:
     """The road on a vendor that finds lost submits in this way. Lists lag behind, by less than a second look waits."""
     settings = {f"{MOCK}IDEMPOTENCY": idempotency.value}
@@ -127,6 +152,9 @@ STORIES: Final = {
         LOST,
         LATE,
         HELD,
+        SPLIT,
+        PACK,
+        pack_with(Idempotency.TAG),
         *(road_with(one) for one in Idempotency if one is not Idempotency.TOKEN),
     )
 }

@@ -16,7 +16,7 @@ from tests.crash.__main__ import AT_ONCE
 from tests.crash.lives import Store
 from tests.crash.matrix import Case, Verdict, run
 from tests.crash.points import EXPECTED, pairs, singles
-from tests.crash.stories import STORIES
+from tests.crash.stories import PACK, STORIES
 
 SAMPLE = {
     "on its way in": (
@@ -44,10 +44,28 @@ SAMPLE = {
         "road/tag submit:before#1",
         "road/none submit:after#1",
     ),
+    "a job in parts": (
+        "split save ready>waiting:after#1",
+        "split save submitting>submitting mark:after#1",
+        "split submit:after#2",
+        "split save waiting>settled:after#1",
+        "split save settled>closed:after#2",
+        "split PUT upload:after#1",
+    ),
+    "jobs in one submission": (
+        "pack save submitting>submitting mark:after#2",
+        "pack submit:before#1",
+        "pack submit:after#1",
+        "pack save submitting>waiting:before#2",
+        "pack/tag submit:after#1",
+    ),
     "twice": (
         "road submit:after#1 + find:after#1",
         "road/tag submit:before#1 + save submitting>submitting unmark:after#1",
         "road PUT upload:after#1 + PUT upload:after#1",
+        "split submit:after#2 + submit:after#1",
+        "pack submit:after#1 + find:after#1",
+        "pack/tag submit:before#1 + save submitting>submitting unmark:after#1",
     ),
 }
 
@@ -61,6 +79,7 @@ ON_POSTGRES = {
         "road submit:before#1",
         "road submit:after#1",
         "road/client_id submit:after#1",
+        "pack submit:after#1",
     ),
     "twice": (
         "road submit:after#1 + find:after#1",
@@ -94,6 +113,8 @@ async def test_every_expected_point_is_met_by_a_run_without_a_kill(compiled: Pat
     for verdict in verdicts:
         met, names = verdict.journals[0].often(), EXPECTED[verdict.case.story.name]
         assert [name for name in names if not met[name, When.BEFORE] or not met[name, When.AFTER]] == []
+        if verdict.case.story is PACK:
+            assert met["submit", When.AFTER] < sum(job.reaches_vendor for job in PACK.jobs), "nothing was packed"
 
 
 @pytest.mark.parametrize("part", SAMPLE)

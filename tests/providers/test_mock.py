@@ -154,6 +154,23 @@ def test_its_cloud_outlives_it_and_every_submit_is_a_row(opened: Open, tmp_path:
     cloud.close()
 
 
+def test_circuits_submitted_together_are_one_job_and_come_back_apart(opened: Open, tmp_path: Path) -> None:
+    settings = {"state_path": tmp_path / "cloud.sqlite", "max_pack": 2, "run_seconds": 0}
+    first, again, token = opened(**settings), opened(**settings), IdempotencyToken("pack")
+    device = first.list_devices()[0]
+    circuits = [ASYMMETRIC.model_copy(update={"num_clbits": width, "sha256": f"{width}" * 64}) for width in (2, 3)]
+    pack = [first.prepare(circuit, device, 100, JobOptions()) for circuit in circuits]
+    handles = first.submit_many(pack, device.device_id, 100, token=token)
+    assert [handle.pack_index for handle in handles] == [0, 1]
+    assert first.submit_many(pack, device.device_id, 100, token=token) == handles, "by its token it is the same job"
+    assert first.find(token, LONG_AGO) == Found(handles=[handles[0].model_copy(update={"pack_index": None})])
+    seen = [counts(again, handle) for handle in handles]
+    assert [{len(key) for key in one} for one in seen] == [{2}, {3}]
+    assert [sum(one.values()) for one in seen] == [100, 100]
+    (alone,) = first.submit_many(pack[1:], device.device_id, 100, token=IdempotencyToken("alone"))
+    assert (alone.pack_index, counts(again, alone)) == (None, seen[1])
+
+
 @pytest.mark.parametrize("kind", ["tag", "scan"])
 def test_a_second_submit_is_a_second_job_where_the_vendor_does_not_look(opened: Open, kind: str) -> None:
     adapter = opened(idempotency=kind)

@@ -57,6 +57,9 @@ CREATE TABLE IF NOT EXISTS jobs (
   shots INTEGER NOT NULL, num_clbits INTEGER NOT NULL, sha TEXT NOT NULL, created REAL NOT NULL, cancelled REAL);
 CREATE TABLE IF NOT EXISTS submits (
   number INTEGER PRIMARY KEY AUTOINCREMENT, token TEXT, job_id TEXT, at REAL NOT NULL);
+CREATE TABLE IF NOT EXISTS packed (
+  job_id TEXT NOT NULL, pack_index INTEGER NOT NULL, num_clbits INTEGER NOT NULL, sha TEXT NOT NULL,
+  PRIMARY KEY (job_id, pack_index));
 """
 
 
@@ -87,6 +90,8 @@ class MockConfig(BaseModel):
     """How a lost submit can be found; ``none`` makes `find` say that it cannot tell."""
     offline: bool = False
     """Both devices are down for maintenance."""
+    max_pack: int = Field(default=1, ge=1)
+    """So many circuits of one validator go into one job."""
     poll_interval_seconds: float = Field(default=0.2, gt=0)
     """How often a young job is polled."""
     price_per_task: float = Field(default=0.03, ge=0)
@@ -142,15 +147,13 @@ class MockAdapter(ProviderAdapter):
         *,
         token: IdempotencyToken | None = None,
     ) -> JobHandle:
-        self._dawdle()
-        num_clbits, sha = _facts(circuit_data)
-        device = device_id or _DEVICES[0][0]
-        with self._lock:
-            job_id = self._create(token, device, shots or 1000, num_clbits, sha)
-            lost, self._answers_to_lose = self._answers_to_lose > 0, max(self._answers_to_lose - 1, 0)
-        if lost:
-            raise SubmitUnknown("the mock lost the answer to a submit")
-        return JobHandle(provider_job_id=job_id, device_id=device)
+        return self._submitted([circuit_data], device_id, shots or 1000, token)[0]
+
+    @override
+    def submit_many(
+        self, prepared: Sequence[Prepared], device_id: str, shots: int, *, token: IdempotencyToken
+    ) -> list[JobHandle]:
+        return self._submitted([one.payload for one in prepared], device_id, shots, token)
 
     @override
     def find(self, token: IdempotencyToken, since: datetime) -> Found | Absent | CannotTell:
@@ -191,12 +194,14 @@ class MockAdapter(ProviderAdapter):
     def get_job_receipt(self, handle: JobHandle) -> JobReceipt:
         self._dawdle()
         rows = self._rows(
-            "SELECT created, cancelled, sha, shots, num_clbits, device_id FROM jobs WHERE job_id = ?",
-            (handle.provider_job_id,),
+            "SELECT created, cancelled, jobs.sha, shots, coalesce(packed.num_clbits, jobs.num_clbits),"
+            " coalesce(packed.sha, jobs.sha) FROM jobs LEFT JOIN packed"
+            " ON packed.job_id = jobs.job_id AND packed.pack_index = ? WHERE jobs.job_id = ?",
+            (handle.pack_index, handle.provider_job_id),
         )
         if not rows:
             return _receipt(handle, ProviderStatus.UNKNOWN, None, {})
-        created, cancelled, sha, shots, num_clbits, _ = rows[0]
+        created, cancelled, sha, shots, num_clbits, circuit_sha = rows[0]
         status = ProviderStatus.of(self._status(created, cancelled, sha).status)
         ended = created + self._config.queue_seconds + self._config.run_seconds
         times = {"createdAt": _iso(created), "endedAt": _iso(cancelled or ended)}
@@ -204,7 +209,7 @@ class MockAdapter(ProviderAdapter):
             return _receipt(handle, status, shots, times, message=_failure(status))
         receipt = _receipt(handle, status, shots, times)
         cost = round(self._config.price_per_task + self._config.price_per_shot * shots, 6)
-        counts = self._counts(sha, shots, num_clbits)
+        counts = self._counts(circuit_sha, shots, num_clbits)
         return receipt.model_copy(update={"cost": cost, "results": {"measurementCounts": counts}})
 
     @override
@@ -231,21 +236,39 @@ class MockAdapter(ProviderAdapter):
 
     @override
     def limits(self) -> Limits:
-        return Limits(poll_interval_seconds=self._config.poll_interval_seconds, max_poll_batch=500)
+        return Limits(
+            poll_interval_seconds=self._config.poll_interval_seconds,
+            max_poll_batch=500,
+            max_pack=self._config.max_pack,
+        )
 
     @override
     def close(self) -> None:
         with self._lock:
             self._cloud.close()
 
-    def _create(self, token: str | None, device: str, shots: int, num_clbits: int, sha: str) -> str:
+    def _submitted(
+        self, payloads: Sequence[str], device_id: str | None, shots: int, token: str | None
+    ) -> list[JobHandle]:
+        self._dawdle()
+        circuits = [_facts(payload) for payload in payloads]
+        device = device_id or _DEVICES[0][0]
+        with self._lock:
+            job_id = self._create(token, device, shots, circuits)
+            lost, self._answers_to_lose = self._answers_to_lose > 0, max(self._answers_to_lose - 1, 0)
+        if lost:
+            raise SubmitUnknown("the mock lost the answer to a submit")
+        places = [None] if len(circuits) == 1 else range(len(circuits))
+        return [JobHandle(provider_job_id=job_id, device_id=device, pack_index=place) for place in places]
+
+    def _create(self, token: str | None, device: str, shots: int, circuits: Sequence[tuple[int, str]]) -> str:
         """One transaction, so that whoever dies in the middle leaves a job and its submit, or neither."""
         self._cloud.execute("BEGIN IMMEDIATE")
-        job_id = self._inserted(token, device, shots, num_clbits, sha)
+        job_id = self._inserted(token, device, shots, circuits)
         self._cloud.execute("COMMIT")
         return job_id
 
-    def _inserted(self, token: str | None, device: str, shots: int, num_clbits: int, sha: str) -> str:
+    def _inserted(self, token: str | None, device: str, shots: int, circuits: Sequence[tuple[int, str]]) -> str:
         now = time.time()
         known = None
         if token is not None and self._config.idempotency in (Idempotency.TOKEN, Idempotency.CLIENT_ID):
@@ -253,6 +276,11 @@ class MockAdapter(ProviderAdapter):
         if known is None:
             number = self._cloud.execute("SELECT coalesce(max(number), 0) + 1 FROM jobs").fetchone()[0]
             known = (f"mock-{number:06d}",)
+            num_clbits, sha = circuits[0]
+            if len(circuits) > 1:
+                sha = hashlib.sha256("/".join(one for _, one in circuits).encode()).hexdigest()
+                members = [(known[0], place, *circuit) for place, circuit in enumerate(circuits)]
+                self._cloud.executemany("INSERT INTO packed VALUES (?,?,?,?)", members)
             self._cloud.execute(
                 "INSERT INTO jobs (job_id, token, device_id, shots, num_clbits, sha, created) VALUES (?,?,?,?,?,?,?)",
                 (known[0], token, device, shots, num_clbits, sha, now),
