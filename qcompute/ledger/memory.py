@@ -16,7 +16,7 @@ from typing_extensions import override
 from qcompute.errors import Bug, StaleRow, StoreError
 from qcompute.ledger.browse import ClosedJobs, JobLine, Wish, is_wanted, line_from, next_below
 from qcompute.ledger.claims import Claims, Fenced, SoleClaims, Tenure
-from qcompute.ledger.contract import Intake, Ledger, OpenWork, Page, Poll, Postponed, open_work_from, poll_from
+from qcompute.ledger.contract import Intake, Ledger, OpenWork, Page, Poll, Postponed, open_work_from, polls_from
 from qcompute.ledger.cursor import START, read_cursor, write_cursor
 from qcompute.ledger.rows import (
     Row,
@@ -134,7 +134,7 @@ class MemoryLedger(Ledger):
             and job.error_code is None
             and job.cancel_requested_at is None
         ]
-        return [poll_from([row[name] for name in _POLL_COLUMNS]) for row in rows[: max(limit, 0)]]
+        return polls_from(([row[name] for name in _POLL_COLUMNS] for row in rows[: max(limit, 0)]), micros(now))
 
     @override
     async def postpone(self, polls: Sequence[Postponed], *, tenure: Tenure | None = None) -> None:

@@ -25,7 +25,7 @@ from qcompute.ledger.browse import (
     open_statement,
 )
 from qcompute.ledger.claims import Claims, SoleClaims, Tenure
-from qcompute.ledger.contract import Intake, Ledger, OpenWork, Page, Poll, Postponed, open_work_from, poll_from
+from qcompute.ledger.contract import Intake, Ledger, OpenWork, Page, Poll, Postponed, open_work_from, polls_from
 from qcompute.ledger.cursor import read_cursor, write_cursor
 from qcompute.ledger.figures import Figures
 from qcompute.ledger.keepers import Read
@@ -163,17 +163,18 @@ class SqlLedger(Ledger):
         self._check_open()
         wanted = max(limit, 0)
         most = wanted + len(skip) if wanted else 0
-        parameters = {"state": State.WAITING.value, "lane": lane, "now": micros(now), "most": most}
+        parameters: dict[str, Any] = {"state": State.WAITING.value, "lane": lane, "now": micros(now), "most": most}
 
         def read(connection: Connection) -> list[Poll]:
             rows = connection.execute(statements.POLLS_DUE, parameters).fetchall()
-            return [poll_from(row) for row in islice((row for row in rows if row[0] not in skip), wanted)]
+            return polls_from(islice((row for row in rows if row[0] not in skip), wanted), parameters["now"])
 
         return await self._read(read)
 
     @override
     async def postpone(self, polls: Sequence[Postponed], *, tenure: Tenure | None = None) -> None:
-        rows: list[Row] = [{"key": one.execution_id, "was": one.version, "due": micros(one.due_at)} for one in polls]
+        due = {at: micros(at) for at in {one.due_at for one in polls}}
+        rows: list[Row] = [{"key": one.execution_id, "was": one.version, "due": due[one.due_at]} for one in polls]
         await self._write(Postpone(rows, tenure))
 
     @override

@@ -10,13 +10,14 @@ import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import ClassVar, Final, assert_never
+from typing import Any, ClassVar, Final, assert_never
 
 import orjson
+from pydantic import TypeAdapter
 from typing_extensions import override
 
 from qcompute.errors import BadReply, Bug, CannotRun, StoreError, VendorError
-from qcompute.ledger.contract import Postponed
+from qcompute.ledger.contract import Poll, Postponed
 from qcompute.miner.account import Account
 from qcompute.miner.circuit_cache import CircuitCache
 from qcompute.miner.ends import EndedRows
@@ -59,6 +60,7 @@ OTHERS_AHEAD: Final = 100
 """While more are to be asked for, so many rows are looked for beside those with news."""
 
 _NO_NEWS: Final = frozenset({ProviderStatus.QUEUED.value, ProviderStatus.RUNNING.value})
+_HANDLES: Final = TypeAdapter(list[JobHandle])
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -160,7 +162,7 @@ class WaitStage(Stage):
         polls = await self.road.ledger.polls_due(now, most, lane=self.lane, skip=skip)
         if not polls:
             return False
-        answers = await self._account.poll_all([_handle_for_poll(poll.handle) for poll in polls])
+        answers = await self._account.poll_all(_handles_to_poll(polls))
         now = self.road.clock()
         wait_on: list[Postponed] = []
         due_after: dict[float, datetime] = {}  # thousands of one age and pace share a moment
@@ -168,7 +170,7 @@ class WaitStage(Stage):
             if isinstance(answer, Exception) or answer.status not in _NO_NEWS or answer.status != poll.vendor_status:
                 self._answers[poll.execution_id] = poll.version, answer
                 continue
-            seconds = self._poll_pause_seconds(now, poll.submitted_at, answer)
+            seconds = self._poll_pause_seconds(poll.age_seconds, answer)
             if (due_at := due_after.get(seconds)) is None:
                 due_at = due_after[seconds] = self._on_grid(now, seconds)
             wait_on.append(Postponed(poll.execution_id, poll.version, due_at))
@@ -198,7 +200,7 @@ class WaitStage(Stage):
 
     async def _poll_later(self, job: Job, answer: BaseExecutionStatus) -> None:
         now = self.road.clock()
-        seconds = self._poll_pause_seconds(now, job.submitted_at, answer)
+        seconds = self._poll_pause_seconds((now - (job.submitted_at or now)).total_seconds(), answer)
         due_at = self._on_grid(now, seconds)
         if now < job.deadline_at < due_at:
             due_at = job.deadline_at
@@ -232,9 +234,9 @@ class WaitStage(Stage):
         )
         await self.road.save(job, again)
 
-    def _poll_pause_seconds(self, now: datetime, submitted_at: datetime | None, answer: BaseExecutionStatus) -> float:
+    def _poll_pause_seconds(self, age_seconds: float, answer: BaseExecutionStatus) -> float:
         return poll_pause_seconds(
-            age_seconds=0.0 if submitted_at is None else (now - submitted_at).total_seconds(),
+            age_seconds=age_seconds,
             interval_seconds=self._account.poll_interval_seconds,
             eta_seconds=answer.eta_seconds,
             in_batches=self._account.polls_in_batches,
@@ -415,11 +417,12 @@ def _handle(job: Job) -> JobHandle:
     return JobHandle.model_validate(job.handle)
 
 
-def _handle_for_poll(document: str) -> JobHandle:
-    """Without the measurement: no poll needs it, and of ten thousand handles it is most of the work."""
-    words = orjson.loads(document)
-    words.pop("measurement", None)
-    return JobHandle.model_validate(words)
+def _handles_to_poll(polls: Sequence[Poll]) -> list[JobHandle]:
+    """Without their measurements: no poll needs them, and of ten thousand handles they are most of the work."""
+    documents: list[dict[str, Any]] = [orjson.loads(poll.handle) for poll in polls]
+    for words in documents:
+        words.pop("measurement", None)
+    return _HANDLES.validate_python(documents)
 
 
 def _words(answer: BaseExecutionStatus) -> str:
