@@ -12,7 +12,7 @@ from collections.abc import Callable, Generator, Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final, NamedTuple, TypeAlias
 
@@ -32,6 +32,7 @@ from qcompute.miner.job import (
 )
 from qcompute.units import DeviceId, ExecutionId, Hotkey, ProviderJobId, ProviderKey
 
+AT_ONCE: Final = timedelta(0)
 Hear: TypeAlias = Callable[[Sequence[Job] | None], None]
 """See `Ledger.hearing`; must not block or raise."""
 
@@ -153,9 +154,18 @@ class Ledger(ABC):
 
     @abstractmethod
     async def polls_due(
-        self, now: datetime, limit: int, *, lane: str, skip: AbstractSet[ExecutionId] = frozenset()
+        self,
+        now: datetime,
+        limit: int,
+        *,
+        lane: str,
+        skip: AbstractSet[ExecutionId] = frozenset(),
+        within: timedelta = AT_ONCE,
     ) -> list[Poll]:
-        """As `due` for jobs that wait, of those with which nothing is the matter: no problem, deadline or cancel."""
+        """As `due` for jobs that wait, of those with which nothing is the matter: no problem, deadline or cancel.
+
+        Also those that fall due ``within`` that time.
+        """
 
     @abstractmethod
     async def postpone(self, polls: Sequence[Postponed], *, tenure: Tenure | None = None) -> None:
