@@ -101,9 +101,10 @@ LOST: Final = Story("lost", _jobs(1, 0), {f"{MOCK}LOSE_SUBMIT_ANSWERS": "1"}, la
 LATE: Final = Story(
     "late",
     tuple(Job(job.qasm, Verdict.CANCELLED) for job in _jobs(2, 0)),
-    {f"{MOCK}QUEUE_SECONDS": "3600", f"{MOCK}FORETELL": "false", f"{MINER}JOB_DEADLINE_SECONDS": "4"},
+    {f"{MOCK}QUEUE_SECONDS": "3600", f"{MOCK}FORETELL": "false", f"{MINER}JOB_DEADLINE_SECONDS": "8"},
 )
-"""Jobs that are not done by their deadline: the vendor is asked to cancel them."""
+"""Jobs that are not done by their deadline: the vendor is asked to cancel them. With four seconds a
+busy machine did not even submit them."""
 
 HELD: Final = Story(
     "held",
