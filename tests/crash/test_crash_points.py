@@ -54,7 +54,6 @@ SAMPLE = {
     ),
     "jobs in one submission": (
         "pack save submitting>submitting mark:after#2",
-        "pack submit:before#1",
         "pack submit:after#1",
         "pack save submitting>waiting:before#2",
         "pack/tag submit:after#1",
