@@ -18,7 +18,7 @@ from qcompute.miner.job import State
 from qcompute.testing.ledger_records import brought_to
 
 
-def fill_ledger(settings: LedgerSettings, fill: Callable[[Ledger], Awaitable[None]]) -> None:
+def fill_ledger(settings: LedgerSettings, fill: Callable[[Ledger], Awaitable[object]]) -> None:
     """Make a ledger that ``fill`` puts something into, and close it again."""
 
     async def make() -> None:
@@ -31,7 +31,7 @@ def fill_ledger(settings: LedgerSettings, fill: Callable[[Ledger], Awaitable[Non
     asyncio.run(make())
 
 
-def filled(path: Path, fill: Callable[[Ledger], Awaitable[None]]) -> Path:
+def filled(path: Path, fill: Callable[[Ledger], Awaitable[object]]) -> Path:
     """Such a ledger in a file."""
     fill_ledger(LedgerSettings(path=path), fill)
     return path
