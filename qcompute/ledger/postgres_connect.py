@@ -108,7 +108,7 @@ STILL_READER_SECONDS: Final = 60
 
 
 def looking_engine(parameters: dict[str, Any], settings: LedgerSettings) -> Engine:
-    """For connections whose transactions each see one moment's ledger and cannot write, a standby's included."""
+    """For connections whose transactions each see one moment's ledger and cannot write."""
     further = {
         "default_transaction_read_only": "on",
         "idle_in_transaction_session_timeout": f"{STILL_READER_SECONDS}s",

@@ -193,6 +193,23 @@ def test_an_unknown_job_is_told_in_one_line(qcompute: Command) -> None:
     assert err.startswith("qcompute: there is no job nope in ")
 
 
+def test_an_id_that_is_no_text_is_refused(qcompute: Command) -> None:
+    """Bytes on the command line that are not UTF-8 ended in a traceback."""
+    for command in (("jobs", "show", "\udcff"), ("jobs", "list", "--text", "\udcff"), ("receipts", "export", "\udcff")):
+        code, out, err = qcompute(*command)
+        assert (code, out) == (2, "")
+        assert "not UTF-8" in err
+
+
+def test_where_there_is_no_ledger_no_file_is_made_for_its_jobs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    file = tmp_path / "out"
+    code, _, err = Command(tmp_path / "nothing", capsys)("jobs", "export", "--to", str(file))
+    assert (code, "there is no ledger" in err, file.exists()) == (2, True, False)
+
+
 def test_an_export_is_json_lines_or_csv(qcompute: Command, tmp_path: Path) -> None:
     _, out, _ = qcompute("jobs", "export", "--state", "closed", "--state", "held")
     assert [json.loads(line)["execution_id"] for line in out.splitlines()] == ["closed-1", "held-1"]

@@ -241,9 +241,3 @@ def test_a_ledger_of_an_earlier_version_is_read_and_not_upgraded(
         else:
             revision = run_sql(LedgerSettings(path=tmp_path / "l"), "SELECT version_num FROM alembic_version")
             assert revision == [(where,)]
-
-
-def test_an_id_that_is_no_text_is_refused(capsys: pytest.CaptureFixture[str], database: str) -> None:
-    """Bytes on the command line that are not UTF-8 ended in a traceback."""
-    assert main(["jobs", "show", "\udcff", "--ledger.url", shared_server().url(database)]) == 2
-    assert "not UTF-8" in capsys.readouterr().err
