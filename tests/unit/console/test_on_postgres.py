@@ -241,3 +241,21 @@ def test_a_ledger_of_an_earlier_version_is_read_and_not_upgraded(
         else:
             revision = run_sql(LedgerSettings(path=tmp_path / "l"), "SELECT version_num FROM alembic_version")
             assert revision == [(where,)]
+
+
+def test_a_decision_about_a_job_that_is_not_there_asks_for_no_wallet(
+    database: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    flags = ["--ledger.url", shared_server().url(database), "--neuron.full_path", str(tmp_path)]
+    assert main(["jobs", "cancel", "nope", *flags]) == 1
+    assert f"there is no job nope in database {database} on 127.0.0.1" in capsys.readouterr().err
+
+
+def test_without_the_driver_the_way_to_install_it_is_told(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    monkeypatch.delitem(sys.modules, "qcompute.ledger.postgres_looking", raising=False)
+    monkeypatch.delitem(sys.modules, "qcompute.ledger.postgres_connect", raising=False)
+    assert main(["jobs", "list", "--ledger.url", "postgresql://u@127.0.0.1/d"]) == 2
+    assert "pip install 'qcompute[postgres]'" in capsys.readouterr().err
