@@ -20,8 +20,8 @@ from qcompute.connections.credentials import Secret, checked_value, environment_
 from qcompute.connections.credentials import checked_name as checked_credential
 from qcompute.connections.definitions import CHOICE, FILE, Choice, Definition, Definitions, checked_name
 from qcompute.connections.findings import Finding
-from qcompute.connections.store import CredentialStore
-from qcompute.connections.vault import Ask
+from qcompute.connections.store import PASSPHRASE, CredentialStore
+from qcompute.connections.vault import Ask, KeyKind
 from qcompute.errors import ConfigError, QComputeError
 from qcompute.ledger.backup import reading
 from qcompute.miner.commands import AboutAccounts, Accounts, Reopen, Use, socket_file, tell_daemon
@@ -68,6 +68,15 @@ class Changed:
 
     findings: list[Finding]
     places: dict[str, str]
+    notes: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Rekeyed:
+    """The encrypted file has another key: what opens it now, and what the operator must do before the next start."""
+
+    file: Path
+    kind: KeyKind
     notes: list[str]
 
 
@@ -179,6 +188,45 @@ class Connections:
         if (value := environment_value(credential)) is None:
             raise ConfigError(f"{variable_of(credential)} is not set, so there is nothing to take over")
         return value
+
+    def rekey(self, key_file: Path | None, new_passphrase: Ask) -> Rekeyed:
+        """Let another key file or passphrase open the encrypted file; the present one must open it first.
+
+        ``new_passphrase`` is asked only when that was seen, and not where there is a ``key_file``.
+
+        Raises:
+            ConfigError: see `CredentialStore.resealing` and `Resealing.seal`; the file is as it was.
+        """
+        if key_file is not None:
+            key_file = key_file.expanduser().absolute()
+        resealing = self.store.resealing(key_file)
+        passphrase = new_passphrase() if key_file is None else None
+        resealing.seal(passphrase)
+        kind = KeyKind.PASSPHRASE if key_file is None else KeyKind.KEY_FILE
+        notes = self._for_passphrase(passphrase) if passphrase is not None else self._for_key_file(key_file)
+        if (old := resealing.now.key_file) is not None:
+            notes.append(f"delete the old key file {old} when no backup needs it")
+        notes.append("a running daemon cannot read credentials again before it is restarted with the new key")
+        return Rekeyed(resealing.now.path, kind, notes)
+
+    def _for_passphrase(self, passphrase: str) -> list[str]:
+        variable = variable_of(PASSPHRASE)
+        is_named = self._settings.connections.key_file is not None
+        notes = ["unset connections.key_file: a passphrase opens the file now"] if is_named else []
+        known = environment_value(PASSPHRASE)
+        if known is None:
+            notes.append(f"the daemon cannot ask: set {variable}_FILE to a file that holds the passphrase (mode 0600)")
+        elif known != passphrase:
+            notes.append(f"{variable} or {variable}_FILE still has another passphrase: give it the new one")
+        return notes
+
+    def _for_key_file(self, key_file: Path | None) -> list[str]:
+        known = self._settings.connections.key_file
+        is_known = known is not None and known.expanduser().absolute() == key_file
+        notes = [] if is_known else [f"set connections.key_file to {key_file}"]
+        if environment_value(PASSPHRASE) is not None:
+            notes.append(f"{variable_of(PASSPHRASE)} is not needed any more: unset it")
+        return notes
 
     def remove(self, name: str, *, keep_credentials: bool = False) -> list[str]:
         """Forget a connection, and the credentials no other one names; their names.

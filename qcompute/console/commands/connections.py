@@ -20,6 +20,8 @@ from qcompute.connections.credentials import environment_value
 from qcompute.connections.definitions import Definition
 from qcompute.connections.findings import Finding, Grade
 from qcompute.connections.operations import Changed, Connections, Unusable, parsed_settings
+from qcompute.connections.store import checked_passphrase
+from qcompute.connections.vault import Ask, KeyKind
 from qcompute.console.app import Json, command, group
 from qcompute.console.arguments import invocation_of, output_for
 from qcompute.console.exit_codes import ExitCode
@@ -44,6 +46,7 @@ def add_to(app: typer.Typer, name: str, summary: str) -> None:
     command(ours, "test", look)
     command(ours, "use", use)
     command(ours, "rotate", rotate)
+    command(ours, "rekey", rekey)
     command(ours, "remove", remove)
     app.add_typer(ours, name=name)
 
@@ -170,6 +173,51 @@ def rotate(
     return _changed(changed, f"{name} has its new value", output_for(as_json=json))
 
 
+def rekey(
+    context: typer.Context,
+    *,
+    key_file: Annotated[
+        Path | None,
+        typer.Option("--key-file", metavar="FILE", help="a key file is to open it, made if it is not there"),
+    ] = None,
+    value_file: Annotated[
+        Path | None, typer.Option("--value-file", metavar="FILE", help="read the new passphrase from a file")
+    ] = None,
+    stdin: Annotated[
+        bool,
+        typer.Option(
+            "--stdin",
+            help="read passphrases as lines: the present one, unless a variable or key file gives it; the new",
+        ),
+    ] = False,
+    json: Json = False,
+) -> int:
+    """Give the encrypted file of credentials another passphrase, or with --key-file a key file.
+
+    Also from one kind to the other. The present passphrase or key is tried first. The file is replaced whole: should
+    this be interrupted, the old one opens as before.
+    """
+    if key_file is not None and value_file is not None:
+        raise ConfigError("--key-file and --value-file: a key file or a passphrase opens the file, not both")
+    ours = _connections(context, ask=_line if stdin else None)
+
+    def new() -> str:
+        if value_file is not None:
+            return _file(value_file).strip()
+        return _line() if stdin else _new_passphrase(f"new passphrase of {ours.store.vault.path}")
+
+    done = ours.rekey(key_file, new)
+    what = {KeyKind.PASSPHRASE: "the new passphrase", KeyKind.KEY_FILE: f"the key in {key_file}"}[done.kind]
+    output = output_for(as_json=json)
+    if json:
+        output.document({"file": str(done.file), "opens_with": done.kind, "notes": done.notes})
+        return ExitCode.DONE
+    output.line(f"{done.file} opens with {what} now")
+    for note in done.notes:
+        output.line(note)
+    return ExitCode.DONE
+
+
 def remove(
     context: typer.Context,
     name: Name,
@@ -194,27 +242,38 @@ def _explained() -> Generator[None]:
         raise
 
 
-def _connections(context: typer.Context) -> Connections:
+def _connections(context: typer.Context, ask: Ask | None = None) -> Connections:
     settings = invocation_of(context).settings()
     asked: list[str] = []
 
-    def ask() -> str:
+    def prompt() -> str:
         if not asked:
-            is_new = not ours.store.vault.path.exists()
-            asked.append(_passphrase(ours.store.vault.path, is_new=is_new))
+            asked.append(_passphrase(ours.store.vault.path))
         return asked[0]
 
-    ours = Connections(settings, ask=ask if sys.stdin.isatty() else None)
+    ours = Connections(settings, ask=ask or (prompt if sys.stdin.isatty() else None))
     return ours
 
 
-def _passphrase(file: Path, *, is_new: bool) -> str:
-    given = getpass.getpass(f"passphrase of {file}: ")
-    if not given:
+def _passphrase(file: Path) -> str:
+    if not file.exists():
+        return _new_passphrase(f"passphrase of {file}")
+    if not (given := getpass.getpass(f"passphrase of {file}: ")):
         raise ConfigError("an empty passphrase protects nothing")
-    if is_new and getpass.getpass("again: ") != given:
+    return given
+
+
+def _new_passphrase(what: str) -> str:
+    if not sys.stdin.isatty():
+        raise ConfigError("there is no terminal to ask at: use --stdin or --value-file")
+    given = checked_passphrase(getpass.getpass(f"{what}: "))
+    if getpass.getpass("again: ") != given:
         raise ConfigError("the two passphrases differ; nothing was stored")
     return given
+
+
+def _line() -> str:
+    return sys.stdin.readline().rstrip("\r\n")
 
 
 def _prompt(what: str) -> str:
