@@ -78,13 +78,19 @@ def add(  # noqa: PLR0917 - typer takes options from arguments
     table = parsed_settings(settings or [])
     table |= dict(_pair(one) for one in credential or [])
     values = {field: _file(Path(path)) for field, path in map(_pair, value_file or [])}
-    for field in ours.fields(provider):
-        if field.name in values or field.name in table or not (field.is_required or stdin or from_environment):
+    fields = ours.fields(provider)
+    is_left_open = sys.stdin.isatty() and not values and not table.keys() & {field.name for field in fields}
+    for field in fields:
+        if field.name in values or field.name in table:
             continue
         if from_environment:
             table[field.name], values[field.name] = _from_environment(name, field.name)
-        else:
-            values[field.name] = sys.stdin.readline() if stdin else _prompt(f"{field.name} of {name}")
+        elif stdin:
+            values[field.name] = sys.stdin.readline()
+        elif field.is_required:
+            values[field.name] = _prompt(f"{field.name} of {name}")
+        elif is_left_open and (given := _prompt(f"{field.name} of {name}, or Enter for none")):
+            values[field.name] = given
     definition = Definition(provider=provider, settings=table, budget=parsed_settings(budget) if budget else None)
     with _explained():
         changed = ours.add(name, definition, values=values, untested=untested)

@@ -14,12 +14,14 @@ import pytest
 from qcompute.connections.definitions import Choice, Definition, Definitions
 from qcompute.connections.findings import Grade
 from qcompute.connections.operations import ConnectionRefused, Connections, Unusable, parsed_settings
+from qcompute.connections.vault import Vault
 from qcompute.console.__main__ import main
 from qcompute.console.arguments import Invocation, settings_from
 from qcompute.errors import ConfigError
 from qcompute.miner.opening import AccountOpener
 from qcompute.miner.settings import Settings
 from tests.doubles.rest import TOKEN, RestDouble
+from tests.terminal import Terminal
 
 ROOT = Path(__file__).parents[3]
 
@@ -224,3 +226,39 @@ def test_a_secret_is_never_an_argument_and_a_prompt_needs_a_terminal(tmp_path: P
     )
     assert done.returncode == 2
     assert "there is no terminal to ask at: use --stdin, --value-file or --from-environment" in done.stderr
+
+
+def test_a_terminal_asks_for_a_key_and_a_passphrase_and_shows_neither(tmp_path: Path) -> None:
+    """The key is tried at the lab first; then the encrypted file is made, with a passphrase typed twice.
+
+    The lab's adapter can do without a token, so nobody was asked for it, whatever the page said.
+    """
+    passphrase = "correct horse"
+    flags = ["--neuron.full_path", str(tmp_path), "--connections.store", "file", "--provider", "mock"]
+    with RestDouble() as double:
+        words = ["add", "lab", "rest", "--set", f'base_urls=["{double.url}"]', *flags]
+        with Terminal("-m", "qcompute.console", "connections", *words, environ={"HOME": str(tmp_path)}) as terminal:
+            terminal.shows("token of lab, or Enter for none (not shown): ")
+            terminal.types(TOKEN)
+            terminal.shows(f"passphrase of {tmp_path / 'credentials.json'}: ")
+            terminal.types(passphrase)
+            terminal.shows("again: ")
+            terminal.types(passphrase)
+            assert terminal.ends() == 0, terminal.screen
+    assert "lab is added" in terminal.screen
+    assert "lab_token is kept in the encrypted file" in terminal.screen
+    for secret in (TOKEN, passphrase):
+        assert secret not in terminal.screen
+        assert not [file for file in tmp_path.iterdir() if secret in file.read_text()]
+    assert Vault(tmp_path / "credentials.json", None, lambda: passphrase).get("lab_token") == TOKEN
+
+
+def test_enter_leaves_out_what_a_provider_can_do_without(tmp_path: Path) -> None:
+    flags = ["--neuron.full_path", str(tmp_path), "--provider", "mock"]
+    with RestDouble(token=None) as double:
+        words = ["add", "open", "rest", "--set", f'base_urls=["{double.url}"]', *flags]
+        with Terminal("-m", "qcompute.console", "connections", *words, environ={"HOME": str(tmp_path)}) as terminal:
+            terminal.shows("Enter for none (not shown): ")
+            terminal.types("")
+            assert terminal.ends() == 0, terminal.screen
+    assert ours(tmp_path).definitions.get("open").settings == {"base_urls": [double.url]}
