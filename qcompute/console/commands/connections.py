@@ -25,7 +25,7 @@ from qcompute.connections.vault import Ask, KeyKind
 from qcompute.console.app import Json, command, group
 from qcompute.console.arguments import invocation_of, output_for
 from qcompute.console.exit_codes import ExitCode
-from qcompute.console.output import Output, readable
+from qcompute.console.output import Output, Style, readable
 from qcompute.errors import ConfigError
 
 _MARKS: Final = {Grade.OK: "ok", Grade.NOTICE: "note", Grade.FAILED: "FAILED"}
@@ -98,27 +98,37 @@ def add(  # noqa: PLR0917 - typer takes options from arguments
 
 
 def list_(context: typer.Context, *, json: Json = False) -> int:
-    """List connections, where their credentials are kept, and which one new jobs go to."""
+    """List connections, where their credentials are kept, and which one new jobs go to.
+
+    With PROVIDER=cluster also the accounts of the cluster and their credentials. Exit code 1: the cluster cannot be
+    read.
+    """
     ours = _connections(context)
     rows, in_use, chain = ours.rows(), ours.in_use(), ours.store.chain()
+    try:
+        nodes, trouble = ours.node_rows(), None
+    except ConfigError as error:  # it may be mended with what else is listed
+        nodes, trouble = [], error.message
+    code = ExitCode.DONE if trouble is None else ExitCode.FAILED
     output = output_for(as_json=json)
     if json:
-        output.document({"in_use": in_use, "places": chain, "connections": [row.model_dump() for row in rows]})
-        return ExitCode.DONE
-    cells = [
-        (
-            "*" if row.in_use else "",
-            row.name,
-            row.provider,
-            [f"{one} ({row.places[one] or 'NOT SET'})" for one in row.credentials.values()],
-        )
-        for row in rows
-    ]
-    shown = [(mark, name, provider, ", ".join(kept) or None) for mark, name, provider, kept in cells]
-    output.table(("", "NAME", "PROVIDER", "CREDENTIALS"), shown, empty="no connections")
+        shown = {"connections": [row.model_dump() for row in rows], "nodes": [row.model_dump() for row in nodes]}
+        output.document({"in_use": in_use, "places": chain, **shown, "nodes_problem": trouble})
+        return code
+    cells = [("*" if row.in_use else "", row.name, row.provider, _kept(row.places)) for row in rows]
+    output.table(("", "NAME", "PROVIDER", "CREDENTIALS"), cells, empty="no connections")
+    if nodes:
+        cells = [(row.name, row.provider, row.connection, _kept(row.places)) for row in nodes]
+        output.table(("ACCOUNT OF THE CLUSTER", "PROVIDER", "CONNECTION", "CREDENTIALS"), cells, empty="")
+    if trouble is not None:
+        output.line(f"the accounts of the cluster cannot be listed: {trouble}", Style.BAD)
     output.line(f"new jobs go to: {in_use}")
     output.line(f"credentials are looked for in: {', then '.join(chain)}")
-    return ExitCode.DONE
+    return code
+
+
+def _kept(places: dict[str, str | None]) -> str | None:
+    return ", ".join(f"{one} ({place or 'NOT SET'})" for one, place in places.items()) or None
 
 
 def look(

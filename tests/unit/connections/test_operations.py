@@ -262,3 +262,101 @@ def test_enter_leaves_out_what_a_provider_can_do_without(tmp_path: Path) -> None
             terminal.types("")
             assert terminal.ends() == 0, terminal.screen
     assert ours(tmp_path).definitions.get("open").settings == {"base_urls": [double.url]}
+
+
+FLEET = """
+[[cluster.nodes]]
+provider = "custom_rest"
+connection = "lab"
+name = "forge"
+
+[[cluster.nodes]]
+provider = "custom_rest"
+endpoints = ["http://127.0.0.1:1"]
+[cluster.nodes.settings.nodes.left]
+url = "http://127.0.0.1:2"
+token = "left_key"
+
+[[cluster.nodes]]
+provider = "tests.providers.lab_nodes:LabMachine"
+"""
+
+
+def in_cluster(folder: Path) -> Settings:
+    (folder / "fleet.toml").write_text(FLEET)
+    return settings(folder, provider="cluster", config=str(folder / "fleet.toml"))
+
+
+def test_with_a_cluster_its_accounts_are_listed_with_their_credentials(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also those further in, and what nobody has set."""
+    told = in_cluster(tmp_path)
+    it = Connections(told)
+    it.definitions.add("lab", Definition(provider="rest", settings={"base_urls": ["http://x"], "token": "lab_token"}))
+    it.store.put("lab_token", TOKEN)
+    assert typed(["list", "--json"], told, monkeypatch) == 0
+    nodes = json.loads(capsys.readouterr().out)["nodes"]
+    assert [(one["name"], one["connection"], one["credentials"]) for one in nodes] == [
+        ("forge", "lab", {"token": "lab_token"}),
+        ("custom_rest", None, {"nodes.left.token": "left_key"}),
+        ("labmachine", None, {}),
+    ]
+    assert nodes[0]["places"] == {"lab_token": f"the encrypted file {tmp_path / 'credentials.json'}"}
+    assert typed(["list"], told, monkeypatch) == 0
+    listed = capsys.readouterr().out
+    assert "left_key (NOT SET)" in listed
+    assert TOKEN not in listed
+
+
+def test_a_connection_that_a_node_names_is_not_used_a_second_time_and_not_removed(tmp_path: Path) -> None:
+    """Its account would be open twice: two budgets, and twice the rate that the vendor bears."""
+    told = in_cluster(tmp_path)
+    it = Connections(told)
+    for name in ("lab", "other"):
+        it.definitions.add(name, Definition(provider="rest", settings={"base_urls": ["http://127.0.0.1:1"]}))
+    refusal = (
+        "lab is in the cluster already, as the account forge: put its .* table first and set routing.policy to order"
+    )
+    with pytest.raises(ConfigError, match=refusal):
+        it.use("lab", unchecked=True)
+    assert it.choice.read() is None
+    with pytest.raises(ConnectionRefused, match="the account forge of the cluster is from lab"):
+        it.remove("lab")
+    opener = AccountOpener(told)
+    assert opener.choices() == ["cluster", "other"]
+    assert (opener.accounts_of("lab"), opener.accounts_of("other")) == (["forge", "lab"], ["other"])
+    it.use("other", unchecked=True)
+    assert opener.first() == "other"
+    it.choice.write("lab")
+    with pytest.raises(ConfigError, match="go back with `qcompute connections use cluster`"):
+        opener.first()
+    it.use("cluster")
+    assert opener.first() == "cluster"
+
+
+def test_a_fleet_that_cannot_be_read_is_told_beside_what_can(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = in_cluster(tmp_path)
+    Connections(told).definitions.add("other", Definition(provider="mock"))
+    assert typed(["list"], told, monkeypatch) == 1
+    listed = capsys.readouterr().out
+    assert "cluster.nodes[0].connection: there is no connection 'lab'; there are other" in listed
+    assert "new jobs go to: cluster" in listed
+    assert typed(["list", "--json"], told, monkeypatch) == 1
+    assert "no connection 'lab'" in json.loads(capsys.readouterr().out)["nodes_problem"]
+
+
+def test_nested_credentials_are_the_connection_s_too(tmp_path: Path) -> None:
+    """They were in no list, could not be rotated, and went with another connection that had one of the same name."""
+    it = ours(tmp_path)
+    nodes = {"left": {"url": "http://127.0.0.1:1", "token": "left_key"}}
+    it.definitions.add("one", Definition(provider="rest", settings={"nodes": nodes}))
+    it.definitions.add("two", Definition(provider="rest", settings={"token": "left_key"}))
+    it.store.put("left_key", "old")
+    assert it.rows()[0].credentials == {"nodes.left.token": "left_key"}
+    assert it.remove("two") == []
+    it.rotate("one", "nodes.left.token", "new", untested=True)
+    assert it.store.value("left_key") == "new"
+    assert it.remove("one") == ["left_key"]
