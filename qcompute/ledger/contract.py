@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import defaultdict
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from qcompute.ledger.browse import ClosedJobs, JobLine, Wish
 from qcompute.ledger.claims import Claims, Tenure
@@ -32,6 +32,7 @@ from qcompute.miner.job import (
 )
 from qcompute.units import DeviceId, ExecutionId, Hotkey, ProviderJobId, ProviderKey
 
+AT_ONCE: Final = timedelta(0)
 Hear: TypeAlias = Callable[[Sequence[Job] | None], None]
 """See `Ledger.hearing`; must not block or raise."""
 
@@ -58,26 +59,29 @@ class Page:
     cursor: str
 
 
-@dataclass(frozen=True, slots=True)
-class Poll:
-    """What is needed of a waiting job to ask for it; ``handle`` is the JSON of its JobHandle."""
+class Poll(NamedTuple):
+    """What is needed of a waiting job to ask for it; ``handle`` is the JSON of its JobHandle.
+
+    A plain tuple, as `Postponed` is: a hundred thousand of them come and go each minute.
+    """
 
     execution_id: ExecutionId
     version: int
     handle: str
     vendor_status: str | None
-    submitted_at: datetime | None
+    age_seconds: float
+    """Since its submit, when this was asked."""
 
 
-def poll_from(row: Sequence[Any]) -> Poll:
-    """The poll of a row with its columns in this order, times in microseconds."""
-    execution_id, version, handle, vendor_status, submitted_at = row
-    at = None if submitted_at is None else from_micros(submitted_at)
-    return Poll(execution_id, version, handle, vendor_status, at)
+def polls_from(rows: Iterable[Sequence[Any]], now_us: int) -> list[Poll]:
+    """The polls of rows with these columns, the last of them the time of the submit, in microseconds."""
+    return [
+        Poll(execution_id, version, handle, vendor_status, 0.0 if at is None else (now_us - at) / 1e6)
+        for execution_id, version, handle, vendor_status, at in rows
+    ]
 
 
-@dataclass(frozen=True, slots=True)
-class Postponed:
+class Postponed(NamedTuple):
     """A job that was asked for and waits on."""
 
     execution_id: ExecutionId
@@ -150,9 +154,18 @@ class Ledger(ABC):
 
     @abstractmethod
     async def polls_due(
-        self, now: datetime, limit: int, *, lane: str, skip: AbstractSet[ExecutionId] = frozenset()
+        self,
+        now: datetime,
+        limit: int,
+        *,
+        lane: str,
+        skip: AbstractSet[ExecutionId] = frozenset(),
+        within: timedelta = AT_ONCE,
     ) -> list[Poll]:
-        """As `due` for jobs that wait, of those with which nothing is the matter: no problem, deadline or cancel."""
+        """As `due` for jobs that wait, of those with which nothing is the matter: no problem, deadline or cancel.
+
+        Also those that fall due ``within`` that time.
+        """
 
     @abstractmethod
     async def postpone(self, polls: Sequence[Postponed], *, tenure: Tenure | None = None) -> None:

@@ -7,7 +7,7 @@ from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import islice, pairwise
 from typing import Final
 
@@ -16,7 +16,17 @@ from typing_extensions import override
 from qcompute.errors import Bug, StaleRow, StoreError
 from qcompute.ledger.browse import ClosedJobs, JobLine, Wish, is_wanted, line_from, next_below
 from qcompute.ledger.claims import Claims, Fenced, SoleClaims, Tenure
-from qcompute.ledger.contract import Intake, Ledger, OpenWork, Page, Poll, Postponed, open_work_from, poll_from
+from qcompute.ledger.contract import (
+    AT_ONCE,
+    Intake,
+    Ledger,
+    OpenWork,
+    Page,
+    Poll,
+    Postponed,
+    open_work_from,
+    polls_from,
+)
 from qcompute.ledger.cursor import START, read_cursor, write_cursor
 from qcompute.ledger.rows import (
     Row,
@@ -122,9 +132,15 @@ class MemoryLedger(Ledger):
 
     @override
     async def polls_due(
-        self, now: datetime, limit: int, *, lane: str, skip: AbstractSet[ExecutionId] = frozenset()
+        self,
+        now: datetime,
+        limit: int,
+        *,
+        lane: str,
+        skip: AbstractSet[ExecutionId] = frozenset(),
+        within: timedelta = AT_ONCE,
     ) -> list[Poll]:
-        jobs = await self.due(State.WAITING, now, len(self._rows), lane=lane, skip=skip)
+        jobs = await self.due(State.WAITING, now + within, len(self._rows), lane=lane, skip=skip)
         rows = [
             self._rows[job.execution_id]
             for job in jobs
@@ -134,7 +150,7 @@ class MemoryLedger(Ledger):
             and job.error_code is None
             and job.cancel_requested_at is None
         ]
-        return [poll_from([row[name] for name in _POLL_COLUMNS]) for row in rows[: max(limit, 0)]]
+        return polls_from(([row[name] for name in _POLL_COLUMNS] for row in rows[: max(limit, 0)]), micros(now))
 
     @override
     async def postpone(self, polls: Sequence[Postponed], *, tenure: Tenure | None = None) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import islice, pairwise
 from typing import Any, Final, TypeVar
 
@@ -25,7 +25,17 @@ from qcompute.ledger.browse import (
     open_statement,
 )
 from qcompute.ledger.claims import Claims, SoleClaims, Tenure
-from qcompute.ledger.contract import Intake, Ledger, OpenWork, Page, Poll, Postponed, open_work_from, poll_from
+from qcompute.ledger.contract import (
+    AT_ONCE,
+    Intake,
+    Ledger,
+    OpenWork,
+    Page,
+    Poll,
+    Postponed,
+    open_work_from,
+    polls_from,
+)
 from qcompute.ledger.cursor import read_cursor, write_cursor
 from qcompute.ledger.figures import Figures
 from qcompute.ledger.keepers import Read
@@ -158,22 +168,30 @@ class SqlLedger(Ledger):
 
     @override
     async def polls_due(
-        self, now: datetime, limit: int, *, lane: str, skip: AbstractSet[ExecutionId] = frozenset()
+        self,
+        now: datetime,
+        limit: int,
+        *,
+        lane: str,
+        skip: AbstractSet[ExecutionId] = frozenset(),
+        within: timedelta = AT_ONCE,
     ) -> list[Poll]:
         self._check_open()
         wanted = max(limit, 0)
         most = wanted + len(skip) if wanted else 0
-        parameters = {"state": State.WAITING.value, "lane": lane, "now": micros(now), "most": most}
+        times: dict[str, Any] = {"now": micros(now), "due_by": micros(now + within)}
+        parameters = {"state": State.WAITING.value, "lane": lane, "most": most} | times
 
         def read(connection: Connection) -> list[Poll]:
             rows = connection.execute(statements.POLLS_DUE, parameters).fetchall()
-            return [poll_from(row) for row in islice((row for row in rows if row[0] not in skip), wanted)]
+            return polls_from(islice((row for row in rows if row[0] not in skip), wanted), times["now"])
 
         return await self._read(read)
 
     @override
     async def postpone(self, polls: Sequence[Postponed], *, tenure: Tenure | None = None) -> None:
-        rows: list[Row] = [{"key": one.execution_id, "was": one.version, "due": micros(one.due_at)} for one in polls]
+        due = {at: micros(at) for at in {one.due_at for one in polls}}
+        rows: list[Row] = [{"key": one.execution_id, "was": one.version, "due": due[one.due_at]} for one in polls]
         await self._write(Postpone(rows, tenure))
 
     @override

@@ -62,7 +62,7 @@ POLLS_DUE: Final = (
         jobs.c.vendor_status,
         jobs.c.submitted_at,
     )
-    .where(jobs.c.state == bindparam("state"), jobs.c.lane == bindparam("lane"), jobs.c.due_at <= bindparam("now"))
+    .where(jobs.c.state == bindparam("state"), jobs.c.lane == bindparam("lane"), jobs.c.due_at <= bindparam("due_by"))
     .where(jobs.c.attempts == literal_column("0"), jobs.c.error_code.is_(None), jobs.c.handle.is_not(None))
     .where(jobs.c.cancel_requested_at.is_(None), jobs.c.deadline_at > bindparam("now"))
     .order_by(jobs.c.due_at, jobs.c.execution_id)

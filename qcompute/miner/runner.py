@@ -12,7 +12,6 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import ClassVar, Final, assert_never
 
-import orjson
 from typing_extensions import override
 
 from qcompute.errors import BadReply, Bug, CannotRun, StoreError, VendorError
@@ -22,6 +21,7 @@ from qcompute.miner.circuit_cache import CircuitCache
 from qcompute.miner.ends import EndedRows
 from qcompute.miner.job import Job, State, Verdict
 from qcompute.miner.providers.base import BaseExecutionStatus, JobHandle, JobReceipt, ProviderStatus, Verb
+from qcompute.miner.resting import REST, Asked, Resting, asked_from, handles_of
 from qcompute.miner.result import ended, failure_text, succeeded
 from qcompute.miner.road import Road, asked_pause_seconds
 from qcompute.miner.stage import Stage
@@ -59,6 +59,7 @@ OTHERS_AHEAD: Final = 100
 """While more are to be asked for, so many rows are looked for beside those with news."""
 
 _NO_NEWS: Final = frozenset({ProviderStatus.QUEUED.value, ProviderStatus.RUNNING.value})
+_MICROSECOND: Final = timedelta(microseconds=1)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -87,6 +88,9 @@ class WaitStage(Stage):
         """What the vendor said of rows that are still to be taken, and of which version."""
         self._is_asking_on = False
         self._ends = EndedRows()
+        self._resting = Resting()
+        self._finds_resting = True
+        self._began_at: datetime | None = None
 
     @override
     async def run(self) -> None:
@@ -100,6 +104,7 @@ class WaitStage(Stage):
             await self._hold(job, "no_handle", "it was submitted, and what to ask its vendor for is not known")
             return
         self._ends.forget(job)
+        self._resting.forget(job.execution_id)
         now = self.road.clock()
         if now >= job.deadline_at or job.cancel_requested_at is not None:
             job = await self._call_off(job, now)
@@ -120,8 +125,9 @@ class WaitStage(Stage):
     @override
     def _hear(self, jobs: Sequence[Job] | None) -> None:
         super()._hear(jobs)
-        if self._account.tells_ends:
-            for job in jobs or ():
+        for job in jobs or ():
+            self._resting.forget(job.execution_id)
+            if self._account.tells_ends:
                 self._ends.waits(job)
 
     @override
@@ -148,6 +154,13 @@ class WaitStage(Stage):
             self._look_at = 0.0
 
     @override
+    async def _pause_seconds(self) -> float:
+        pause = await super()._pause_seconds()
+        if (due_at := self._resting.next_due_at) is None:
+            return pause
+        return min(pause, max((due_at - self.road.clock()).total_seconds(), 0.0))
+
+    @override
     def _most_fetched(self) -> int:
         # Rows that are still to be asked for stand behind those with news, and would all be taken one by one.
         most = super()._most_fetched()
@@ -156,25 +169,53 @@ class WaitStage(Stage):
     async def _ask_for_many(self) -> bool:
         """Let those with no news wait on, and keep the answers of the others; whether more may be due."""
         now, most = self.road.clock(), min(POLLS_AT_ONCE, 4 * max(self._account.limits.max_poll_batch, 1))
-        skip = {*self._taken, *self._answers}
-        polls = await self.road.ledger.polls_due(now, most, lane=self.lane, skip=skip)
-        if not polls:
+        jobs = self._resting.take(now, most)
+        if len(jobs) < most:
+            jobs += await self._due_in_table(now, most - len(jobs))
+        if not jobs:
             return False
-        answers = await self._account.poll_all([_handle_for_poll(poll.handle) for poll in polls])
+        answers = await self._account.poll_all(handles_of(jobs))
+        self._keep_asking(jobs, answers, written := [])
+        if written:
+            await self.road.postpone(written)
+        return len(jobs) == most
+
+    async def _due_in_table(self, now: datetime, most: int) -> list[Asked]:
+        """Rows that are due, and at first those that rest too: whoever let them rest has ended."""
+        skip = {*self._taken, *self._answers}
+        if not self._finds_resting:
+            return asked_from(await self.road.ledger.polls_due(now, most, lane=self.lane, skip=skip), now)
+        # Not those that we let rest, from the first moment on: they would be asked for over and over.
+        self._began_at = self._began_at or now
+        within = self._began_at + REST - now - _MICROSECOND
+        polls = await self.road.ledger.polls_due(now, most, lane=self.lane, skip=skip, within=within)
+        self._finds_resting = len(polls) == most and not self._resting.is_full
+        return asked_from(polls, now, rested_until=now)
+
+    def _keep_asking(
+        self, jobs: Sequence[Asked], answers: Sequence[BaseExecutionStatus | Exception], written: list[Postponed]
+    ) -> None:
+        """When each is asked for next; to ``written`` goes what the table must know of it."""
         now = self.road.clock()
-        wait_on: list[Postponed] = []
         due_after: dict[float, datetime] = {}  # thousands of one age and pace share a moment
-        for poll, answer in zip(polls, answers, strict=True):
-            if isinstance(answer, Exception) or answer.status not in _NO_NEWS or answer.status != poll.vendor_status:
-                self._answers[poll.execution_id] = poll.version, answer
+        rests_until = now + REST
+        for job, answer in zip(jobs, answers, strict=True):
+            if isinstance(answer, Exception) or answer.status not in _NO_NEWS or answer.status != job.vendor_status:
+                self._answers[job.execution_id] = job.version, answer
+                if job.rests_until is not None:
+                    written.append(Postponed(job.execution_id, job.version, now))
                 continue
-            seconds = self._poll_pause_seconds(now, poll.submitted_at, answer)
+            seconds = self._poll_pause_seconds((now - job.submitted_at).total_seconds(), answer)
             if (due_at := due_after.get(seconds)) is None:
                 due_at = due_after[seconds] = self._on_grid(now, seconds)
-            wait_on.append(Postponed(poll.execution_id, poll.version, due_at))
-        if wait_on:
-            await self.road.postpone(wait_on)
-        return len(polls) == most
+            if job.rests_until is None or due_at >= job.rests_until:
+                if due_at >= rests_until or self._resting.is_full:
+                    written.append(Postponed(job.execution_id, job.version, due_at))
+                    continue
+                written.append(Postponed(job.execution_id, job.version, rests_until))
+                self._resting.keep(job._replace(rests_until=rests_until), due_at)
+            else:
+                self._resting.keep(job, due_at)
 
     async def _act_on(self, job: Job, answer: BaseExecutionStatus) -> None:
         status = ProviderStatus.of(answer.status)
@@ -198,7 +239,7 @@ class WaitStage(Stage):
 
     async def _poll_later(self, job: Job, answer: BaseExecutionStatus) -> None:
         now = self.road.clock()
-        seconds = self._poll_pause_seconds(now, job.submitted_at, answer)
+        seconds = self._poll_pause_seconds((now - (job.submitted_at or now)).total_seconds(), answer)
         due_at = self._on_grid(now, seconds)
         if now < job.deadline_at < due_at:
             due_at = job.deadline_at
@@ -232,9 +273,9 @@ class WaitStage(Stage):
         )
         await self.road.save(job, again)
 
-    def _poll_pause_seconds(self, now: datetime, submitted_at: datetime | None, answer: BaseExecutionStatus) -> float:
+    def _poll_pause_seconds(self, age_seconds: float, answer: BaseExecutionStatus) -> float:
         return poll_pause_seconds(
-            age_seconds=0.0 if submitted_at is None else (now - submitted_at).total_seconds(),
+            age_seconds=age_seconds,
             interval_seconds=self._account.poll_interval_seconds,
             eta_seconds=answer.eta_seconds,
             in_batches=self._account.polls_in_batches,
@@ -413,13 +454,6 @@ def _why_called_off(job: Job) -> str:
 
 def _handle(job: Job) -> JobHandle:
     return JobHandle.model_validate(job.handle)
-
-
-def _handle_for_poll(document: str) -> JobHandle:
-    """Without the measurement: no poll needs it, and of ten thousand handles it is most of the work."""
-    words = orjson.loads(document)
-    words.pop("measurement", None)
-    return JobHandle.model_validate(words)
 
 
 def _words(answer: BaseExecutionStatus) -> str:

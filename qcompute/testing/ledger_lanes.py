@@ -139,7 +139,7 @@ class PollContract(LedgerFixtures):
     """Asking for many jobs that wait."""
 
     async def test_only_jobs_with_nothing_the_matter_are_polled_in_bulk(self, ledger: Ledger, clock: SetClock) -> None:
-        good = await waiting(ledger, "good")
+        good = await waiting(ledger, "good", submitted_at=clock.now - timedelta(seconds=90))
         for name, changes in {
             "tried": {"attempts": 1},
             "troubled": {"error_code": "unavailable"},
@@ -153,7 +153,7 @@ class PollContract(LedgerFixtures):
         await waiting(ledger, "in-hand")
         (poll,) = await ledger.polls_due(clock.now, 10, lane="mock", skip={ExecutionId("in-hand")})
         assert (poll.execution_id, poll.version, poll.vendor_status) == ("good", good.version, good.vendor_status)
-        assert poll.submitted_at == good.submitted_at
+        assert poll.age_seconds == 90.0
         assert json.loads(poll.handle) == good.handle
         assert len(await ledger.polls_due(clock.now, 1, lane="mock")) == 1
 

@@ -24,7 +24,8 @@ from tests.scene import VALIDATOR_URI, Scene, running_scene
 WAITING: Final = 100_000
 CLOSED: Final = 1_000_000
 CADENCE_SECONDS: Final = 60.0
-WINDOW_SECONDS: Final = 90.0
+WINDOW_SECONDS: Final = 120.0
+"""A whole number of rounds: all fall due at once, and a part of a round would count as none or as one."""
 IN_FLIGHT: Final = 10_000
 ROOT: Final = str(Path(__file__).resolve().parents[2])
 

@@ -38,6 +38,20 @@ def empty(tmp_path: Path) -> Iterator[LedgerSettings]:
         yield LedgerSettings(path=tmp_path / "data" / "ledger.sqlite3", url=SecretStr(shared_server().url(name)))
 
 
+DEFINED = (
+    (
+        "SELECT table_name, column_name, data_type, collation_name, is_nullable, column_default "
+        "FROM information_schema.columns WHERE table_schema = 'public' ORDER BY table_name, column_name"
+    ),
+    "SELECT tablename, indexname, indexdef FROM pg_indexes WHERE schemaname = 'public' ORDER BY indexname",
+    (
+        "SELECT conrelid::regclass::text, conname, pg_get_constraintdef(oid) FROM pg_constraint "
+        "WHERE connamespace = 'public'::regnamespace ORDER BY conname"
+    ),
+)
+"""What is known of columns, indexes and constraints; not of the columns' order."""
+
+
 @pytest.fixture
 def own(tmp_path: Path) -> Iterator[LedgerSettings]:
     """A database with tables that the test may change."""
@@ -230,9 +244,14 @@ class TestSchema:
         await accepted(ledger, "a")
         await ledger.close()
 
-    def test_the_revisions_lead_to_the_tables_the_code_knows(self, own: LedgerSettings) -> None:
-        with writing_engine(connection_parameters(own), own).connect() as connection:
+    def test_the_revisions_lead_to_the_tables_a_new_ledger_has(self, own: LedgerSettings) -> None:
+        made = [run_sql(own, question) for question in DEFINED]
+        run_sql(own, "DROP SCHEMA public CASCADE", "CREATE SCHEMA public")
+        with writing_engine(connection_parameters(own), own).begin() as connection:
+            migrations.upgrade(connection)
             assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+        assert [run_sql(own, question) for question in DEFINED] == made
+        assert all(made)
 
     async def test_a_database_that_is_not_utf_8_is_refused(self, tmp_path: Path) -> None:
         server = shared_server()

@@ -173,7 +173,7 @@ def _show_facts(job: Job, outcome: Outcome | None, charge: Charge | None, parts:
             "expected cost": job.estimate,
             "counted": None if charge is None else f"{charge.money} ({'settled' if charge.settled_at else 'reserved'})",
             "cost": None if outcome is None or outcome.cost is None else f"{outcome.cost} ({outcome.cost_kind})",
-            "looked at next": job.due_at if job.verdict is None else None,
+            "looked at by": job.due_at if job.verdict is None else None,
             "deadline": job.deadline_at if job.verdict is None else None,
             "tries of this step": job.attempts or None,
             "part of": job.parent_id,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
 
@@ -14,8 +14,9 @@ from qcompute.miner import runner
 from qcompute.miner.account import Account
 from qcompute.miner.job import Job, State, Verdict
 from qcompute.miner.providers.base import BaseExecutionStatus, JobHandle
+from qcompute.miner.resting import REST, Resting
 from qcompute.miner.runner import WaitStage, on_grid
-from qcompute.units import ProviderKey
+from qcompute.units import ExecutionId, ProviderKey
 from tests.unit.miner.scripted import START, Scene, Vendor
 
 
@@ -58,8 +59,103 @@ async def test_no_news_are_only_waited_on(scene: Scene, stage: WaitStage, vendor
     before = await waits(scene, vendor, "same", "RUNNING", vendor_status="RUNNING")
     await stage._fetch_rows()
     after = await scene.row("same")
-    assert (after.version, after.due_at) == (before.version, scene.clock() + timedelta(seconds=2))
+    assert (after.version, after.due_at) == (before.version, scene.clock() + REST)
     assert (stage._backlog, stage._answers, vendor.lists) == ({}, {}, 1)
+    assert stage._resting.next_due_at == scene.clock() + timedelta(seconds=2)
+
+
+async def test_who_rests_is_asked_for_at_its_pace_and_not_written(
+    scene: Scene, stage: WaitStage, vendor: Listing
+) -> None:
+    await waits(scene, vendor, "same", "RUNNING", vendor_status="RUNNING")
+    await stage._fetch_rows()
+    before = await scene.row("same")
+    for lists in range(2, 6):
+        scene.clock.pass_seconds(1)
+        await stage._fetch_rows()
+        assert vendor.lists == lists - 1, "it is asked for every two seconds"
+        scene.clock.pass_seconds(1)
+        await stage._fetch_rows()
+        assert vendor.lists == lists
+    assert await scene.row("same") == before
+
+
+async def test_a_row_rests_again_when_its_rest_is_over(scene: Scene, stage: WaitStage, vendor: Listing) -> None:
+    await waits(scene, vendor, "same", "RUNNING", vendor_status="RUNNING")
+    await stage._fetch_rows()
+    scene.clock.pass_seconds(REST.total_seconds())
+    await stage._fetch_rows()
+    assert (vendor.lists, (await scene.row("same")).due_at) == (2, scene.clock() + REST)
+
+
+@pytest.mark.parametrize(("says", "verdict"), [("COMPLETED", Verdict.SUCCEEDED), ("CANCELLED", Verdict.CANCELLED)])
+async def test_news_of_one_that_rests_are_acted_on_at_once(
+    scene: Scene, stage: WaitStage, vendor: Listing, says: str, verdict: Verdict
+) -> None:
+    await waits(scene, vendor, "one", "RUNNING", vendor_status="RUNNING")
+    await stage._fetch_rows()
+    vendor.words["one"] = BaseExecutionStatus(status=says)
+    scene.clock.pass_seconds(2)
+    await stage._fetch_rows()
+    await stage.handle(stage._backlog.pop(ExecutionId("one")))
+    assert ((await scene.row("one")).verdict, vendor.lists) == (verdict, 2)
+    scene.clock.pass_seconds(REST.total_seconds())
+    await stage._fetch_rows()
+    assert vendor.lists == 2, "nobody asks for it any more"
+
+
+async def test_rows_that_rest_are_asked_for_at_once_after_a_restart(
+    scene: Scene, stage: WaitStage, vendor: Listing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their rest was the word of a process that is dead; all are found, also those with news, and each once."""
+    monkeypatch.setattr(runner, "POLLS_AT_ONCE", 2)
+    for name in "abcde":
+        await waits(scene, vendor, name, "RUNNING", vendor_status="RUNNING")
+    await stage._fetch_rows()
+    asked = vendor.lists
+    vendor.words["e"] = BaseExecutionStatus(status="COMPLETED")
+    scene.clock.pass_seconds(1)
+    again = WaitStage(scene.road, stage._account, scene.circuits, held_seconds=600, unknown_seconds=300)
+    await again._fetch_rows()
+    assert (vendor.lists, sorted(again._backlog)) == (asked + 3, ["e"])
+    await again._fetch_rows()
+    assert vendor.lists == asked + 3
+
+
+async def test_whoever_is_cancelled_rests_no_more(scene: Scene, stage: WaitStage, vendor: Listing) -> None:
+    await waits(scene, vendor, "one", "RUNNING", vendor_status="RUNNING")
+    await stage._fetch_rows()
+    row = await scene.row("one")
+    with scene.ledger.hearing(State.WAITING, stage._hear, lane=stage.lane):
+        await scene.road.store(row, replace(row, cancel_requested_at=scene.clock(), due_at=scene.clock()))
+    assert stage._resting.take(scene.clock() + REST, 10) == []
+    await stage.handle(stage._backlog.pop(ExecutionId("one")))
+    assert vendor.cancelled == ["one"]
+
+
+async def test_an_operators_cancel_in_another_process_is_not_undone(
+    scene: Scene, stage: WaitStage, vendor: Listing
+) -> None:
+    """We do not hear of it; what was said of the older row then changes nothing."""
+    await waits(scene, vendor, "one", "RUNNING", vendor_status="RUNNING")
+    await stage._fetch_rows()
+    row = await scene.row("one")
+    stored = await scene.road.store(row, replace(row, cancel_requested_at=scene.clock(), due_at=scene.clock()))
+    vendor.words["one"] = BaseExecutionStatus(status="CANCELLED")
+    scene.clock.pass_seconds(2)
+    await stage._fetch_rows()
+    assert (await scene.row("one")) == stored
+    assert list(stage._backlog.values()) == [stored]
+    stage._backlog.clear()
+
+
+async def test_of_too_many_each_has_its_next_time_written(scene: Scene, stage: WaitStage, vendor: Listing) -> None:
+    stage._resting = Resting(most=2)
+    for name in "abc":
+        await waits(scene, vendor, name, "RUNNING", vendor_status="RUNNING")
+    await stage._fetch_rows()
+    times = [(await scene.row(name)).due_at - scene.clock() for name in "abc"]
+    assert sorted(times) == [timedelta(seconds=2), REST, REST]
 
 
 async def test_news_are_acted_on_with_the_answer_that_brought_them(
