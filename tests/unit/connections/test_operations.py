@@ -22,6 +22,7 @@ from qcompute.miner.opening import AccountOpener
 from qcompute.miner.settings import Settings
 from tests.doubles.rest import TOKEN, RestDouble
 from tests.terminal import Terminal
+from tests.unit.console.ledgers import with_held
 
 ROOT = Path(__file__).parents[3]
 
@@ -360,3 +361,22 @@ def test_nested_credentials_are_the_connection_s_too(tmp_path: Path) -> None:
     it.rotate("one", "nodes.left.token", "new", untested=True)
     assert it.store.value("left_key") == "new"
     assert it.remove("one") == ["left_key"]
+
+
+def test_a_node_s_budget_is_that_of_its_connection(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without a daemon too: the ledger alone would show an account without any limit."""
+    told = in_cluster(tmp_path)
+    definition = Definition(provider="rest", settings={"base_urls": ["http://x"]}, budget={"per_day": "3"})
+    Connections(told).definitions.add("lab", definition)
+
+    def settings_of(_: Invocation) -> Settings:
+        return told
+
+    monkeypatch.setattr(Invocation, "settings", settings_of)
+    with_held(told.ledger.file)
+    assert main(["budget", "--json"]) == 0
+    accounts = {one["account"]: one for one in json.loads(capsys.readouterr().out)["accounts"]}
+    assert accounts["forge"]["periods"]["day"]["limit"] == "3"
+    assert accounts["custom_rest"]["periods"]["day"]["limit"] is None
