@@ -92,7 +92,21 @@ def connected_slots(settings: ClusterSettings, directory: Path) -> tuple[Slot, .
         wheres = [f"cluster.nodes[{number}].connection" for number in range(len(slots))]
     else:
         wheres = [f"cluster account {slot.name!r}: connection" for slot in slots]
-    return tuple(connected(slot, definitions, where) for slot, where in zip(slots, wheres, strict=True))
+    whole = tuple(connected(slot, definitions, where) for slot, where in zip(slots, wheres, strict=True))
+    _refuse_shared_budgets(slots, whole, wheres)
+    return whole
+
+
+def _refuse_shared_budgets(slots: Sequence[Slot], whole: Sequence[Slot], wheres: Sequence[str]) -> None:
+    """Two accounts with a connection's budget each could spend twice what was allowed."""
+    has_it: dict[str, str] = {}
+    for slot, one, where in zip(slots, whole, wheres, strict=True):
+        if slot.connection is None or one.budget == slot.budget:
+            continue
+        if (first := has_it.setdefault(slot.connection, slot.name)) != slot.name:
+            raise ConfigError(
+                f"{where}: the budget of {slot.connection} is that of {first} already: write a budget here"
+            )
 
 
 def slots_of(settings: ClusterSettings) -> tuple[Slot, ...]:

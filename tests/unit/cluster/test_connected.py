@@ -188,3 +188,15 @@ def test_secrets_of_endpoints_are_found_where_they_are_nested(tmp_path: Path) ->
     assert json.dumps(credentials_of(slot), sort_keys=True) == json.dumps(
         {"nodes.left.token": "left_key", "token": "all"}
     )
+
+
+def test_two_accounts_do_not_have_a_connection_s_budget_each(tmp_path: Path) -> None:
+    """Together they could spend twice what was allowed; with budgets of their own it is written what they may."""
+    written(tmp_path, "lab", "rest", base_urls=["http://127.0.0.1:1"], budget={"per_day": "3"})
+    words: dict[str, Any] = {"provider": "custom_rest", "connection": "lab"}
+    twice = ClusterSettings.model_validate({"nodes": [words, words]})
+    refusal = r"^cluster\.nodes\[1\]\.connection: the budget of lab is that of lab already: write a budget here$"
+    with pytest.raises(ConfigError, match=refusal):
+        connected_slots(twice, tmp_path)
+    parted = ClusterSettings.model_validate({"nodes": [words, words | {"budget": {"per_day": 1}}]})
+    assert [one.budget.per_day for one in connected_slots(parted, tmp_path)] == [Decimal(3), Decimal(1)]
