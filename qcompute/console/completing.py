@@ -37,7 +37,7 @@ def _ids(ctx: typer.Context, incomplete: str, states: tuple[State, ...]) -> list
     from qcompute.console.rows import Filter, Rows  # noqa: PLC0415 - the shell asks for options far more often
 
     try:
-        rows = Rows(invocation_of(ctx).settings(), "completion")
+        rows = Rows(invocation_of(ctx).settings())
         jobs = rows.jobs(Filter(states=states, text=incomplete or None), limit=_MOST)
     except QComputeError:
         return []

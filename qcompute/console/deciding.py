@@ -52,9 +52,10 @@ def decide(ctx: typer.Context, kind: type[AboutJob], *, json: bool, **given: Any
 
 async def _directly(command: AboutJob, settings: Settings) -> dict[str, Any]:
     """With no daemon running, do it to the ledger."""
-    if settings.ledger.url is None and Rows(settings, "jobs").job(command.execution_id) is None:
+    rows = Rows(settings)
+    if rows.job(command.execution_id) is None:
         # Before the wallet is asked for: a wrong id or a wrong ledger needs no password.
-        raise CommandRefused(f"there is no job {command.execution_id} in {settings.ledger.file}")
+        raise CommandRefused(f"there is no job {command.execution_id} in {rows.name}")
     from qcompute.chain.keys import load_signer  # noqa: PLC0415 - bittensor is loaded only to sign
 
     signer = load_signer(settings.wallet)

@@ -46,7 +46,7 @@ def _now(rows: Rows, execution_id: str | None, since: datetime) -> list[Job]:
         return rows.moving(since)
     job = rows.job(execution_id)
     if job is None:
-        raise ConfigError(f"there is no job {execution_id} in {rows.file}")
+        raise ConfigError(f"there is no job {execution_id} in {rows.name}")
     return [job]
 
 

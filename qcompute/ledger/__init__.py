@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from datetime import datetime
 
 from qcompute.errors import ConfigError
@@ -27,10 +28,21 @@ def open_ledger(settings: LedgerSettings, clock: Callable[[], datetime] = utc_no
         from qcompute.ledger.sqlite import SqliteLedger  # noqa: PLC0415
 
         return SqliteLedger(settings, clock)
-    try:
+    with require_driver():
         from qcompute.ledger.postgres import PostgresLedger  # noqa: PLC0415
+    return PostgresLedger(settings, clock, alone=not shared, enforce=shared)
+
+
+@contextmanager
+def require_driver() -> Generator[None]:
+    """Around the import of what needs the driver of Postgres.
+
+    Raises:
+        ConfigError: it is not installed.
+    """
+    try:
+        yield
     except ModuleNotFoundError as error:
         if error.name is None or not error.name.startswith("psycopg"):
             raise
         raise ConfigError("ledger.url needs the driver of Postgres: pip install 'qcompute[postgres]'") from error
-    return PostgresLedger(settings, clock, alone=not shared, enforce=shared)

@@ -15,7 +15,7 @@ import os
 import secrets
 import sqlite3
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Collection, Generator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,6 +56,19 @@ def key_file(ledger: Path) -> Path:
     return ledger.with_name(f"{ledger.name}.key")
 
 
+def connect_read_only(file: Path) -> sqlite3.Connection:
+    """A connection that cannot write; it begins no transaction by itself.
+
+    Raises:
+        ConfigError: there is no such file.
+        sqlite3.Error: it cannot be opened.
+    """
+    if not file.is_file():
+        raise ConfigError(f"there is no ledger {file}; name another with --ledger.path or --neuron.name")
+    address = f"file:{quote(str(file.absolute()))}?mode=ro"
+    return sqlite3.connect(address, uri=True, timeout=_BUSY_SECONDS, isolation_level=None)
+
+
 @contextmanager
 def reading(file: Path) -> Generator[sqlite3.Connection]:
     """A connection that cannot write, in one read transaction: all it reads is of one moment.
@@ -64,10 +77,7 @@ def reading(file: Path) -> Generator[sqlite3.Connection]:
         ConfigError: there is no such file.
         sqlite3.Error: it is no database, or damaged.
     """
-    if not file.is_file():
-        raise ConfigError(f"there is no ledger {file}; name another with --ledger.path or --neuron.name")
-    address = f"file:{quote(str(file.absolute()))}?mode=ro"
-    with closing(sqlite3.connect(address, uri=True, timeout=_BUSY_SECONDS, isolation_level=None)) as connection:
+    with closing(connect_read_only(file)) as connection:
         connection.execute("BEGIN")
         connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
         yield connection
@@ -80,15 +90,29 @@ def revision_of(connection: sqlite3.Connection, file: Path) -> str:
         ConfigError: it is no ledger, or one of a newer qcompute.
     """
     names = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-    if not {"alembic_version", "jobs", "meta"} <= names:
-        raise ConfigError(f"{file} is no ledger of qcompute")
-    found = connection.execute("SELECT version_num FROM alembic_version").fetchone()
-    if found is None or found[0] not in REVISIONS:
+
+    def first(query: str) -> str | None:
+        found = connection.execute(query).fetchone()
+        return None if found is None else str(found[0])
+
+    return known_revision(str(file), names, first)
+
+
+def known_revision(name: str, tables: Collection[str], first: Callable[[str], str | None]) -> str:
+    """The revision of a database with these tables; ``first`` asks it for one value.
+
+    Raises:
+        ConfigError: it is no ledger, or one of a newer qcompute.
+    """
+    if not {"alembic_version", "jobs", "meta"} <= set(tables):
+        raise ConfigError(f"{name} is no ledger of qcompute")
+    found = first("SELECT version_num FROM alembic_version")
+    if found not in REVISIONS:
         raise ConfigError(
-            f"{file} was written by a newer qcompute (schema {found and found[0]}, this one knows up to "
-            f"{REVISIONS[-1]}); use that version"
+            f"{name} was written by a newer qcompute (schema {found}, this one knows up to {REVISIONS[-1]}); "
+            "use that version"
         )
-    return str(found[0])
+    return found
 
 
 def make_backup(ledger: Path, target: Path, *, force: bool = False) -> BackupMade:

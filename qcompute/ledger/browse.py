@@ -12,7 +12,10 @@ from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, Select, bindparam, func, or_, select
+from sqlalchemy import ColumnElement, Connection, Select, Text, bindparam, literal, or_, select
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import FunctionElement
 
 from qcompute.ledger.schema import jobs
 from qcompute.ledger.times import from_micros, micros
@@ -154,16 +157,46 @@ def _where(wish: Wish) -> list[ColumnElement[bool]]:
     where: list[ColumnElement[bool]] = [jobs.c.parent_id.is_(None)]
     where += [jobs.c[name] == bindparam(f"is_{name}") for name in _conditions(wish)]
     if wish.text:
-        where.append(or_(*(func.lower(jobs.c[name]).like(bindparam("text"), escape="/") for name in _SEARCHED)))
+        where.append(_has(bindparam("text")))
     return where
 
 
 def _parameters(wish: Wish) -> dict[str, Any]:
     parameters: dict[str, Any] = {f"is_{name}": value for name, value in _conditions(wish).items()}
     if wish.text:
-        escaped = _lower(wish.text).replace("/", "//").replace("%", "/%").replace("_", "/_")
-        parameters["text"] = f"%{escaped}%"
+        parameters["text"] = _pattern(wish.text)
     return parameters
+
+
+def contains(text: str) -> ColumnElement[bool]:
+    """Whether a job has a text in an id, a place or a problem. Case of ASCII letters is ignored."""
+    return _has(literal(_pattern(text)))
+
+
+def _has(pattern: ColumnElement[str]) -> ColumnElement[bool]:
+    return or_(*(_LowerAscii(jobs.c[name]).like(pattern, escape="/") for name in _SEARCHED))
+
+
+def _pattern(text: str) -> str:
+    escaped = _lower(text).replace("/", "//").replace("%", "/%").replace("_", "/_")
+    return f"%{escaped}%"
+
+
+class _LowerAscii(FunctionElement[str]):
+    """A text with ASCII letters made small; Postgres would make all letters small that its locale knows."""
+
+    inherit_cache = True
+    type = Text()
+
+
+@compiles(_LowerAscii)
+def _lower_ascii(element: _LowerAscii, compiler: SQLCompiler, **options: Any) -> str:  # noqa: ANN401 - SQLAlchemy's own
+    return f"lower({compiler.process(element.clauses, **options)})"
+
+
+@compiles(_LowerAscii, "postgresql")
+def _lower_ascii_on_postgres(element: _LowerAscii, compiler: SQLCompiler, **options: Any) -> str:  # noqa: ANN401 - as above
+    return f'lower(({compiler.process(element.clauses, **options)}) COLLATE "C")'
 
 
 def _lower(text: str) -> str:

@@ -103,6 +103,25 @@ def reading_engine(parameters: dict[str, Any], settings: LedgerSettings) -> Engi
     return _engine(parameters, settings, {"default_transaction_read_only": "on"}, isolation_level="AUTOCOMMIT")
 
 
+STILL_READER_SECONDS: Final = 60
+"""How long a look at the ledger may stand still: while it lasts the server keeps every version of every row."""
+
+
+def looking_engine(parameters: dict[str, Any], settings: LedgerSettings) -> Engine:
+    """For connections whose transactions each see one moment's ledger and cannot write."""
+    further = {
+        "default_transaction_read_only": "on",
+        "idle_in_transaction_session_timeout": f"{STILL_READER_SECONDS}s",
+        # Sorting a long ledger may take its time; who no longer waits for it closes the connection.
+        "statement_timeout": "10min",
+        # These questions are asked once each, and no index serves them all.
+        "plan_cache_mode": "auto",
+        "enable_seqscan": "on",
+    }
+    engine = _engine(parameters, settings, further, isolation_level="REPEATABLE READ")
+    return engine.execution_options(postgresql_readonly=True)
+
+
 def _engine(parameters: dict[str, Any], settings: LedgerSettings, further: dict[str, str], **options: str) -> Engine:
     engine = create_engine(
         # All is in the parameters, so that nothing of SQLAlchemy's knows a password to print.

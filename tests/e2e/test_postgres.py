@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 
@@ -37,12 +40,45 @@ async def run_jobs(scene: Scene, count: int, *, before: int = 0) -> None:
     assert len(scene.vendor_submits()) == before + count
 
 
+async def qcompute(scene: Scene, environment: dict[str, str], *arguments: str) -> dict[str, Any]:
+    """What one command on the scene's ledger answers, run as its operator would."""
+    folder = scene.miner.folder
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "qcompute.console", *arguments, "--json"),
+        *("--neuron.full_path", str(folder / "data"), "--provider", "mock"),
+        cwd=Path(__file__).parents[2],
+        env={"PATH": os.environ["PATH"], "HOME": str(folder), **environment},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    out, err = await asyncio.wait_for(process.communicate(), 60)
+    assert (process.returncode, err) == (0, b""), err
+    return json.loads(out)
+
+
+async def look_beside_the_daemon(scene: Scene, environment: dict[str, str], ids: set[str]) -> None:
+    """Lists, exports and receipts say the same while the daemon has its lock and its lanes, and hold nothing up."""
+    listed, exported, receipts = await asyncio.gather(
+        qcompute(scene, environment, "jobs", "list", "--state", "closed"),
+        qcompute(scene, environment, "jobs", "export"),
+        qcompute(scene, environment, "receipts", "export"),
+    )
+    assert {job["execution_id"] for job in listed["jobs"]} == ids
+    assert {job["execution_id"] for job in exported["jobs"]} == ids
+    assert receipts["count"] == len(ids)
+
+
 async def test_jobs_run_from_the_request_to_the_upload_and_survive_a_restart(tmp_path: Path) -> None:
     server = shared_server()
     with empty_database() as database:
         async with running_scene(tmp_path, environment=on(server, database)) as scene:
             await run_jobs(scene, JOBS)
+            await look_beside_the_daemon(
+                scene, on(server, database), {row.execution_id for row in scene.validator.delivered}
+            )
             assert await scene.miner.stop() == 0
+            from_ledger = await qcompute(scene, on(server, database), "budget")
+            assert (from_ledger["from"], from_ledger["accounts"][0]["account"]) == ("ledger", "mock")
             await scene.restart()
             await run_jobs(scene, JOBS, before=JOBS)
             assert await scene.jobs_in() == dict.fromkeys(State, 0) | {State.CLOSED: 2 * JOBS}

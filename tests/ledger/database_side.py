@@ -15,6 +15,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, event
 
 from qcompute.ledger.settings import LedgerSettings
+from qcompute.ledger.sqlite import SqliteLedger
 
 
 @dataclass
@@ -65,6 +66,34 @@ def every_transaction_with(pragma: str) -> Generator[None]:
         yield
     finally:
         event.remove(Engine, "begin", begun)
+
+
+class Steps:
+    """How much SQLite's machine did, which does not depend on how busy this one is."""
+
+    def __init__(self) -> None:
+        self._taken = 0
+
+    def taken(self) -> int:
+        """Since the last call, or the first question."""
+        taken, self._taken = self._taken, 0
+        return taken
+
+    def count(self, connection: Connection) -> None:
+        """Count the steps of this connection from now on."""
+        driver: Any = connection.connection.driver_connection
+        driver.set_progress_handler(self._step, 1)
+
+    def _step(self) -> int:
+        self._taken += 1
+        return 0
+
+
+async def counted_steps(ledger: SqliteLedger) -> Steps:
+    """The steps of a ledger's reader, counted from now on."""
+    steps = Steps()
+    await ledger._readers[0].do(steps.count)
+    return steps
 
 
 def run_sql(settings: LedgerSettings, *statements: str) -> list[Any]:

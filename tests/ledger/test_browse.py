@@ -20,7 +20,7 @@ from qcompute.ledger.sqlite import SqliteLedger
 from qcompute.miner.job import State, Verdict
 from qcompute.testing.ledger_records import BOB, START_OF_TIME, SetClock, accepted, brought_to
 from qcompute.units import Hotkey, ProviderJobId, ProviderKey
-from tests.ledger.database_side import SqlLog
+from tests.ledger.database_side import SqlLog, counted_steps
 
 
 @pytest.fixture(params=["memory", "sqlite", "postgres"])
@@ -69,8 +69,9 @@ async def test_closed_jobs_come_latest_first_and_each_once(ledger: Ledger, limit
 
 
 async def test_a_wish_is_granted_and_nothing_else(ledger: Ledger) -> None:
+    """Postgres once made all letters small that its locale knows, and then found no text with an Ö."""
     await close_one(ledger, "good", provider=ProviderKey("mock"), provider_job_id=ProviderJobId("Vendor-1_A"))
-    await close_one(ledger, "bad", verdict=Verdict.FAILED, error="50% Off/_", provider=ProviderKey("aer"))
+    await close_one(ledger, "bad", verdict=Verdict.FAILED, error="50% Off/_ Öl", provider=ProviderKey("aer"))
     wishes = {
         Wish(verdict=Verdict.FAILED): ["bad"],
         Wish(provider=ProviderKey("mock")): ["good"],
@@ -79,6 +80,8 @@ async def test_a_wish_is_granted_and_nothing_else(ledger: Ledger) -> None:
         Wish(text="vendor-1xa"): [],
         Wish(text="50% o"): ["bad"],
         Wish(text="f/_"): ["bad"],
+        Wish(text="ÖL"): ["bad"],
+        Wish(text="öl"): [],
         Wish(text="\0"): [],
         Wish(state=State.CLOSED, text="OO"): ["good"],
         Wish(state=State.HELD): [],
@@ -133,27 +136,14 @@ async def _close_many(ledger: Ledger, count: int) -> None:
 async def test_a_page_costs_the_same_however_long_the_ledger(sqlite: SqliteLedger, closed: int) -> None:
     """In steps of SQLite's machine, which do not depend on how busy this one is: a page, and a look in vain."""
     await _close_many(sqlite, closed)
-    steps = 0
-
-    def step() -> int:
-        nonlocal steps
-        steps += 1
-        return 0
-
-    def count_steps(connection: Connection) -> None:
-        driver: Any = connection.connection.driver_connection
-        driver.set_progress_handler(step, 1)
-
-    await sqlite._readers[0].do(count_steps)
+    steps = await counted_steps(sqlite)
     assert len((await sqlite.closed_jobs(Wish(), 20)).lines) == 20
-    assert 0 < steps < 1500
-    steps = 0
+    assert 0 < steps.taken() < 1500
     assert (await sqlite.closed_jobs(Wish(verdict=Verdict.FAILED, text="nowhere"), 20, look=50)).lines == []
-    assert 0 < steps < 4000
-    steps = 0
+    assert 0 < steps.taken() < 4000
     assert await sqlite.open_jobs(Wish(), 20) == []
     assert await sqlite.closed_between([START_OF_TIME, START_OF_TIME]) == [0]
-    assert 0 < steps < 600
+    assert 0 < steps.taken() < 600
 
 
 @pytest.fixture

@@ -6,10 +6,8 @@ import asyncio
 import sqlite3
 from contextlib import closing
 from dataclasses import replace
-from typing import Any
 
 import pytest
-from sqlalchemy import Connection
 
 from qcompute.ledger.contract import Ledger, Postponed
 from qcompute.ledger.settings import LedgerSettings
@@ -18,7 +16,7 @@ from qcompute.miner.job import State
 from qcompute.testing.ledger_charges import MOCK, charge
 from qcompute.testing.ledger_records import SetClock, accepted, brought_to, failed, nonce
 from qcompute.units import ExecutionId
-from tests.ledger.database_side import SqlLog
+from tests.ledger.database_side import SqlLog, counted_steps
 
 
 async def use_every_method(ledger: Ledger, clock: SetClock) -> None:
@@ -102,17 +100,6 @@ async def test_a_page_costs_the_same_however_many_jobs_are_closed(sqlite: Sqlite
     """Counted in steps of SQLite's machine, which do not depend on how busy this one is."""
     await close_many(sqlite, closed)
     middle = (await sqlite.finished_after("", closed // 2)).cursor
-    steps = 0
-
-    def step() -> int:
-        nonlocal steps
-        steps += 1
-        return 0
-
-    def count_steps(connection: Connection) -> None:
-        driver: Any = connection.connection.driver_connection
-        driver.set_progress_handler(step, 1)
-
-    await sqlite._readers[0].do(count_steps)
+    steps = await counted_steps(sqlite)
     assert len((await sqlite.finished_after(middle, 20)).jobs) == 20
-    assert 0 < steps < 600
+    assert 0 < steps.taken() < 600

@@ -63,7 +63,7 @@ class _Charges:
 
 
 async def _from_ledger(settings: Settings) -> list[dict[str, Any]]:
-    rows = Rows(settings, "budget")
+    rows = Rows(settings)
     limits = _limits(settings)
     documents: list[dict[str, Any]] = []
     # Charges of accounts that are not in the settings any more were paid all the same.

@@ -88,7 +88,7 @@ def list_(
 
     Filters add up. Reads only; the daemon may be running.
     """
-    rows = Rows(invocation_of(ctx).settings(), "jobs list")
+    rows = Rows(invocation_of(ctx).settings())
     wanted = _filter(state, verdict, validator, account, device, since, text)
     jobs, total = rows.jobs(wanted, limit=limit, offset=offset), rows.count(wanted)
     output = output_for(as_json=json)
@@ -133,10 +133,10 @@ def show(ctx: typer.Context, execution_id: _Id, *, json: Json = False) -> int:
 
     No URL, no circuit. The daemon may be running.
     """
-    rows = Rows(invocation_of(ctx).settings(), "jobs show")
+    rows = Rows(invocation_of(ctx).settings())
     job = rows.job(execution_id)
     if job is None:
-        raise CommandRefused(f"there is no job {execution_id} in {rows.file}")
+        raise CommandRefused(f"there is no job {execution_id} in {rows.name}")
     outcome, charge, parts = rows.outcome(execution_id), rows.charge(execution_id), rows.parts(execution_id)
     output = output_for(as_json=json)
     if json:
@@ -208,7 +208,7 @@ def tail(
 
     With --json each is one JSON document on a line of its own. Exit code 1: the job that was followed did not succeed.
     """
-    rows = Rows(invocation_of(ctx).settings(), "jobs tail")
+    rows = Rows(invocation_of(ctx).settings())
     return follow(rows, execution_id, output_for(as_json=json), limit_seconds=seconds)
 
 
@@ -233,21 +233,21 @@ def export(
     With --json the one document says how many were written to FILE; without FILE it holds the jobs themselves. Reads
     only; the daemon may be running.
     """
-    rows = Rows(invocation_of(ctx).settings(), "jobs export")
     wanted = _filter(state, verdict, validator, account, device, since, text)
     output = output_for(as_json=json)
-    if to is not None:
-        with _new_file(to) as file:
-            count = write_jobs(rows.each(wanted), form, file)
-        if json:
-            output.document({"file": to, "format": form, "count": count})
+    with Rows(invocation_of(ctx).settings()).each(wanted) as found:
+        if to is not None:
+            with _new_file(to) as file:
+                count = write_jobs(found, form, file)
+            if json:
+                output.document({"file": to, "format": form, "count": count})
+            else:
+                output.line(f"{count} jobs are in {to}")
+        elif json:
+            documents = _documents(found)
+            output.document({"jobs": documents, "total": len(documents)})
         else:
-            output.line(f"{count} jobs are in {to}")
-    elif json:
-        documents = _documents(rows.each(wanted))
-        output.document({"jobs": documents, "total": len(documents)})
-    else:
-        write_jobs(rows.each(wanted), form, sys.stdout)
+            write_jobs(found, form, sys.stdout)
     return ExitCode.DONE
 
 

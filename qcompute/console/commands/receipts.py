@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json as json_
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -82,28 +83,38 @@ def export(
 
     Without --to each is one line on standard output; with --json all are one document. The daemon may be running.
     """
-    rows = Rows(invocation_of(ctx).settings(), "receipts export")
     output = output_for(as_json=json)
-    receipts = rows.receipts(execution_id)
-    if execution_id is not None and not receipts:
-        raise ConfigError(f"there is no receipt of {execution_id}: it is unknown here, or has not ended yet")
-    if folder is not None:
-        _into(folder, receipts)
-    if json:
-        there = {} if folder is None else {"folder": folder}
-        found = [json_.loads(text) for text in receipts.values()] if folder is None else sorted(receipts)
-        output.document({"count": len(receipts), **there, "receipts": found})
-    elif folder is not None:
-        output.line(f"{len(receipts)} receipts are in {folder}")
-    else:
-        sys.stdout.writelines(f"{text}\n" for text in receipts.values())
+    with Rows(invocation_of(ctx).settings()).receipts(execution_id) as found:
+        receipts = found if execution_id is None else iter(_require_one(found, execution_id))
+        if folder is not None:
+            names = _into(folder, receipts)
+            if json:
+                output.document({"count": len(names), "folder": folder, "receipts": sorted(names)})
+            else:
+                output.line(f"{len(names)} receipts are in {folder}")
+        elif json:
+            documents = [json_.loads(text) for _, text in receipts]
+            output.document({"count": len(documents), "receipts": documents})
+        else:
+            sys.stdout.writelines(f"{text}\n" for _, text in receipts)
     return ExitCode.DONE
 
 
-def _into(folder: Path, receipts: dict[str, str]) -> None:
+def _require_one(receipts: Iterator[tuple[str, str]], execution_id: str) -> list[tuple[str, str]]:
+    found = list(receipts)
+    if not found:
+        raise ConfigError(f"there is no receipt of {execution_id}: it is unknown here, or has not ended yet")
+    return found
+
+
+def _into(folder: Path, receipts: Iterator[tuple[str, str]]) -> list[str]:
+    """Write a file for each; the ids of their jobs."""
+    names: list[str] = []
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for name, text in receipts.items():
+        for name, text in receipts:
             (folder / f"{name.replace('/', '_')}.json").write_text(text, encoding="utf-8")
+            names.append(name)
     except OSError as error:
         raise ConfigError(f"--to {folder} cannot be written ({error.strerror})") from error
+    return names

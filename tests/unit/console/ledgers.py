@@ -1,10 +1,10 @@
-"""Ledgers on disk for commands that read them, and one command's answer."""
+"""Ledgers for commands that read them, and one command's answer."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,17 +18,22 @@ from qcompute.miner.job import State
 from qcompute.testing.ledger_records import brought_to
 
 
-def filled(path: Path, fill: Callable[[Ledger], Awaitable[None]]) -> Path:
-    """A ledger that ``fill`` has put something into, closed again."""
+def fill_ledger(settings: LedgerSettings, fill: Callable[[Ledger], Awaitable[object]]) -> None:
+    """Make a ledger that ``fill`` puts something into, and close it again."""
 
     async def make() -> None:
-        ledger = open_ledger(LedgerSettings(path=path))
+        ledger = open_ledger(settings)
         try:
             await fill(ledger)
         finally:
             await ledger.close()
 
     asyncio.run(make())
+
+
+def filled(path: Path, fill: Callable[[Ledger], Awaitable[object]]) -> Path:
+    """Such a ledger in a file."""
+    fill_ledger(LedgerSettings(path=path), fill)
     return path
 
 
@@ -43,15 +48,15 @@ def with_held(path: Path, *ids: str) -> Path:
 
 
 class Command:
-    """Runs ``qcompute`` in this process, on one ledger."""
+    """Runs ``qcompute`` in this process, on one ledger; ``flags`` say more of where it is."""
 
-    def __init__(self, ledger: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        self._ledger = ledger
+    def __init__(self, ledger: Path, capsys: pytest.CaptureFixture[str], flags: Sequence[str] = ()) -> None:
+        self._flags = ["--ledger.path", str(ledger), *flags]
         self._capsys = capsys
 
     def __call__(self, *arguments: str) -> tuple[int, str, str]:
         """Exit code, output and errors."""
-        code = main([*arguments, "--ledger.path", str(self._ledger)])
+        code = main([*arguments, *self._flags])
         said = self._capsys.readouterr()
         return code, said.out, said.err
 

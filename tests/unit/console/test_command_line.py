@@ -214,10 +214,7 @@ def test_wrong_settings_are_told_in_one_line() -> None:
         "ledger backup copy",
         "ledger check",
         "ledger restore copy",
-        "jobs list",
-        "jobs show a",
-        "jobs tail",
-        "receipts export",
+        "ledger import-reference theirs.db",
     ],
 )
 def test_what_works_on_files_only_refuses_a_ledger_on_postgres_without_showing_its_password(

@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
@@ -14,14 +14,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
 from qcompute.console.exporting import COLUMNS
 from qcompute.ledger.contract import Ledger
+from qcompute.ledger.settings import LedgerSettings
 from qcompute.miner.job import Charge, State, Verdict
 from qcompute.miner.placement import Candidate, Placement, Policy, Rejection
 from qcompute.testing.ledger_records import ALICE, BOB, START_OF_TIME, accepted, brought_to, succeeded
 from qcompute.units import DeviceId, Money, ProviderJobId, ProviderKey
-from tests.unit.console.ledgers import Command, filled
+from tests.ledger.postgres_server import ledger_database, shared_server
+from tests.unit.console.ledgers import Command, fill_ledger, filled
 
 PLACEMENT = Placement(
     policy=Policy.CHEAPEST,
@@ -74,11 +77,23 @@ async def fill(ledger: Ledger) -> None:
     await accepted(ledger, "new-1", received_at=at + 30 * SECONDS)
 
 
-@pytest.fixture
-def qcompute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+@pytest.fixture(params=["sqlite", "postgres"])
+def qcompute(
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> Iterator[Command]:
+    """The same ledger in a file and in Postgres: every command answers both in the same words."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
-    return Command(filled(tmp_path / "l", fill), capsys)
+    if request.param == "sqlite":
+        yield Command(filled(tmp_path / "l", fill), capsys)
+        return
+    with ledger_database() as name:
+        url = shared_server().url(name)
+        fill_ledger(LedgerSettings(path=tmp_path / "l", url=SecretStr(url)), fill)
+        yield Command(tmp_path / "l", capsys, ["--ledger.url", url])
 
 
 @pytest.mark.parametrize(
@@ -176,6 +191,23 @@ def test_an_unknown_job_is_told_in_one_line(qcompute: Command) -> None:
     code, out, err = qcompute("jobs", "show", "nope")
     assert (code, out) == (1, "")
     assert err.startswith("qcompute: there is no job nope in ")
+
+
+def test_an_id_that_is_no_text_is_refused(qcompute: Command) -> None:
+    """Bytes on the command line that are not UTF-8 ended in a traceback."""
+    for command in (("jobs", "show", "\udcff"), ("jobs", "list", "--text", "\udcff"), ("receipts", "export", "\udcff")):
+        code, out, err = qcompute(*command)
+        assert (code, out) == (2, "")
+        assert "not UTF-8" in err
+
+
+def test_where_there_is_no_ledger_no_file_is_made_for_its_jobs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    file = tmp_path / "out"
+    code, _, err = Command(tmp_path / "nothing", capsys)("jobs", "export", "--to", str(file))
+    assert (code, "there is no ledger" in err, file.exists()) == (2, True, False)
 
 
 def test_an_export_is_json_lines_or_csv(qcompute: Command, tmp_path: Path) -> None:
