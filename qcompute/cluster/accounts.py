@@ -12,6 +12,7 @@ from typing import Any, Final, cast
 from qcompute.cluster.account_setup import AccountSetup
 from qcompute.cluster.builder import ClusterBuilder
 from qcompute.cluster.builtin.vendor import VendorProvider
+from qcompute.cluster.connected import connected
 from qcompute.cluster.health import check_account, fitted
 from qcompute.cluster.nodes import QPURegistry
 from qcompute.cluster.provider import NodeProvider
@@ -19,6 +20,7 @@ from qcompute.cluster.registry import NodeProviderRegistry
 from qcompute.cluster.settings import ClusterSettings
 from qcompute.cluster.slot import Slot
 from qcompute.cluster.spec import QPUNodeSpec
+from qcompute.connections.definitions import FILE, Definitions
 from qcompute.errors import ConfigError
 from qcompute.miner.limits import BudgetSettings
 from qcompute.miner.providers.base import ProviderAdapter
@@ -64,7 +66,7 @@ def open_cluster(settings: ClusterSettings, directory: Path) -> list[AccountPlan
     """
     plans: list[AccountPlan] = []
     try:
-        plans.extend(_opened(slot, directory) for slot in slots_of(settings))
+        plans.extend(_opened(slot, directory) for slot in connected_slots(settings, directory))
     except BaseException:
         for plan in plans:
             plan.adapter.close()
@@ -72,8 +74,43 @@ def open_cluster(settings: ClusterSettings, directory: Path) -> list[AccountPlan
     return plans
 
 
+def open_account(settings: ClusterSettings, directory: Path, name: str) -> AccountPlan | None:
+    """One account of the fleet, opened anew; None when it has none of this name. See `open_cluster`."""
+    found = [slot for slot in connected_slots(settings, directory) if slot.name == name]
+    return _opened(found[0], directory) if found else None
+
+
+def connected_slots(settings: ClusterSettings, directory: Path) -> tuple[Slot, ...]:
+    """The fleet with what its connections give, which are those of the miner whose folder ``directory`` is.
+
+    Raises:
+        ConfigError: see `slots_of`; also when a connection cannot give an account.
+    """
+    definitions = Definitions(directory / FILE)
+    slots = slots_of(settings)
+    if settings.builder is None:
+        wheres = [f"cluster.nodes[{number}].connection" for number in range(len(slots))]
+    else:
+        wheres = [f"cluster account {slot.name!r}: connection" for slot in slots]
+    whole = tuple(connected(slot, definitions, where) for slot, where in zip(slots, wheres, strict=True))
+    _refuse_shared_budgets(slots, whole, wheres)
+    return whole
+
+
+def _refuse_shared_budgets(slots: Sequence[Slot], whole: Sequence[Slot], wheres: Sequence[str]) -> None:
+    """Two accounts with a connection's budget each could spend twice what was allowed."""
+    has_it: dict[str, str] = {}
+    for slot, one, where in zip(slots, whole, wheres, strict=True):
+        if slot.connection is None or one.budget == slot.budget:
+            continue
+        if (first := has_it.setdefault(slot.connection, slot.name)) != slot.name:
+            raise ConfigError(
+                f"{where}: the budget of {slot.connection} is that of {first} already: write a budget here"
+            )
+
+
 def slots_of(settings: ClusterSettings) -> tuple[Slot, ...]:
-    """The fleet as it is written, whichever way that is; nothing is opened.
+    """The fleet as it is written, whichever way that is; nothing is opened, and no connection is read.
 
     Raises:
         ConfigError: it cannot be read, or is empty; the setting is named.
@@ -88,7 +125,14 @@ def _from_tables(settings: ClusterSettings) -> ClusterBuilder:
     builder = ClusterBuilder()
     for number, node in enumerate(settings.nodes):
         try:
-            builder.add(node.provider, name=node.name, settings=node.settings, budget=node.budget, **node.arguments)
+            builder.add(
+                node.provider,
+                name=node.name,
+                settings=node.settings,
+                budget=node.budget,
+                connection=node.connection,
+                **node.arguments,
+            )
         except (KeyError, ValueError) as error:
             raise ConfigError(f"cluster.nodes[{number}]: {error.args[0]}") from None
     return builder

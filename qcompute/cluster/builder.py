@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 from qcompute.cluster.account_setup import AccountSetup
+from qcompute.cluster.connected import connected
 from qcompute.cluster.nodes import QPURegistry, RegisteredAccount
 from qcompute.cluster.registry import NodeProviderRegistry
 from qcompute.cluster.slot import Slot, slot_of
+from qcompute.connections.definitions import FILE, Definitions
 from qcompute.errors import Unavailable
 from qcompute.miner.limits import BudgetSettings
 
@@ -39,19 +41,24 @@ class ClusterBuilder:
         name: str | None = None,
         settings: Mapping[str, Any] | None = None,
         budget: BudgetSettings | None = None,
+        connection: str | None = None,
         **kwargs: Any,  # noqa: ANN401 - each provider's own
     ) -> Self:
         """Add an account with its nodes; returns itself.
 
         ``kwargs`` are the provider's. ``name`` is the account's, by default the provider's key and, from the second
-        of them on, a number; ``settings`` its adapter's own; ``budget`` what may be spent with it.
+        of them on, a number; ``settings`` its adapter's own; ``budget`` what may be spent with it. ``connection`` is
+        the name of one that gives the account; it is looked for in the folder that the fleet is opened in.
 
         Raises:
             KeyError: there is no such provider; the known ones are named.
             ValueError: an argument is wrong or unknown, the name is taken, or a secret stands where its name belongs.
         """
         taken = frozenset(str(slot.name) for slot in self._slots)
-        self._slots.append(slot_of(provider_name, kwargs, taken=taken, name=name, settings=settings, budget=budget))
+        slot = slot_of(
+            *(provider_name, kwargs), taken=taken, name=name, settings=settings, budget=budget, connection=connection
+        )
+        self._slots.append(slot)
         return self
 
     def describe(self) -> str:
@@ -99,15 +106,18 @@ def account_of(slot: Slot, root: Path) -> RegisteredAccount:
     """The account of ``slot``, its nodes built and nothing opened.
 
     Raises:
+        ConfigError: its connection cannot give it.
         ValueError: the provider refuses its arguments.
     """
+    slot = connected(slot, Definitions(root / FILE), f"cluster account {slot.name!r}: connection")
     provider, nodes = NodeProviderRegistry.instantiate(slot.provider, **slot.arguments)
     setup = AccountSetup(slot.name, root / slot.name, slot.arguments, slot.settings)
     return RegisteredAccount(slot.name, provider, nodes, partial(provider.open_adapter, nodes, setup))
 
 
 def _line(number: int, slot: Slot) -> str:
-    said = ", ".join(f"{key}={value!r}" for key, value in slot.arguments.items())
+    given = {} if slot.connection is None else {"connection": slot.connection}
+    said = ", ".join(f"{key}={value!r}" for key, value in (given | slot.arguments).items())
     called = "" if slot.name == slot.provider else f" ({slot.name})"
     return f"[{number}] {slot.provider}{called}" + (f" — {said}" if said else "")
 

@@ -20,6 +20,9 @@ class ClusterNodeSettings(BaseModel):
     name: str | None = Field(default=None, pattern=r"^[a-z][a-z0-9_-]{0,63}$")
     """The account's name; by default the provider's key and, from the second of them on, a number. Keep it: jobs on
     their way are found again by it."""
+    connection: str | None = Field(default=None, pattern=r"^[a-z][a-z0-9-]{0,39}$")
+    """The connection (``qcompute connections``) that gives the account, its credentials and, where none is written
+    here, its budget. The account is called like it unless ``name`` says otherwise."""
     settings: dict[str, Any] = Field(default_factory=dict[str, Any])
     """Settings of the account's adapter, which win over what follows from the arguments."""
     budget: BudgetSettings = Field(default_factory=BudgetSettings)

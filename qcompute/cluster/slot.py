@@ -12,9 +12,12 @@ from pathlib import PurePath
 from typing import Any, Final, cast
 
 from qcompute.cluster.builtin.vendor import VendorProvider
+from qcompute.cluster.provider import NodeProvider
 from qcompute.cluster.registry import NodeProviderRegistry
 from qcompute.cluster.spec import refuse_secrets
+from qcompute.connections.credentials import secrets_in
 from qcompute.miner.limits import BudgetSettings
+from qcompute.miner.providers.registry import config_of
 from qcompute.units import ProviderKey
 
 NAME: Final = re.compile(r"[a-z][a-z0-9_-]{0,63}")
@@ -34,9 +37,13 @@ class Slot:
     arguments: dict[str, Any] = field(default_factory=dict[str, Any])
     settings: dict[str, Any] = field(default_factory=dict[str, Any])
     budget: BudgetSettings = field(default_factory=BudgetSettings)
+    connection: str | None = None
+    """The connection that gives the account and its credentials; see `qcompute.cluster.connected`."""
 
     def kinds(self) -> Counter[str] | None:
-        """How many nodes of which kind there would be; None when only the provider or the vendor can say."""
+        """How many nodes of which kind there would be; None when only the provider, vendor or connection can say."""
+        if self.connection is not None:
+            return None
         return NodeProviderRegistry.get(self.provider).node_kinds(self.arguments)
 
 
@@ -48,30 +55,51 @@ def slot_of(
     name: str | None = None,
     settings: Mapping[str, Any] | None = None,
     budget: BudgetSettings | None = None,
+    connection: str | None = None,
 ) -> Slot:
     """A slot, checked as far as can be without making anything.
 
-    ``name`` is by default the provider's key, with a number from the second on; ``taken`` are the names in use.
+    ``name`` is by default the connection's, else the provider's key, with a number from the second on; ``taken`` are
+    the names in use.
 
     Raises:
         KeyError: there is no such provider.
-        ValueError: the name is taken or cannot be one, an argument is wrong, or a secret stands where its name belongs.
+        ValueError: the name is taken or cannot be one, an argument is wrong, a secret stands where its name belongs, or
+            credentials are given beside the connection that gives them.
     """
     cls = NodeProviderRegistry.get(provider)
     plain, table = _plain_table(arguments), _plain_table(settings or {})
     refuse_secrets(plain, where=f"{provider}: ")
     refuse_secrets(table, where=f"{provider}: settings.")
-    if issubclass(cls, VendorProvider):
+    if connection is not None:
+        _check_connected(provider, cls, connection, plain, table)
+    elif issubclass(cls, VendorProvider):
         cast("type[VendorProvider[Any]]", cls).arguments(plain)
     else:
         _check_signature(provider, cls.build_nodes, plain)
     if name is None:
-        name = _free_name(provider, taken)
+        name = _free_name(connection or provider, taken)
     if not NAME.fullmatch(name):
         raise ValueError(f"an account is named with small letters, digits, _ and -, not {name!r}")
     if name in taken:
         raise ValueError(f"two accounts of the cluster are named {name!r}")
-    return Slot(provider, ProviderKey(name), plain, table, budget or BudgetSettings())
+    return Slot(provider, ProviderKey(name), plain, table, budget or BudgetSettings(), connection)
+
+
+def _check_connected(
+    provider: str, cls: type[NodeProvider], connection: str, arguments: Mapping[str, Any], table: Mapping[str, Any]
+) -> None:
+    """A credential beside the connection that gives them is told by its place."""
+    if not issubclass(cls, VendorProvider):
+        raise ValueError(f"connection: {provider} runs circuits itself: no connection gives its account")  # noqa: TRY004 - of what was written
+    vendors = cast("type[VendorProvider[Any]]", cls)
+    model = config_of(vendors.vendor)
+    given = {word for word in vendors.credential_words().values() if arguments.get(word) not in (None, "")}
+    if model is not None:
+        named = secrets_in(model, table)
+        given |= {f"settings.{place}" for place in named if place.partition(".")[0] in table}
+    if given:
+        raise ValueError(f"{min(given)}: connection = {connection!r} gives the credentials; take one of the two out")
 
 
 def _free_name(provider: str, taken: frozenset[str]) -> str:

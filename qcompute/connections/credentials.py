@@ -15,9 +15,9 @@ from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, cast, get_args, get_origin
 
-from pydantic import GetCoreSchemaHandler
+from pydantic import BaseModel, GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
 from qcompute.errors import ConfigError
@@ -105,6 +105,46 @@ def _validated(given: object) -> Secret:
         return named(given)
     except ConfigError as error:
         raise ValueError(error.message) from None
+
+
+def secret_fields(model: type[BaseModel]) -> dict[str, bool]:
+    """The settings of a provider that are secrets, and whether it cannot do without."""
+    return {name: info.is_required() for name, info in model.model_fields.items() if _is_secret(info.annotation)}
+
+
+def secrets_in(model: type[BaseModel], table: Mapping[str, Any]) -> dict[str, str]:
+    """The names of all secrets that a provider's settings mean, by setting; ``nodes.left.token`` is one further in."""
+    found: dict[str, str] = {}
+    for field, info in model.model_fields.items():
+        found |= _secrets_at(field, info.annotation, table.get(field, info.default))
+    return found
+
+
+def _secrets_at(place: str, annotation: Any, value: object) -> dict[str, str]:  # noqa: ANN401 - whatever stands there
+    if _is_secret(annotation):
+        return {place: value} if isinstance(value, str) else {}
+    kinds = get_args(annotation)
+    if isinstance(value, Mapping):
+        table = cast("Mapping[str, Any]", value)
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            return {f"{place}.{field}": name for field, name in secrets_in(annotation, table).items()}
+        inner = kinds[-1:] if get_origin(annotation) is dict else ()
+        items = [(one, f"{place}.{key}", item) for one in inner for key, item in table.items()]
+        items += [(one, place, table) for one in kinds if not inner]
+    elif isinstance(value, (list, tuple)):
+        items = [
+            (one, f"{place}.{at}", item) for one in kinds[:1] for at, item in enumerate(cast("list[object]", value))
+        ]
+    else:
+        return {}
+    found: dict[str, str] = {}
+    for kind, where, item in items:
+        found |= _secrets_at(where, kind, item)
+    return found
+
+
+def _is_secret(annotation: object) -> bool:
+    return annotation is Secret or Secret in get_args(annotation)
 
 
 def checked_name(given: object) -> str:

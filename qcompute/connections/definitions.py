@@ -28,6 +28,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from qcompute.errors import ConfigError
 from qcompute.files import locked, write_private
+from qcompute.miner.limits import BudgetSettings
 
 FILE: Final = "connections.toml"
 NAME: Final = re.compile(r"[a-z][a-z0-9-]{0,39}")
@@ -43,6 +44,17 @@ class Definition(BaseModel):
     provider: str = Field(pattern=r"^[A-Za-z_][A-Za-z0-9_.:-]*$")
     settings: dict[str, Any] = Field(default_factory=dict[str, Any])
     budget: dict[str, Any] | None = None
+
+    def own_budget(self, name: str) -> BudgetSettings | None:
+        """The budget of the connection ``name``; None when it has none. Raises `ConfigError` when it is not one."""
+        if self.budget is None:
+            return None
+        try:
+            return BudgetSettings.model_validate(self.budget)
+        except ValidationError as error:
+            first = error.errors(include_input=False, include_url=False)[0]
+            where = ".".join(map(str, first["loc"]))
+            raise ConfigError(f"connections.{name}.budget.{where}: {first['msg']}") from None
 
 
 def checked_name(name: str) -> str:

@@ -11,22 +11,31 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, cast, get_args
+from typing import Any, Final, cast
 
 from pydantic import BaseModel, ConfigDict
 
+from qcompute.cluster.accounts import connected_slots, slots_of
+from qcompute.cluster.connected import credentials_of
+from qcompute.cluster.slot import Slot
 from qcompute.connections.checks import checked, is_usable
-from qcompute.connections.credentials import Secret, checked_value, environment_value, variable_of
 from qcompute.connections.credentials import checked_name as checked_credential
+from qcompute.connections.credentials import (
+    checked_value,
+    environment_value,
+    secret_fields,
+    secrets_in,
+    variable_of,
+)
 from qcompute.connections.definitions import CHOICE, FILE, Choice, Definition, Definitions, checked_name
 from qcompute.connections.findings import Finding
-from qcompute.connections.store import CredentialStore
-from qcompute.connections.vault import Ask
+from qcompute.connections.store import PASSPHRASE, CredentialStore
+from qcompute.connections.vault import Ask, KeyKind
 from qcompute.errors import ConfigError, QComputeError
 from qcompute.ledger.backup import reading
 from qcompute.miner.commands import AboutAccounts, Accounts, Reopen, Use, socket_file, tell_daemon
 from qcompute.miner.job import State
-from qcompute.miner.opening import CLUSTER, SHARED, own_budget, refuse_provider_name
+from qcompute.miner.opening import CLUSTER, SHARED, nodes_by_connection, refuse_node, refuse_provider_name
 from qcompute.miner.providers.registry import config_of
 from qcompute.miner.settings import Settings
 
@@ -62,12 +71,33 @@ class Row(BaseModel):
     places: dict[str, str | None]
 
 
+class NodeRow(BaseModel):
+    """One account of the cluster; ``connection`` gives its credentials, where it names one."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    provider: str
+    connection: str | None
+    credentials: dict[str, str]
+    places: dict[str, str | None]
+
+
 @dataclass(frozen=True, slots=True)
 class Changed:
     """What was done: what was found on the way, where values lie now, and what the operator should know."""
 
     findings: list[Finding]
     places: dict[str, str]
+    notes: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Rekeyed:
+    """The encrypted file has another key: what opens it now, and what the operator must do before the next start."""
+
+    file: Path
+    kind: KeyKind
     notes: list[str]
 
 
@@ -89,7 +119,7 @@ class Connections:
             ConfigError: there is no such provider.
         """
         model = config_of(provider)
-        return [] if model is None else _secret_fields(model)
+        return [] if model is None else [Field(*one) for one in secret_fields(model).items()]
 
     def add(
         self,
@@ -108,7 +138,7 @@ class Connections:
         refuse_provider_name(checked_name(name))
         if name in self.definitions.all():
             raise ConfigError(f"there is a connection {name!r} already; remove it first, or take another name")
-        own_budget(name, definition)
+        definition.own_budget(name)
         by_credential, settings = self._named(name, definition, values)
         whole = definition.model_copy(update={"settings": settings})
         findings = checked(name, whole, self.folder, values=by_credential)
@@ -127,6 +157,18 @@ class Connections:
         in_use = self.in_use()
         return [self._row(name, definition, name == in_use) for name, definition in self.definitions.all().items()]
 
+    def node_rows(self) -> list[NodeRow]:
+        """Every account of the cluster and where its credentials are; none where there is no cluster.
+
+        Raises:
+            ConfigError: the fleet cannot be read, or an account in it cannot work.
+        """
+        if self._settings.provider != CLUSTER:
+            return []
+        written = slots_of(self._settings.cluster)
+        whole = connected_slots(self._settings.cluster, self.folder)
+        return [self._node_row(slot, credentials_of(one)) for slot, one in zip(written, whole, strict=True)]
+
     def in_use(self) -> str:
         """What new jobs go to, or will at the daemon's next start: a connection, or PROVIDER."""
         return self.choice.read() or self._settings.provider
@@ -144,6 +186,7 @@ class Connections:
         is_home = name == self._settings.provider
         if not is_home:
             self.definitions.get(name)
+            refuse_node(self._settings, name)
         if self._settings.ledger.url is not None:
             raise ConnectionRefused(SHARED)
         told = self._tell(Use(name=name, unchecked=unchecked))
@@ -180,6 +223,45 @@ class Connections:
             raise ConfigError(f"{variable_of(credential)} is not set, so there is nothing to take over")
         return value
 
+    def rekey(self, key_file: Path | None, new_passphrase: Ask) -> Rekeyed:
+        """Let another key file or passphrase open the encrypted file; the present one must open it first.
+
+        ``new_passphrase`` is asked only when that was seen, and not where there is a ``key_file``.
+
+        Raises:
+            ConfigError: see `CredentialStore.resealing` and `Resealing.seal`; the file is as it was.
+        """
+        if key_file is not None:
+            key_file = key_file.expanduser().absolute()
+        resealing = self.store.resealing(key_file)
+        passphrase = new_passphrase() if key_file is None else None
+        resealing.seal(passphrase)
+        kind = KeyKind.PASSPHRASE if key_file is None else KeyKind.KEY_FILE
+        notes = self._for_passphrase(passphrase) if passphrase is not None else self._for_key_file(key_file)
+        if (old := resealing.now.key_file) is not None:
+            notes.append(f"delete the old key file {old} when no backup needs it")
+        notes.append("a running daemon cannot read credentials again before it is restarted with the new key")
+        return Rekeyed(resealing.now.path, kind, notes)
+
+    def _for_passphrase(self, passphrase: str) -> list[str]:
+        variable = variable_of(PASSPHRASE)
+        is_named = self._settings.connections.key_file is not None
+        notes = ["unset connections.key_file: a passphrase opens the file now"] if is_named else []
+        known = environment_value(PASSPHRASE)
+        if known is None:
+            notes.append(f"the daemon cannot ask: set {variable}_FILE to a file that holds the passphrase (mode 0600)")
+        elif known != passphrase:
+            notes.append(f"{variable} or {variable}_FILE still has another passphrase: give it the new one")
+        return notes
+
+    def _for_key_file(self, key_file: Path | None) -> list[str]:
+        known = self._settings.connections.key_file
+        is_known = known is not None and known.expanduser().absolute() == key_file
+        notes = [] if is_known else [f"set connections.key_file to {key_file}"]
+        if environment_value(PASSPHRASE) is not None:
+            notes.append(f"{variable_of(PASSPHRASE)} is not needed any more: unset it")
+        return notes
+
     def remove(self, name: str, *, keep_credentials: bool = False) -> list[str]:
         """Forget a connection, and the credentials no other one names; their names.
 
@@ -190,6 +272,8 @@ class Connections:
         definition = self.definitions.get(name)
         if name in (self.in_use(), self._settings.provider):
             raise ConnectionRefused(f"new jobs go to {name}: `qcompute connections use` another one first")
+        if nodes := nodes_by_connection(self._settings).get(name):
+            raise ConnectionRefused(f"the account {nodes[0]} of the cluster is from {name}: take its table out first")
         if count := self._open_jobs(name):
             raise ConnectionRefused(f"{count} jobs at {name} are not done yet; see qcompute jobs list")
         mine = set(self._credentials(definition).values())
@@ -218,13 +302,7 @@ class Connections:
     def _credentials(self, definition: Definition) -> dict[str, str]:
         """The names of a connection's credentials, by setting."""
         model = config_of(definition.provider)
-        found: dict[str, str] = {}
-        for field in [] if model is None else _secret_fields(model):
-            default = model.model_fields[field.name].default if model is not None else None
-            credential = definition.settings.get(field.name, default)
-            if isinstance(credential, str):
-                found[field.name] = credential
-        return found
+        return {} if model is None else secrets_in(model, definition.settings)
 
     def _credential(self, name: str, definition: Definition, field: str | None) -> str:
         known = self._credentials(definition)
@@ -239,6 +317,12 @@ class Connections:
         credentials = self._credentials(definition)
         places = {one: self.store.where(one).place for one in credentials.values()}
         return Row(name=name, provider=definition.provider, in_use=in_use, credentials=credentials, places=places)
+
+    def _node_row(self, slot: Slot, credentials: dict[str, str]) -> NodeRow:
+        places = {one: self.store.where(one).place for one in credentials.values()}
+        return NodeRow(
+            name=slot.name, provider=slot.provider, connection=slot.connection, credentials=credentials, places=places
+        )
 
     def _taken_up(self, credential: str, old: str | None) -> list[str]:
         """Let a running daemon take the new value up in every connection that has it; the old one is put back if not.
@@ -295,7 +379,7 @@ def needs_connection(provider: str) -> list[str] | None:
     model = None if provider == CLUSTER else config_of(provider)
     if model is None:
         return None
-    secrets = {field.name for field in _secret_fields(model)}
+    secrets = secret_fields(model)
     required = [name for name, info in model.model_fields.items() if info.is_required() and name not in secrets]
     return required if required or secrets else None
 
@@ -327,14 +411,6 @@ def _toml(text: str) -> Any:  # noqa: ANN401 - whatever TOML has
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         return text
-
-
-def _secret_fields(model: type[BaseModel]) -> list[Field]:
-    return [Field(name, info.is_required()) for name, info in model.model_fields.items() if _is_secret(info.annotation)]
-
-
-def _is_secret(annotation: object) -> bool:
-    return annotation is Secret or Secret in get_args(annotation)
 
 
 def _refuse_unusable(name: str, findings: list[Finding], *, untested: bool) -> None:

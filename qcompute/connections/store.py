@@ -15,7 +15,7 @@ from qcompute.connections.credentials import (
 )
 from qcompute.connections.os_keyring import OsKeyring
 from qcompute.connections.settings import ConnectionSettings, StoreKind
-from qcompute.connections.vault import Ask, Vault
+from qcompute.connections.vault import Ask, KeyKind, Vault
 from qcompute.errors import ConfigError
 
 FILE: Final = "credentials.json"
@@ -29,6 +29,33 @@ class Kept:
 
     name: str
     place: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Resealing:
+    """The encrypted file, opened, before it is given another key."""
+
+    now: Vault
+    key_file: Path | None
+
+    def seal(self, passphrase: str | None) -> None:
+        """Seal it with the key file, or where there is none with this passphrase.
+
+        Raises:
+            ConfigError: the passphrase will not do, or something cannot be written; the file is as it was.
+        """
+        if passphrase is not None:
+            checked_passphrase(passphrase)
+        self.now.reseal(Vault(self.now.path, self.key_file, lambda: passphrase or ""))
+
+
+def checked_passphrase(given: str) -> str:
+    """``given`` when a file can be sealed with it. Raises `ConfigError` when not."""
+    if not given:
+        raise ConfigError("an empty passphrase protects nothing")
+    if given != given.strip():
+        raise ConfigError("a passphrase has no space around it: a variable or a file would give it without")
+    return given
 
 
 class CredentialStore:
@@ -105,6 +132,27 @@ class CredentialStore:
         """Forget a value in every place; False when there was none. Variables are left as they are."""
         return [place.remove(name) for place in self.places()].count(True) > 0
 
+    def resealing(self, key_file: Path | None) -> Resealing:
+        """Give the encrypted file another key. It opens by now: whoever does not know how it does is refused first.
+
+        ``key_file`` is made when it is not there; None: a passphrase is to open it.
+
+        Raises:
+            ConfigError: there is no such file, it does not open, or ``key_file`` is the one that opens it already.
+        """
+        kind = self.vault.kind()
+        match kind:
+            case KeyKind.PASSPHRASE:  # the setting may name the key file to come already
+                now = Vault(self.vault.path, None, self._passphrase)
+            case KeyKind.KEY_FILE:
+                now = self.vault
+            case _:
+                assert_never(kind)
+        now.prove()
+        if key_file is not None and now.key_file is not None and _is_same(key_file, now.key_file):
+            raise ConfigError(f"{key_file} opens {now.path} already: name another file, which is made")
+        return Resealing(now, key_file)
+
     def _target(self) -> OsKeyring | Vault:
         match self._kind:
             case StoreKind.FILE:
@@ -133,3 +181,7 @@ class CredentialStore:
                 "file that holds it (mode 0600), or connections.key_file to a key file"
             )
         return self._ask()
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    return one.expanduser().resolve() == other.expanduser().resolve()

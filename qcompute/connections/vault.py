@@ -3,7 +3,8 @@
 JSON, of mode 0600. Names are in the clear, so that one can see what is there without the key; each value is a Fernet
 token (AES-128-CBC with HMAC-SHA256) over its name and itself, so that values cannot be exchanged for one another. The
 key is that of a key file, or made from a passphrase by scrypt with what stands in the file. Every change takes a lock,
-reads the file again and replaces it whole, so that of two processes that write at once neither loses anything.
+reads the file again and replaces it whole, so that of two processes that write at once neither loses anything, and a
+process that is killed leaves the file as it was.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import stat
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
@@ -33,6 +35,13 @@ _MAX_BYTES: Final = 8 << 20
 
 Ask = Callable[[], str]
 """Gives the passphrase. Raises `ConfigError` when nobody can be asked."""
+
+
+class KeyKind(StrEnum):
+    """What opens an encrypted file."""
+
+    PASSPHRASE = "passphrase"  # noqa: S105 - a kind
+    KEY_FILE = "key_file"
 
 
 class _ByPassphrase(BaseModel):
@@ -106,7 +115,7 @@ class Vault:
         """
         with self._changing():
             document = self._read() or self._new()
-            sealed = self._fernet(document).encrypt(json.dumps([name, value]).encode()).decode()
+            sealed = _sealed(self._fernet(document), name, value)
             self._write(document.model_copy(update={"values": {**document.values, name: sealed}}))
 
     def remove(self, name: str) -> bool:
@@ -123,11 +132,51 @@ class Vault:
             self._write(document.model_copy(update={"values": left}))
             return True
 
+    def kind(self) -> KeyKind:
+        """What opens the file as it is now, whatever the settings say; needs no key.
+
+        Raises:
+            ConfigError: there is no file yet, it cannot be read, or others may read it.
+        """
+        return KeyKind.PASSPHRASE if isinstance(self._there().key, _ByPassphrase) else KeyKind.KEY_FILE
+
+    def prove(self) -> None:
+        """See that passphrase or key open the file; a second call asks nobody again.
+
+        Raises:
+            ConfigError: there is no file yet, or they do not.
+        """
+        self._fernet(self._there())
+
+    def reseal(self, after: Vault) -> None:
+        """Seal every value anew, for the key file or passphrase of ``after``, which stands for the same file.
+
+        Until the new file is whole and in place the old one is there, and opens as before; there is no third state.
+
+        Raises:
+            ConfigError: it does not open, ``after`` has no key, or it cannot be written; it is as it was.
+        """
+        with self._changing():
+            document = self._there()
+            old = self._fernet(document)
+            values = {name: self._value(old, document, name) for name in document.values}
+            fresh = after._new()
+            new = after._fernet(fresh)
+            sealed = {name: _sealed(new, name, value) for name, value in values.items()}
+            self._write(fresh.model_copy(update={"values": sealed}))
+
+    def _there(self) -> _Document:
+        if (document := self._read()) is None:
+            raise ConfigError(f"{self.label} is not there yet: it is made when the first credential is kept in it")
+        return document
+
     @contextmanager
     def _changing(self) -> Generator[None]:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with locked(self.path.with_name(f"{self.path.name}.lock")):
+                for draft in self.path.parent.glob(f"{self.path.name}.*.draft"):  # of a process that was killed
+                    draft.unlink(missing_ok=True)
                 yield
         except OSError as error:
             raise self._unwritable(error) from None
@@ -141,8 +190,7 @@ class Vault:
             except OSError as error:
                 raise ConfigError(f"connections.key_file: {self.key_file} cannot be made ({error.strerror})") from None
         fernet = self._opened[document.key.model_dump_json()] = self._made(document)
-        sealed = fernet.encrypt(json.dumps([_CHECK, _CHECK]).encode()).decode()
-        return document.model_copy(update={"values": {_CHECK: sealed}})
+        return document.model_copy(update={"values": {_CHECK: _sealed(fernet, _CHECK, _CHECK)}})
 
     def _fernet(self, document: _Document) -> Fernet:
         """What opens the file.
@@ -207,6 +255,10 @@ class Vault:
 
     def _unwritable(self, error: OSError) -> ConfigError:
         return ConfigError(f"{self.label} cannot be written ({error.strerror}); see connections.file")
+
+
+def _sealed(fernet: Fernet, name: str, value: str) -> str:
+    return fernet.encrypt(json.dumps([name, value]).encode()).decode()
 
 
 def _key_in(file: Path) -> Fernet:

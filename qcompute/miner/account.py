@@ -318,12 +318,16 @@ class Account:
             return [ValueError(f"poll_many answered {len(answer)} statuses for {len(batch)} handles")] * len(batch)
         return list(answer)
 
-    async def replace_adapter(self, adapter: ProviderAdapter, *, limit_seconds: float) -> None:
+    async def replace_adapter(
+        self, adapter: ProviderAdapter, *, limit_seconds: float, health: Callable[[], None] | None = None
+    ) -> None:
         """Go on with another adapter of the same account, one with a new key, from the next call on.
 
+        ``health`` asks the new one; an account that was made without a health check goes on without.
         The old one is closed once the calls that it is in have come back, and after the limit in any case.
         """
         old, self.adapter = self.adapter, adapter
+        self._health = health
         self._availability.clear()
         if self._calls:
             await asyncio.wait(set(self._calls), timeout=limit_seconds)

@@ -8,11 +8,9 @@ from collections.abc import Set as AbstractSet
 from functools import partial
 from typing import Final
 
-from pydantic import ValidationError
-
-from qcompute.cluster.accounts import AccountPlan, open_cluster, slots_of
+from qcompute.cluster.accounts import AccountPlan, open_account, open_cluster, slots_of
 from qcompute.connections.checks import looked_at, open_connection
-from qcompute.connections.definitions import CHOICE, FILE, Choice, Definition, Definitions
+from qcompute.connections.definitions import CHOICE, FILE, Choice, Definitions
 from qcompute.connections.findings import Grade
 from qcompute.connections.store import CredentialStore
 from qcompute.errors import ConfigError
@@ -23,7 +21,7 @@ from qcompute.miner.limits import BudgetSettings
 from qcompute.miner.providers.base import ProviderAdapter
 from qcompute.miner.providers.registry import keys, open_adapter
 from qcompute.miner.settings import Settings
-from qcompute.miner.switch import Opened
+from qcompute.miner.switch import Opened, Renewed
 from qcompute.units import ProviderKey, utc_now
 
 _log = logging.getLogger(__name__)
@@ -67,6 +65,11 @@ class AccountOpener:
         chosen = self.choice.read()
         if chosen is not None and chosen != self.home and self._settings.ledger.url is not None:
             raise ConfigError(f"`qcompute connections use` chose {chosen!r}; {SHARED}; then delete {self.choice.path}")
+        if chosen is not None and chosen != self.home:
+            try:
+                self.refuse(chosen)
+            except ConfigError as error:
+                raise ConfigError(f"{error.message}; go back with `qcompute connections use {self.home}`") from None
         return chosen or self.home
 
     def fleet(self, first: str) -> Fleet:
@@ -98,7 +101,26 @@ class AccountOpener:
 
     def choices(self) -> list[str]:
         """The groups that may be used. Raises `ConfigError` when the connections cannot be read."""
-        return [self.home, *(name for name in self.definitions.all() if name != self.home)]
+        taken = {self.home, *nodes_by_connection(self._settings)}
+        return [self.home, *(name for name in self.definitions.all() if name not in taken)]
+
+    def refuse(self, name: str) -> None:
+        """Let nothing be used that is a node of the cluster already."""
+        refuse_node(self._settings, name)
+
+    def accounts_of(self, connection: str) -> list[ProviderKey]:
+        """The accounts that have their credentials from this connection: its own, and nodes of the cluster."""
+        nodes = nodes_by_connection(self._settings).get(connection, [])
+        own = ProviderKey(connection)
+        return nodes if own in self._home_accounts() and self.home == CLUSTER else [*nodes, own]
+
+    def renewed(self, account: ProviderKey) -> Renewed:
+        """A new adapter of an account."""
+        if self.home == CLUSTER:
+            plan = open_account(self._settings.cluster, self._folder, account)
+            if plan is not None:
+                return Renewed(plan.adapter, plan.health_check)
+        return Renewed(open_connection(account, self.definitions.get(account), self._folder))
 
     def open(self, name: str) -> list[Made]:
         """The adapters of a group, and what makes an account of each.
@@ -113,13 +135,9 @@ class AccountOpener:
             return [(adapter, partial(self._account, ProviderKey(name), adapter, self._settings.budget, None))]
         definition = self.definitions.get(name)
         refuse_provider_name(name)
-        budget = own_budget(name, definition) or self._settings.budget
+        budget = definition.own_budget(name) or self._settings.budget
         adapter = open_connection(name, definition, self._folder)
         return [(adapter, partial(self._account, ProviderKey(name), adapter, budget, ProviderKey(definition.provider)))]
-
-    def adapter(self, name: str) -> ProviderAdapter:
-        """A new adapter of a connection."""
-        return open_connection(name, self.definitions.get(name), self._folder)
 
     def trouble(self, adapter: ProviderAdapter) -> str | None:
         """What is wrong at an account; None when it can be used."""
@@ -196,16 +214,26 @@ def refuse_provider_name(name: str) -> None:
         raise ConfigError(f"a connection cannot be named {name!r}: that is a provider's name")
 
 
-def own_budget(name: str, definition: Definition) -> BudgetSettings | None:
-    """The connection's own budget; None when it has none. Raises `ConfigError` when it is not one."""
-    if definition.budget is None:
-        return None
-    try:
-        return BudgetSettings.model_validate(definition.budget)
-    except ValidationError as error:
-        first = error.errors(include_input=False, include_url=False)[0]
-        where = ".".join(map(str, first["loc"]))
-        raise ConfigError(f"connections.{name}.budget.{where}: {first['msg']}") from None
+def nodes_by_connection(settings: Settings) -> dict[str, list[ProviderKey]]:
+    """The accounts of the cluster that connections give, by connection; none where there is no cluster.
+
+    Raises:
+        ConfigError: the fleet cannot be read.
+    """
+    found: dict[str, list[ProviderKey]] = {}
+    for slot in slots_of(settings.cluster) if settings.provider == CLUSTER else ():
+        if slot.connection is not None:
+            found.setdefault(slot.connection, []).append(slot.name)
+    return found
+
+
+def refuse_node(settings: Settings, name: str) -> None:
+    """Raise `ConfigError` when the cluster has this connection's account: it would be open twice, with two budgets."""
+    if nodes := nodes_by_connection(settings).get(name):
+        raise ConfigError(
+            f"{name} is in the cluster already, as the account {nodes[0]}: put its [[cluster.nodes]] table first and "
+            f"set routing.policy to order, or let jobs name the device {nodes[0]}/…"
+        )
 
 
 def _changed(budget: BudgetSettings) -> list[str]:

@@ -63,6 +63,14 @@ class Opened:
     budget: Budget
 
 
+@dataclass(frozen=True, slots=True)
+class Renewed:
+    """An adapter with which an open account goes on, and what asks it how the account is."""
+
+    adapter: ProviderAdapter
+    health: Callable[[], None] | None = None
+
+
 class Opener(Protocol):
     """Opens groups of accounts by name. Blocking, except `known`."""
 
@@ -83,8 +91,16 @@ class Opener(Protocol):
         """The groups that may be used: that of the settings first, then each connection; raises `ConfigError`."""
         ...
 
-    def adapter(self, name: str) -> ProviderAdapter:
-        """A new adapter of the connection ``name``; raises `ConfigError`."""
+    def refuse(self, name: str) -> None:
+        """Raise `ConfigError` when new jobs cannot all go to this group, whatever its account says."""
+        ...
+
+    def accounts_of(self, connection: str) -> list[ProviderKey]:
+        """The accounts that have their credentials from this connection; raises `ConfigError`."""
+        ...
+
+    def renewed(self, account: ProviderKey) -> Renewed:
+        """A new adapter of an account; raises `ConfigError`."""
         ...
 
     def open(self, name: str) -> list[tuple[ProviderAdapter, Callable[[], Opened]]]:
@@ -177,6 +193,7 @@ class Switch:
         """
         if self._refusal is not None:
             raise SwitchRefused(self._refusal)
+        await asyncio.to_thread(self._opener.refuse, name)
         async with self._changing:
             if (group := self._groups.get(name)) is None:
                 group = await self._open(name, check=not unchecked)
@@ -204,20 +221,27 @@ class Switch:
         return [] if self._refusal is not None else await asyncio.to_thread(self._opener.choices)
 
     async def reopen(self, name: str) -> bool:
-        """Let an open connection take up its credentials anew, without a pause; False when it is not open.
+        """Let open accounts of a connection take up its credentials anew, without a pause; False when none is open.
 
         Raises:
-            SwitchRefused, ConfigError: it does not work with them; it goes on with the old ones.
+            SwitchRefused, ConfigError: one does not work with them; all go on with the old ones.
         """
         async with self._changing:
-            group = self._groups.get(name)
-            if group is None or name != group.accounts[0].key:
-                return False
-            adapter = await self._in_thread(name, partial(self._opener.adapter, name))
-            await self._check(name, adapter)
-            await group.accounts[0].replace_adapter(adapter, limit_seconds=CLOSE_SECONDS)
-            _log.info("%s has its new credentials", name, extra={"action": "connections"})
-            return True
+            keys = await asyncio.to_thread(self._opener.accounts_of, name)
+            accounts = [account for key in keys if (account := self._fleet.get(key)) is not None]
+            fresh: list[Renewed] = []
+            try:
+                for account in accounts:
+                    fresh.append(await self._in_thread(name, partial(self._opener.renewed, account.key)))
+                    await self._check(name, fresh[-1].adapter)
+            except (ConfigError, SwitchRefused):
+                for one in fresh:
+                    await self._in_thread(name, one.adapter.close)
+                raise
+            for account, one in zip(accounts, fresh, strict=True):
+                await account.replace_adapter(one.adapter, limit_seconds=CLOSE_SECONDS, health=one.health)
+                _log.info("%s has its new credentials", account.key, extra={"action": "connections"})
+            return bool(accounts)
 
     async def status(self) -> dict[str, Any]:
         """What is in use and what is open, for people."""
@@ -281,7 +305,7 @@ class Switch:
         try:
             if check:
                 for adapter, _ in made:
-                    await self._check(name, adapter, close=False)
+                    await self._check(name, adapter)
             opened = [make() for _, make in made]
             self._refuse_twins({one.account.key for one in opened})
         except SwitchRefused:
@@ -304,8 +328,8 @@ class Switch:
         if twice := names & self._fleet.names:
             raise SwitchRefused(f"there is an account {min(twice)} open already, of other settings")
 
-    async def _check(self, name: str, adapter: ProviderAdapter, *, close: bool = True) -> None:
-        """Look at an account that was just opened; one that cannot be used is closed again.
+    async def _check(self, name: str, adapter: ProviderAdapter) -> None:
+        """Look at an account that was just opened.
 
         Raises:
             SwitchRefused: it cannot be used; says why.
@@ -315,8 +339,6 @@ class Switch:
         except SwitchRefused as error:
             trouble = error.message
         if trouble is not None:
-            if close:
-                await self._in_thread(name, adapter.close)
             raise SwitchRefused(f"{name} cannot be used: {trouble}")
 
     async def _in_thread(self, name: str, work: Callable[[], Any]) -> Any:  # noqa: ANN401 - whatever it returns

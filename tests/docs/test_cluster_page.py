@@ -12,8 +12,11 @@ from typing import Final
 import pytest
 
 from qcompute.cluster import ClusterSettings, open_cluster
-from qcompute.cluster.accounts import slots_of
+from qcompute.cluster.accounts import connected_slots, slots_of
 from qcompute.cluster.builtin import BUILT_IN
+from qcompute.cluster.connected import credentials_of
+from qcompute.connections.definitions import FILE as CONNECTIONS
+from qcompute.connections.definitions import Definition, Definitions
 from qcompute.miner.providers.base import ProviderStatus
 from tests.docs.pages import ROOT
 from tests.docs.test_adapter_tutorial import BLOCK, run
@@ -43,11 +46,21 @@ def fleet(folder: Path, name: str) -> ClusterSettings:
 
 def test_every_block_is_a_file_or_is_run() -> None:
     assert {kind for kind, title, _ in BLOCKS if not title} == {"console", "sh"}  # test_commands.py runs the latter
-    assert set(FILES) == {"fleet.toml", "my_fleet.py", "python.toml", "by_hand.py", "my_nodes.py", "bench.toml"}
+    fleets, programs = {"fleet.toml", "connected.toml", "python.toml", "bench.toml"}, {"my_fleet.py", "my_nodes.py"}
+    assert set(FILES) == fleets | programs | {"by_hand.py"}
 
 
 def test_the_fleet_is_the_same_in_toml_and_in_python(folder: Path) -> None:
     assert slots_of(fleet(folder, "fleet.toml")) == slots_of(fleet(folder, "python.toml"))
+
+
+def test_a_node_has_its_account_from_a_connection(folder: Path) -> None:
+    settings = {"token": "ibm_prod_token", "instance": "crn:v1:x", "devices": ["ibm_fez"]}
+    Definitions(folder / CONNECTIONS).add("ibm-prod", Definition(provider="ibm", settings=settings))
+    cloud, desk = connected_slots(fleet(folder, "connected.toml"), folder)
+    assert (cloud.name, credentials_of(cloud)) == ("ibm-prod", {"token": "ibm_prod_token"})
+    assert cloud.arguments["backends"] == ["ibm_torino"]
+    assert desk.name == "local_cpu"
 
 
 def test_every_command_says_what_the_page_says(folder: Path) -> None:

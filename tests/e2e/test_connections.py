@@ -14,6 +14,9 @@ from typing import Any, Final
 import aiohttp
 from typing_extensions import override
 
+from qcompute.connections.definitions import FILE, Definition, Definitions
+from qcompute.connections.settings import ConnectionSettings, StoreKind
+from qcompute.connections.store import CredentialStore
 from qcompute.local.demo_jobs import ASYMMETRIC
 from qcompute.miner.job import State
 from qcompute.protocol import ExecutionStatus
@@ -29,15 +32,16 @@ SLOW: Final = {f"{MOCK}QUEUE_SECONDS": "600", f"{MOCK}FORETELL": "false"}
 class Operator:
     """Types ``qcompute connections …`` beside the daemon."""
 
-    def __init__(self, scene: Scene, folder: Path) -> None:
+    def __init__(self, scene: Scene, folder: Path, **environment: str) -> None:
         self.scene = scene
+        self._environment = {"PROVIDER": "mock"} | environment
         self._flags = ["--neuron.full_path", str(folder / "data"), "--connections.key_file", str(folder / "store.key")]
         self.said: list[str] = []
 
     async def tries(self, *arguments: str, value: str = "") -> tuple[int, str]:
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "qcompute.console", "connections", *arguments, *self._flags),
-            env={"PATH": os.environ["PATH"], "PROVIDER": "mock", "PYTHONPATH": str(Path(__file__).parents[2])},
+            env={"PATH": os.environ["PATH"], "PYTHONPATH": str(Path(__file__).parents[2])} | self._environment,
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
@@ -83,10 +87,10 @@ class Operator:
 
 
 @asynccontextmanager
-async def operated(folder: Path, **environment: str) -> AsyncGenerator[Operator]:
+async def operated(folder: Path, provider: str = "mock", **environment: str) -> AsyncGenerator[Operator]:
     variables = environment | {"QCOMPUTE_CONNECTIONS__KEY_FILE": str(folder / "store.key")}
-    async with running_scene(folder, environment=variables) as scene:
-        operator = Operator(scene, folder)
+    async with running_scene(folder, provider=provider, environment=variables) as scene:
+        operator = Operator(scene, folder, PROVIDER=provider, **environment)
         yield operator
         told = "".join([*operator.said, scene.miner.log.read_text()])
         assert KEY not in told
@@ -174,3 +178,37 @@ async def test_what_cannot_be_used_changes_nothing_and_a_new_key_needs_no_restar
             stored = (tmp_path / "data" / "credentials.json").read_text()
             assert KEY not in stored
             assert KEY not in (tmp_path / "data" / "connections.toml").read_text()
+
+
+FLEET: Final = """
+[[cluster.nodes]]
+provider = "custom_rest"
+connection = "lab"
+name = "forge"
+"""
+
+
+async def test_a_node_of_a_cluster_lives_by_its_connection(tmp_path: Path) -> None:
+    """Its job is run with the connection's key, a new key is taken up without a restart, and nothing opens it twice."""
+    with lab() as double:
+        kept = ConnectionSettings(store=StoreKind.FILE, key_file=tmp_path / "store.key")
+        CredentialStore(kept, tmp_path / "data").put("lab_token", KEY)
+        definition = Definition(provider="rest", settings=table(double) | {"token": "lab_token"})
+        Definitions(tmp_path / "data" / FILE).add("lab", definition)
+        (tmp_path / "fleet.toml").write_text(FLEET)
+        async with operated(tmp_path, "cluster", QCOMPUTE_CONFIG=str(tmp_path / "fleet.toml")) as operator:
+            first = await operator.brought()
+            await operator.at(first, State.CLOSED, "forge")
+            code, out = await operator.tries("use", "lab")
+            assert (code, "lab is in the cluster already, as the account forge" in out) == (2, True)
+            double.token = NEW_KEY
+            assert "lab: taken up by the daemon" in await operator.does(
+                "rotate", "lab", "--stdin", value=f"{NEW_KEY}\n"
+            )
+            second = await operator.brought()
+            await operator.at(second, State.CLOSED, "forge")
+            (account,) = (await operator.health())["accounts"]
+            assert (account["name"], account.get("offline_because")) == ("forge", None)
+            (node,) = json.loads(await operator.does("list", "--json"))["nodes"]
+            assert (node["connection"], node["credentials"]) == ("lab", {"token": "lab_token"})
+            assert node["places"]["lab_token"].startswith("the encrypted file")

@@ -15,6 +15,7 @@ from qcompute.local.demo_jobs import BELL
 from qcompute.local.service import Fault, FaultKind
 from qcompute.miner.job import State
 from tests.scene import Scene, running_scene
+from tests.terminal import Terminal
 
 SLOW = {"QCOMPUTE_PROVIDERS__MOCK__RUN_SECONDS": "0.5", "QCOMPUTE_BUDGET__PER_DAY": "100"}
 
@@ -54,6 +55,7 @@ async def test_an_operator_s_day(tmp_path: Path) -> None:
     async with running_scene(tmp_path, environment=SLOW) as scene:
         await looks_around(scene)
         await runs_a_circuit(scene, tmp_path)
+        await is_asked_at_a_terminal(scene, tmp_path)
         await cancels_a_job_before_its_submit(scene)
         await delivers_at_once(scene)
         await reads_the_log(scene)
@@ -97,6 +99,38 @@ async def runs_a_circuit(scene: Scene, folder: Path) -> None:
     file.write_text(BELL)
     code, _, err = await qcompute(scene, "run", str(file), "--device", "nowhere", "--yes")
     assert (code, "nowhere" in err) == (1, True)
+
+
+async def is_asked_at_a_terminal(scene: Scene, folder: Path) -> None:
+    """The cost is shown before the question; a no spends nothing, a yes shows the road, the counts and what it was."""
+    paid, before = scene.vendor_submits(), await answered(scene, "budget")
+    code, screen = await asyncio.to_thread(at_a_terminal, scene, folder / "bell.qasm", "n")
+    assert (code, screen.endswith("nothing was submitted\n")) == (1, True), screen
+    assert screen.index("USD expected") < screen.index("Run it? [y/N]")
+    assert scene.vendor_submits() == paid
+    assert await answered(scene, "budget") == before
+
+    code, screen = await asyncio.to_thread(at_a_terminal, scene, folder / "bell.qasm", "y")
+    assert code == 0, screen
+    road = screen[screen.index("Run it? [y/N]: y") : screen.index("RESULT")]
+    assert "waiting" in road
+    assert "closed ━━━" in road
+    drawn = [line.split() for line in screen.splitlines() if "█" in line]
+    assert {line[0] for line in drawn} <= {"00", "01", "10", "11"}
+    assert sum(int(line[1]) for line in drawn) == 40
+    assert max(len(line[3]) for line in drawn) == 30
+    assert " USD\n" in screen[screen.index("\ncost ") :]
+    assert len(scene.vendor_submits()) == len(paid) + 1
+
+
+def at_a_terminal(scene: Scene, circuit: Path, answer: str) -> tuple[int, str]:
+    """Exit code and screen of ``qcompute run``, whose question was answered."""
+    data, home = str(scene.miner.folder / "data"), str(scene.miner.folder)
+    words = ["-m", "qcompute.console", "run", str(circuit), "--shots", "40"]
+    with Terminal(*words, "--provider", "mock", "--neuron.full_path", data, environ={"HOME": home}) as terminal:
+        terminal.shows("Run it? [y/N]: ")
+        terminal.types(answer)
+        return terminal.ends(), terminal.screen
 
 
 async def cancels_a_job_before_its_submit(scene: Scene) -> None:

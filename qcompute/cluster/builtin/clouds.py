@@ -74,6 +74,13 @@ class AzureQuantum(VendorProvider[AzureArguments]):
     DISPLAY_NAME: ClassVar[str] = "Azure Quantum"
     Arguments: ClassVar[type[BaseModel] | None] = AzureArguments
     vendor: ClassVar[ProviderKey] = ProviderKey("azure")
+    account_words: ClassVar[Mapping[str, str]] = {
+        **{name: name for name in ("subscription_id", "location", "access_key")},
+        **{name: name for name in ("tenant_id", "client_id", "client_secret")},
+        **dict.fromkeys(("resource_group", "workspace"), "azure_resource_id"),
+        "devices": "targets",
+    }
+    derived: ClassVar[frozenset[str]] = frozenset({"resource_group", "workspace"})
 
     @override
     def nodes(self, arguments: AzureArguments) -> list[QPUNodeSpec]:
@@ -93,6 +100,17 @@ class AzureQuantum(VendorProvider[AzureArguments]):
             return where | {"access_key": arguments.access_key}
         names = ("tenant_id", "client_id", "client_secret")
         return where | {name: getattr(arguments, name) for name in names}
+
+    @classmethod
+    @override
+    def arguments_of(cls, settings: Mapping[str, Any]) -> dict[str, Any]:
+        subscription, group, workspace = (
+            settings.get(name, "") for name in ("subscription_id", "resource_group", "workspace")
+        )
+        resource = (
+            f"/subscriptions/{subscription}/resourceGroups/{group}/providers/Microsoft.Quantum/Workspaces/{workspace}"
+        )
+        return super().arguments_of(settings) | {"azure_resource_id": resource}
 
     @classmethod
     @override
@@ -135,6 +153,7 @@ class IbmQuantum(VendorProvider[IbmArguments]):
     DISPLAY_NAME: ClassVar[str] = "IBM Quantum"
     Arguments: ClassVar[type[BaseModel] | None] = IbmArguments
     vendor: ClassVar[ProviderKey] = ProviderKey("ibm")
+    account_words: ClassVar[Mapping[str, str]] = {"token": "ibm_token", "instance": "instance", "devices": "backends"}
     default_type: ClassVar[NodeType | None] = NodeType.QPU_IBM
 
     @override
@@ -182,6 +201,13 @@ class AwsBraket(VendorProvider[BraketArguments]):
     DISPLAY_NAME: ClassVar[str] = "AWS Braket"
     Arguments: ClassVar[type[BaseModel] | None] = BraketArguments
     vendor: ClassVar[ProviderKey] = ProviderKey("braket")
+    account_words: ClassVar[Mapping[str, str]] = {
+        **{name: name for name in ("access_key_id", "secret_access_key", "session_token", "devices")},
+        "bucket": "s3_bucket",
+        "key_prefix": "s3_prefix",
+        **dict.fromkeys(("regions", "include_simulators"), "devices"),
+    }
+    derived: ClassVar[frozenset[str]] = frozenset({"regions", "include_simulators"})
     default_type: ClassVar[NodeType | None] = NodeType.QPU_BRAKET
 
     @override
@@ -210,6 +236,12 @@ class AwsBraket(VendorProvider[BraketArguments]):
             "devices": list(arguments.devices),
             "include_simulators": any(map(_is_simulator, arguments.devices)),
         }
+
+    @classmethod
+    @override
+    def arguments_of(cls, settings: Mapping[str, Any]) -> dict[str, Any]:
+        first = [{"aws_region": region} for region in settings.get("regions", ())[:1]]
+        return super().arguments_of(settings) | (first[0] if first else {})
 
     @classmethod
     @override

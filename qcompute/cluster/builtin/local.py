@@ -35,6 +35,8 @@ class LocalCpu(VendorProvider[LocalCpuArguments]):
     DISPLAY_NAME: ClassVar[str] = "Local CPU (Aer)"
     Arguments: ClassVar[type[BaseModel] | None] = LocalCpuArguments
     vendor: ClassVar[ProviderKey] = ProviderKey("aer")
+    account_words: ClassVar[Mapping[str, str]] = {"processes": "n_nodes", "memory_bytes": "max_qubits"}
+    derived: ClassVar[frozenset[str]] = frozenset({"memory_bytes"})
 
     @override
     def nodes(self, arguments: LocalCpuArguments) -> list[QPUNodeSpec]:
@@ -98,6 +100,7 @@ class _LocalGpu(VendorProvider[G]):
     """
 
     vendor: ClassVar[ProviderKey] = ProviderKey("aer")
+    account_words: ClassVar[Mapping[str, str]] = {"processes": "n_nodes"}
     node_type: ClassVar[NodeType]
     engine: ClassVar[str]
     kind: ClassVar[str]

@@ -36,6 +36,14 @@ class CustomRest(VendorProvider[RestArguments]):
     DISPLAY_NAME: ClassVar[str] = "Custom REST endpoints"
     Arguments: ClassVar[type[BaseModel] | None] = RestArguments
     vendor: ClassVar[ProviderKey] = ProviderKey("rest")
+    account_words: ClassVar[Mapping[str, str]] = {
+        "token": "api_key",
+        "base_urls": "endpoints",
+        "num_qubits": "max_qubits",
+        "submit_seconds": "timeout_s",
+        "device_type": "node_type",
+    }
+    derived: ClassVar[frozenset[str]] = frozenset({"submit_seconds", "device_type"})
 
     @override
     def nodes(self, arguments: RestArguments) -> list[QPUNodeSpec]:

@@ -17,10 +17,10 @@ from qcompute.cluster.account_setup import AccountSetup
 from qcompute.cluster.execution import run_circuit
 from qcompute.cluster.provider import NodeProvider
 from qcompute.cluster.spec import QPUNodeSpec
-from qcompute.connections.credentials import checked_name
+from qcompute.connections.credentials import checked_name, secret_fields
 from qcompute.errors import ConfigError, SandboxUnavailable, Unavailable, VendorError
 from qcompute.miner.providers.base import ProviderAdapter
-from qcompute.miner.providers.registry import open_adapter
+from qcompute.miner.providers.registry import config_of, open_adapter
 from qcompute.units import Counts, ProviderKey
 
 SecretName = Annotated[str, AfterValidator(checked_name)]
@@ -60,6 +60,10 @@ class VendorProvider(NodeProvider, Generic[A]):
 
     Arguments: ClassVar[type[BaseModel] | None]
     vendor: ClassVar[ProviderKey]
+    account_words: ClassVar[Mapping[str, str]] = {}
+    """Settings of the adapter, as a connection has them, that an argument says, and what that is called."""
+    derived: ClassVar[frozenset[str]] = frozenset()
+    """Those of them that an argument decides and cannot be read back from."""
 
     def __init__(self) -> None:
         self._given: dict[str, Any] = {}
@@ -130,6 +134,18 @@ class VendorProvider(NodeProvider, Generic[A]):
             self._adapter.close()
             self._folder.cleanup()
             self._folder = self._adapter = None
+
+    @classmethod
+    def credential_words(cls) -> dict[str, str]:
+        """The adapter's settings that are secrets, each with the argument for it, or its own name without one."""
+        model = config_of(cls.vendor)
+        return {} if model is None else {name: cls.account_words.get(name, name) for name in secret_fields(model)}
+
+    @classmethod
+    def arguments_of(cls, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """What a connection's settings are as arguments; those without one are left out."""
+        words = cls.account_words
+        return {words[key]: value for key, value in settings.items() if key in words.keys() - cls.derived}
 
     @classmethod
     def arguments(cls, given: Mapping[str, Any]) -> A:

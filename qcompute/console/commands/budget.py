@@ -9,7 +9,7 @@ from typing import Any
 
 import typer
 
-from qcompute.cluster.accounts import slots_of
+from qcompute.cluster.accounts import connected_slots
 from qcompute.console.app import Json, command
 from qcompute.console.arguments import invocation_of, output_for
 from qcompute.console.exit_codes import ExitCode
@@ -77,7 +77,7 @@ async def _from_ledger(settings: Settings) -> list[dict[str, Any]]:
 def _limits(settings: Settings) -> dict[ProviderKey, BudgetSettings]:
     if settings.provider != CLUSTER:
         return {settings.provider: settings.budget}
-    return {slot.name: slot.budget for slot in slots_of(settings.cluster)}
+    return {slot.name: slot.budget for slot in connected_slots(settings.cluster, settings.neuron.directory)}
 
 
 def _with_left(document: dict[str, Any]) -> dict[str, Any]:

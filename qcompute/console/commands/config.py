@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from qcompute.cluster.accounts import slots_of
+from qcompute.cluster.accounts import connected_slots
 from qcompute.connections.definitions import FILE, Definitions
 from qcompute.console.app import Json, command, group
 from qcompute.console.arguments import invocation_of, output_for
@@ -55,7 +55,7 @@ def _problems(ctx: typer.Context) -> tuple[list[str], list[str]]:
 def _providers_problems(settings: Settings) -> list[str]:
     if settings.provider == CLUSTER:
         try:
-            slots = slots_of(settings.cluster)
+            slots = connected_slots(settings.cluster, settings.neuron.directory)
         except ConfigError as error:
             return [error.message]
         chosen = {slot.provider: slot.settings for slot in slots}

@@ -20,10 +20,12 @@ from qcompute.connections.credentials import environment_value
 from qcompute.connections.definitions import Definition
 from qcompute.connections.findings import Finding, Grade
 from qcompute.connections.operations import Changed, Connections, Unusable, parsed_settings
+from qcompute.connections.store import checked_passphrase
+from qcompute.connections.vault import Ask, KeyKind
 from qcompute.console.app import Json, command, group
 from qcompute.console.arguments import invocation_of, output_for
 from qcompute.console.exit_codes import ExitCode
-from qcompute.console.output import Output, readable
+from qcompute.console.output import Output, Style, readable
 from qcompute.errors import ConfigError
 
 _MARKS: Final = {Grade.OK: "ok", Grade.NOTICE: "note", Grade.FAILED: "FAILED"}
@@ -44,6 +46,7 @@ def add_to(app: typer.Typer, name: str, summary: str) -> None:
     command(ours, "test", look)
     command(ours, "use", use)
     command(ours, "rotate", rotate)
+    command(ours, "rekey", rekey)
     command(ours, "remove", remove)
     app.add_typer(ours, name=name)
 
@@ -75,13 +78,19 @@ def add(  # noqa: PLR0917 - typer takes options from arguments
     table = parsed_settings(settings or [])
     table |= dict(_pair(one) for one in credential or [])
     values = {field: _file(Path(path)) for field, path in map(_pair, value_file or [])}
-    for field in ours.fields(provider):
-        if field.name in values or field.name in table or not (field.is_required or stdin or from_environment):
+    fields = ours.fields(provider)
+    is_left_open = sys.stdin.isatty() and not values and not table.keys() & {field.name for field in fields}
+    for field in fields:
+        if field.name in values or field.name in table:
             continue
         if from_environment:
             table[field.name], values[field.name] = _from_environment(name, field.name)
-        else:
-            values[field.name] = sys.stdin.readline() if stdin else _prompt(f"{field.name} of {name}")
+        elif stdin:
+            values[field.name] = sys.stdin.readline()
+        elif field.is_required:
+            values[field.name] = _prompt(f"{field.name} of {name}")
+        elif is_left_open and (given := _prompt(f"{field.name} of {name}, or Enter for none")):
+            values[field.name] = given
     definition = Definition(provider=provider, settings=table, budget=parsed_settings(budget) if budget else None)
     with _explained():
         changed = ours.add(name, definition, values=values, untested=untested)
@@ -89,27 +98,37 @@ def add(  # noqa: PLR0917 - typer takes options from arguments
 
 
 def list_(context: typer.Context, *, json: Json = False) -> int:
-    """List connections, where their credentials are kept, and which one new jobs go to."""
+    """List connections, where their credentials are kept, and which one new jobs go to.
+
+    With PROVIDER=cluster also the accounts of the cluster and their credentials. Exit code 1: the cluster cannot be
+    read.
+    """
     ours = _connections(context)
     rows, in_use, chain = ours.rows(), ours.in_use(), ours.store.chain()
+    try:
+        nodes, trouble = ours.node_rows(), None
+    except ConfigError as error:  # it may be mended with what else is listed
+        nodes, trouble = [], error.message
+    code = ExitCode.DONE if trouble is None else ExitCode.FAILED
     output = output_for(as_json=json)
     if json:
-        output.document({"in_use": in_use, "places": chain, "connections": [row.model_dump() for row in rows]})
-        return ExitCode.DONE
-    cells = [
-        (
-            "*" if row.in_use else "",
-            row.name,
-            row.provider,
-            [f"{one} ({row.places[one] or 'NOT SET'})" for one in row.credentials.values()],
-        )
-        for row in rows
-    ]
-    shown = [(mark, name, provider, ", ".join(kept) or None) for mark, name, provider, kept in cells]
-    output.table(("", "NAME", "PROVIDER", "CREDENTIALS"), shown, empty="no connections")
+        shown = {"connections": [row.model_dump() for row in rows], "nodes": [row.model_dump() for row in nodes]}
+        output.document({"in_use": in_use, "places": chain, **shown, "nodes_problem": trouble})
+        return code
+    cells = [("*" if row.in_use else "", row.name, row.provider, _kept(row.places)) for row in rows]
+    output.table(("", "NAME", "PROVIDER", "CREDENTIALS"), cells, empty="no connections")
+    if nodes:
+        cells = [(row.name, row.provider, row.connection, _kept(row.places)) for row in nodes]
+        output.table(("ACCOUNT OF THE CLUSTER", "PROVIDER", "CONNECTION", "CREDENTIALS"), cells, empty="")
+    if trouble is not None:
+        output.line(f"the accounts of the cluster cannot be listed: {trouble}", Style.BAD)
     output.line(f"new jobs go to: {in_use}")
     output.line(f"credentials are looked for in: {', then '.join(chain)}")
-    return ExitCode.DONE
+    return code
+
+
+def _kept(places: dict[str, str | None]) -> str | None:
+    return ", ".join(f"{one} ({place or 'NOT SET'})" for one, place in places.items()) or None
 
 
 def look(
@@ -170,6 +189,51 @@ def rotate(
     return _changed(changed, f"{name} has its new value", output_for(as_json=json))
 
 
+def rekey(
+    context: typer.Context,
+    *,
+    key_file: Annotated[
+        Path | None,
+        typer.Option("--key-file", metavar="FILE", help="a key file is to open it, made if it is not there"),
+    ] = None,
+    value_file: Annotated[
+        Path | None, typer.Option("--value-file", metavar="FILE", help="read the new passphrase from a file")
+    ] = None,
+    stdin: Annotated[
+        bool,
+        typer.Option(
+            "--stdin",
+            help="read passphrases as lines: the present one, unless a variable or key file gives it; the new",
+        ),
+    ] = False,
+    json: Json = False,
+) -> int:
+    """Give the encrypted file of credentials another passphrase, or with --key-file a key file.
+
+    Also from one kind to the other. The present passphrase or key is tried first. The file is replaced whole: should
+    this be interrupted, the old one opens as before.
+    """
+    if key_file is not None and value_file is not None:
+        raise ConfigError("--key-file and --value-file: a key file or a passphrase opens the file, not both")
+    ours = _connections(context, ask=_line if stdin else None)
+
+    def new() -> str:
+        if value_file is not None:
+            return _file(value_file).strip()
+        return _line() if stdin else _new_passphrase(f"new passphrase of {ours.store.vault.path}")
+
+    done = ours.rekey(key_file, new)
+    what = {KeyKind.PASSPHRASE: "the new passphrase", KeyKind.KEY_FILE: f"the key in {key_file}"}[done.kind]
+    output = output_for(as_json=json)
+    if json:
+        output.document({"file": str(done.file), "opens_with": done.kind, "notes": done.notes})
+        return ExitCode.DONE
+    output.line(f"{done.file} opens with {what} now")
+    for note in done.notes:
+        output.line(note)
+    return ExitCode.DONE
+
+
 def remove(
     context: typer.Context,
     name: Name,
@@ -194,27 +258,38 @@ def _explained() -> Generator[None]:
         raise
 
 
-def _connections(context: typer.Context) -> Connections:
+def _connections(context: typer.Context, ask: Ask | None = None) -> Connections:
     settings = invocation_of(context).settings()
     asked: list[str] = []
 
-    def ask() -> str:
+    def prompt() -> str:
         if not asked:
-            is_new = not ours.store.vault.path.exists()
-            asked.append(_passphrase(ours.store.vault.path, is_new=is_new))
+            asked.append(_passphrase(ours.store.vault.path))
         return asked[0]
 
-    ours = Connections(settings, ask=ask if sys.stdin.isatty() else None)
+    ours = Connections(settings, ask=ask or (prompt if sys.stdin.isatty() else None))
     return ours
 
 
-def _passphrase(file: Path, *, is_new: bool) -> str:
-    given = getpass.getpass(f"passphrase of {file}: ")
-    if not given:
+def _passphrase(file: Path) -> str:
+    if not file.exists():
+        return _new_passphrase(f"passphrase of {file}")
+    if not (given := getpass.getpass(f"passphrase of {file}: ")):
         raise ConfigError("an empty passphrase protects nothing")
-    if is_new and getpass.getpass("again: ") != given:
+    return given
+
+
+def _new_passphrase(what: str) -> str:
+    if not sys.stdin.isatty():
+        raise ConfigError("there is no terminal to ask at: use --stdin or --value-file")
+    given = checked_passphrase(getpass.getpass(f"{what}: "))
+    if getpass.getpass("again: ") != given:
         raise ConfigError("the two passphrases differ; nothing was stored")
     return given
+
+
+def _line() -> str:
+    return sys.stdin.readline().rstrip("\r\n")
 
 
 def _prompt(what: str) -> str:

@@ -146,9 +146,8 @@ def _with_progress(settings: Settings, execution_id: str, output: Output) -> dic
 
         def show(job: dict[str, Any]) -> None:
             step = _ROAD.index(State(job["state"])) if job["state"] in _ROAD else 0
-            words = " ".join(
-                word for word in (job["state"], job["vendor_status"] or "", job["error_code"] or "") if word
-            )
+            vendors = job["vendor_status"] if job["state"] == State.WAITING else None  # its last word stays on the row
+            words = " ".join(word for word in (job["state"], vendors, job["error_code"]) if word)
             progress.update(task, completed=step, description=words)
 
         return _ended(settings, execution_id, show)

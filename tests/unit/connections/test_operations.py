@@ -14,12 +14,15 @@ import pytest
 from qcompute.connections.definitions import Choice, Definition, Definitions
 from qcompute.connections.findings import Grade
 from qcompute.connections.operations import ConnectionRefused, Connections, Unusable, parsed_settings
+from qcompute.connections.vault import Vault
 from qcompute.console.__main__ import main
 from qcompute.console.arguments import Invocation, settings_from
 from qcompute.errors import ConfigError
 from qcompute.miner.opening import AccountOpener
 from qcompute.miner.settings import Settings
 from tests.doubles.rest import TOKEN, RestDouble
+from tests.terminal import Terminal
+from tests.unit.console.ledgers import with_held
 
 ROOT = Path(__file__).parents[3]
 
@@ -224,3 +227,156 @@ def test_a_secret_is_never_an_argument_and_a_prompt_needs_a_terminal(tmp_path: P
     )
     assert done.returncode == 2
     assert "there is no terminal to ask at: use --stdin, --value-file or --from-environment" in done.stderr
+
+
+def test_a_terminal_asks_for_a_key_and_a_passphrase_and_shows_neither(tmp_path: Path) -> None:
+    """The key is tried at the lab first; then the encrypted file is made, with a passphrase typed twice.
+
+    The lab's adapter can do without a token, so nobody was asked for it, whatever the page said.
+    """
+    passphrase = "correct horse"
+    flags = ["--neuron.full_path", str(tmp_path), "--connections.store", "file", "--provider", "mock"]
+    with RestDouble() as double:
+        words = ["add", "lab", "rest", "--set", f'base_urls=["{double.url}"]', *flags]
+        with Terminal("-m", "qcompute.console", "connections", *words, environ={"HOME": str(tmp_path)}) as terminal:
+            terminal.shows("token of lab, or Enter for none (not shown): ")
+            terminal.types(TOKEN)
+            terminal.shows(f"passphrase of {tmp_path / 'credentials.json'}: ")
+            terminal.types(passphrase)
+            terminal.shows("again: ")
+            terminal.types(passphrase)
+            assert terminal.ends() == 0, terminal.screen
+    assert "lab is added" in terminal.screen
+    assert "lab_token is kept in the encrypted file" in terminal.screen
+    for secret in (TOKEN, passphrase):
+        assert secret not in terminal.screen
+        assert not [file for file in tmp_path.iterdir() if secret in file.read_text()]
+    assert Vault(tmp_path / "credentials.json", None, lambda: passphrase).get("lab_token") == TOKEN
+
+
+def test_enter_leaves_out_what_a_provider_can_do_without(tmp_path: Path) -> None:
+    flags = ["--neuron.full_path", str(tmp_path), "--provider", "mock"]
+    with RestDouble(token=None) as double:
+        words = ["add", "open", "rest", "--set", f'base_urls=["{double.url}"]', *flags]
+        with Terminal("-m", "qcompute.console", "connections", *words, environ={"HOME": str(tmp_path)}) as terminal:
+            terminal.shows("Enter for none (not shown): ")
+            terminal.types("")
+            assert terminal.ends() == 0, terminal.screen
+    assert ours(tmp_path).definitions.get("open").settings == {"base_urls": [double.url]}
+
+
+FLEET = """
+[[cluster.nodes]]
+provider = "custom_rest"
+connection = "lab"
+name = "forge"
+
+[[cluster.nodes]]
+provider = "custom_rest"
+endpoints = ["http://127.0.0.1:1"]
+[cluster.nodes.settings.nodes.left]
+url = "http://127.0.0.1:2"
+token = "left_key"
+
+[[cluster.nodes]]
+provider = "tests.providers.lab_nodes:LabMachine"
+"""
+
+
+def in_cluster(folder: Path) -> Settings:
+    (folder / "fleet.toml").write_text(FLEET)
+    return settings(folder, provider="cluster", config=str(folder / "fleet.toml"))
+
+
+def test_with_a_cluster_its_accounts_are_listed_with_their_credentials(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also those further in, and what nobody has set."""
+    told = in_cluster(tmp_path)
+    it = Connections(told)
+    it.definitions.add("lab", Definition(provider="rest", settings={"base_urls": ["http://x"], "token": "lab_token"}))
+    it.store.put("lab_token", TOKEN)
+    assert typed(["list", "--json"], told, monkeypatch) == 0
+    nodes = json.loads(capsys.readouterr().out)["nodes"]
+    assert [(one["name"], one["connection"], one["credentials"]) for one in nodes] == [
+        ("forge", "lab", {"token": "lab_token"}),
+        ("custom_rest", None, {"nodes.left.token": "left_key"}),
+        ("labmachine", None, {}),
+    ]
+    assert nodes[0]["places"] == {"lab_token": f"the encrypted file {tmp_path / 'credentials.json'}"}
+    assert typed(["list"], told, monkeypatch) == 0
+    listed = capsys.readouterr().out
+    assert "left_key (NOT SET)" in listed
+    assert TOKEN not in listed
+
+
+def test_a_connection_that_a_node_names_is_not_used_a_second_time_and_not_removed(tmp_path: Path) -> None:
+    """Its account would be open twice: two budgets, and twice the rate that the vendor bears."""
+    told = in_cluster(tmp_path)
+    it = Connections(told)
+    for name in ("lab", "other"):
+        it.definitions.add(name, Definition(provider="rest", settings={"base_urls": ["http://127.0.0.1:1"]}))
+    refusal = (
+        "lab is in the cluster already, as the account forge: put its .* table first and set routing.policy to order"
+    )
+    with pytest.raises(ConfigError, match=refusal):
+        it.use("lab", unchecked=True)
+    assert it.choice.read() is None
+    with pytest.raises(ConnectionRefused, match="the account forge of the cluster is from lab"):
+        it.remove("lab")
+    opener = AccountOpener(told)
+    assert opener.choices() == ["cluster", "other"]
+    assert (opener.accounts_of("lab"), opener.accounts_of("other")) == (["forge", "lab"], ["other"])
+    it.use("other", unchecked=True)
+    assert opener.first() == "other"
+    it.choice.write("lab")
+    with pytest.raises(ConfigError, match="go back with `qcompute connections use cluster`"):
+        opener.first()
+    it.use("cluster")
+    assert opener.first() == "cluster"
+
+
+def test_a_fleet_that_cannot_be_read_is_told_beside_what_can(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = in_cluster(tmp_path)
+    Connections(told).definitions.add("other", Definition(provider="mock"))
+    assert typed(["list"], told, monkeypatch) == 1
+    listed = capsys.readouterr().out
+    assert "cluster.nodes[0].connection: there is no connection 'lab'; there are other" in listed
+    assert "new jobs go to: cluster" in listed
+    assert typed(["list", "--json"], told, monkeypatch) == 1
+    assert "no connection 'lab'" in json.loads(capsys.readouterr().out)["nodes_problem"]
+
+
+def test_nested_credentials_are_the_connection_s_too(tmp_path: Path) -> None:
+    """They were in no list, could not be rotated, and went with another connection that had one of the same name."""
+    it = ours(tmp_path)
+    nodes = {"left": {"url": "http://127.0.0.1:1", "token": "left_key"}}
+    it.definitions.add("one", Definition(provider="rest", settings={"nodes": nodes}))
+    it.definitions.add("two", Definition(provider="rest", settings={"token": "left_key"}))
+    it.store.put("left_key", "old")
+    assert it.rows()[0].credentials == {"nodes.left.token": "left_key"}
+    assert it.remove("two") == []
+    it.rotate("one", "nodes.left.token", "new", untested=True)
+    assert it.store.value("left_key") == "new"
+    assert it.remove("one") == ["left_key"]
+
+
+def test_a_node_s_budget_is_that_of_its_connection(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without a daemon too: the ledger alone would show an account without any limit."""
+    told = in_cluster(tmp_path)
+    definition = Definition(provider="rest", settings={"base_urls": ["http://x"]}, budget={"per_day": "3"})
+    Connections(told).definitions.add("lab", definition)
+
+    def settings_of(_: Invocation) -> Settings:
+        return told
+
+    monkeypatch.setattr(Invocation, "settings", settings_of)
+    with_held(told.ledger.file)
+    assert main(["budget", "--json"]) == 0
+    accounts = {one["account"]: one for one in json.loads(capsys.readouterr().out)["accounts"]}
+    assert accounts["forge"]["periods"]["day"]["limit"] == "3"
+    assert accounts["custom_rest"]["periods"]["day"]["limit"] is None

@@ -20,7 +20,7 @@ from qcompute.miner.duty import Duty, Shift
 from qcompute.miner.job import State, Verdict
 from qcompute.miner.limits import BudgetSettings
 from qcompute.miner.providers.base import ProviderAdapter
-from qcompute.miner.switch import Opened, Switch, SwitchRefused
+from qcompute.miner.switch import Opened, Renewed, Switch, SwitchRefused
 from qcompute.units import ExecutionId, Money, ProviderKey
 from tests.scene import until_true
 from tests.unit.miner.scripted import Scene, Vendor
@@ -37,6 +37,7 @@ class Openable:
         self._scene = scene
         self.written = {"lab": Vendor()}
         self.troubles: list[str] = []
+        self.refused: set[str] = set()
         self.failure: ConfigError | None = None
         self.chosen: list[str] = []
         self.opened: list[str] = []
@@ -50,14 +51,24 @@ class Openable:
     def choices(self) -> list[str]:
         return [self.home, *self.written]
 
-    def adapter(self, name: str) -> ProviderAdapter:
+    def refuse(self, name: str) -> None:
+        if name in self.refused:
+            raise ConfigError(f"{name} is a node")
+
+    def accounts_of(self, connection: str) -> list[ProviderKey]:
+        return [ProviderKey(connection)]
+
+    def renewed(self, account: ProviderKey) -> Renewed:
+        return Renewed(self._adapter(account))
+
+    def _adapter(self, name: str) -> ProviderAdapter:
         if self.failure is not None:
             raise self.failure
         self.opened.append(name)
         return self.written[name]
 
     def open(self, name: str) -> list[tuple[ProviderAdapter, Callable[[], Opened]]]:
-        adapter = self._scene.vendor if name == self.home else self.adapter(name)
+        adapter = self._scene.vendor if name == self.home else self._adapter(name)
         return [(adapter, partial(self._made, name, adapter))]
 
     def _made(self, name: str, adapter: ProviderAdapter) -> Opened:
@@ -223,6 +234,14 @@ async def test_a_new_key_is_tried_before_it_is_used(scene: SwitchScene) -> None:
     scene.opener.troubles = []
     assert await scene.switch.reopen("lab")
     assert scene.fleet.offered[0].adapter is new
+
+
+async def test_what_new_jobs_may_not_go_to_is_not_opened(scene: SwitchScene) -> None:
+    """Rows that are at its account already open it all the same: they are finished where they are."""
+    scene.opener.refused = {"lab"}
+    with pytest.raises(ConfigError, match="lab is a node"):
+        await scene.switch.use("lab", unchecked=True)
+    assert (scene.opener.opened, scene.switch.in_use) == ([], "scripted")
 
 
 async def test_on_a_shared_ledger_switching_is_refused(scene: SwitchScene) -> None:
