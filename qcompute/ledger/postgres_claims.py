@@ -23,12 +23,12 @@ from typing_extensions import override
 
 from qcompute.errors import StoreError
 from qcompute.ledger.claims import Claims, NotOurs, Tenure
+from qcompute.ledger.end_timer import EndTimer
 from qcompute.ledger.lease import (
     BEAT_SECONDS,
     END_SECONDS,
     HELD_SECONDS,
     LOOK_SECONDS,
-    EndTimer,
     now,
 )
 from qcompute.ledger.postgres_failures import translated
@@ -64,14 +64,12 @@ class _Holding:
 class PostgresClaims(Claims):
     """See `Claims`. Nothing is connected before the first lane is taken.
 
-    ``enforce`` lets the kernel end this process when a paid call outlives its lease: for a daemon, not for a test,
-    whose own time limit may need the same timer. To be made on the main thread then.
+    ``enforce`` lets the kernel kill this process when a paid call outlives its lease: for a daemon, not for a test.
     """
 
     def __init__(self, parameters: Mapping[str, Any], *, enforce: bool = False) -> None:
         self._table = OwnerTable(parameters)
         self._timer = EndTimer(enforced=enforce)
-        self._timer.prepare()
         self._watch = Watch()
         self._wanted: set[str] = set()
         # Changed on the thread only, read by any.
@@ -174,7 +172,6 @@ class PostgresClaims(Claims):
     # From here on: the thread.
 
     def _run(self) -> None:
-        self._timer.admit()
         while True:
             with suppress(queue.Empty):
                 order = self._orders.get(timeout=max(min(self._beat_at, self._look_at) - now(), 0.0))
