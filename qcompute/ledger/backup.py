@@ -36,6 +36,10 @@ _READ_BYTES: Final = 1 << 20
 _BUSY_SECONDS: Final = 5.0
 
 
+class NoTables(ConfigError):
+    """A database with nothing in it yet."""
+
+
 @dataclass(frozen=True, slots=True)
 class BackupMade:
     """What lies in a finished copy."""
@@ -102,8 +106,11 @@ def known_revision(name: str, tables: Collection[str], first: Callable[[str], st
     """The revision of a database with these tables; ``first`` asks it for one value.
 
     Raises:
+        NoTables: it is empty.
         ConfigError: it is no ledger, or one of a newer qcompute.
     """
+    if not tables:
+        raise NoTables(f"{name} is empty: the first start of the daemon makes the ledger there")
     if not {"alembic_version", "jobs", "meta"} <= set(tables):
         raise ConfigError(f"{name} is no ledger of qcompute")
     found = first("SELECT version_num FROM alembic_version")

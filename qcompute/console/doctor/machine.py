@@ -21,9 +21,10 @@ import aiohttp
 
 from qcompute.axon.settings import AxonSettings
 from qcompute.console.doctor.findings import Finding, failed, ok, unknown, warning
-from qcompute.errors import ConfigError, DeliveryError
+from qcompute.errors import ConfigError, DeliveryError, StoreError
 from qcompute.jobserver.web import new_session, read_object
-from qcompute.ledger.backup import reading, revision_of
+from qcompute.ledger.backup import NoTables, reading, revision_of
+from qcompute.ledger.looking import looked_at
 from qcompute.ledger.schema import REVISIONS
 from qcompute.ledger.settings import LedgerSettings
 
@@ -69,7 +70,7 @@ def disk(directory: Path) -> Finding:
 def ledger(settings: LedgerSettings) -> Finding:
     """The ledger's file: none yet, ours, or something the daemon will refuse."""
     if settings.url is not None:
-        return ok("ledger", "in Postgres: `qcompute config check` and the daemon's start say whether it is reached")
+        return _on_postgres(settings)
     if not settings.file.exists():
         return ok("ledger", f"{settings.file} is made at the first start")
     try:
@@ -81,10 +82,28 @@ def ledger(settings: LedgerSettings) -> Finding:
     except sqlite3.Error as error:
         fix = "`qcompute ledger check` says what is damaged, `qcompute ledger restore` puts a copy in its place"
         return failed("ledger", f"{settings.file} cannot be read ({type(error).__name__})", fix)
+    return _with_key(settings, str(settings.file), revision)
+
+
+def _on_postgres(settings: LedgerSettings) -> Finding:
+    fix = "set ledger.url and ledger.password_secret; docs/how-to/postgres.md has the steps"
+    try:
+        at = looked_at(settings)
+        with at.look() as look:
+            return _with_key(settings, at.name, look.revision)
+    except NoTables as empty:
+        return ok("ledger", str(empty))
+    except ConfigError as error:
+        return failed("ledger", str(error), fix)
+    except StoreError as error:
+        return failed("ledger", error.message, f"start the server, or {fix}")
+
+
+def _with_key(settings: LedgerSettings, name: str, revision: str) -> Finding:
     if not settings.key.exists():
         fix = "bring the key back from a backup, or set ledger.forget_unreadable_urls"
         return failed("ledger", f"its key {settings.key} is missing", fix)
-    words = f"{settings.file}, schema {revision}"
+    words = f"{name}, schema {revision}"
     return ok(
         "ledger", words if revision == REVISIONS[-1] else f"{words}: the next start brings it up to {REVISIONS[-1]}"
     )

@@ -10,12 +10,15 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
 from qcompute.axon.settings import AxonSettings
 from qcompute.console.doctor import machine
 from qcompute.console.doctor.findings import Finding, Level, is_healthy
 from qcompute.ledger import open_ledger
+from qcompute.ledger.schema import REVISIONS
 from qcompute.ledger.settings import LedgerSettings
+from tests.ledger.postgres_server import empty_database, shared_server
 from tests.unit.console.doctor.servers import answering
 
 
@@ -152,3 +155,24 @@ async def test_without_a_published_address_nobody_comes() -> None:
     found = await machine.outside(AxonSettings(port=free_port()))
     assert found.level is Level.FAILED
     assert "--axon.external_ip" in found.fix
+
+
+def on_postgres(tmp_path: Path, url: str) -> LedgerSettings:
+    return LedgerSettings(path=tmp_path / "ledger.sqlite3", url=SecretStr(url))
+
+
+async def test_a_ledger_on_postgres_is_opened(tmp_path: Path) -> None:
+    """It was taken on trust: the doctor called a miner well whose database was gone."""
+    server = shared_server()
+    with empty_database() as name:
+        settings = on_postgres(tmp_path, server.url(name))
+        empty = machine.ledger(settings)
+        assert (empty.level, "first start" in empty.words) == (Level.OK, True)
+        await open_ledger(settings).close()
+        assert (machine.ledger(settings).level, REVISIONS[-1] in machine.ledger(settings).words) == (Level.OK, True)
+        settings.key.unlink()
+        assert str(settings.key) in machine.ledger(settings).words
+        server.run_sql(name, "DROP TABLE meta CASCADE")
+        assert "is no ledger of qcompute" in machine.ledger(settings).words
+    gone = machine.ledger(on_postgres(tmp_path, f"postgresql://qcompute:hidden@127.0.0.1:{free_port()}/miner"))
+    assert (gone.level, "ledger.url" in gone.fix, "hidden" in f"{gone}") == (Level.FAILED, True, False)
