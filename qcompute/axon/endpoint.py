@@ -27,6 +27,7 @@ from qcompute.axon.visitors import Visitors
 from qcompute.chain.btauth import verify_btauth
 from qcompute.chain.keys import verify_signature
 from qcompute.errors import NotAllowed, StoreError
+from qcompute.faults import first_fault
 from qcompute.miner.job import Nonce
 from qcompute.protocol import SYNAPSE_NAME, CircuitSynapse, ExecutionData
 from qcompute.units import Hotkey
@@ -181,9 +182,8 @@ def parse_synapse(body: bytes) -> CircuitSynapse:
     try:
         return CircuitSynapse.model_validate_json(body)
     except ValidationError as error:
-        first = error.errors(include_input=False, include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"]) or "body"
-        raise BadRequest(f"Bad request: {where}: {first['msg']}", status=HTTP_UNPROCESSABLE) from None
+        fault = first_fault(error, whole="body")
+        raise BadRequest(f"Bad request: {fault}", status=HTTP_UNPROCESSABLE) from None
 
 
 async def _read(receive: Receive, limit: int) -> bytes:

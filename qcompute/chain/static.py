@@ -12,6 +12,7 @@ from typing_extensions import override
 
 from qcompute.chain.contract import AxonEndpoint, Chain, Metagraph, Neuron
 from qcompute.errors import ConfigError
+from qcompute.faults import first_fault
 from qcompute.units import Hotkey, utc_now
 
 _log = logging.getLogger(__name__)
@@ -75,8 +76,7 @@ class StaticChain(Chain):
         except OSError as error:
             reason = error.strerror or type(error).__name__
         except ValidationError as error:
-            first = error.errors(include_input=False, include_url=False)[0]
-            reason = f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"
+            reason = first_fault(error)
         except ValueError:
             reason = "not JSON"
         raise ConfigError(f"chain.metagraph_file {self._path}: {reason}")

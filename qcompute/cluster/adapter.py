@@ -31,6 +31,7 @@ from qcompute.cluster.spec import QPUNodeSpec
 from qcompute.cluster.spool import Spool
 from qcompute.connections.credentials import named, variable_of
 from qcompute.errors import CannotRun, ConfigError, Refused, SandboxUnavailable, Unavailable
+from qcompute.faults import first_fault
 from qcompute.miner.providers.base import (
     AvailabilityStatus,
     BaseExecutionStatus,
@@ -115,9 +116,7 @@ def open_node_adapter(program: NodeProgram, nodes: Sequence[QPUNodeSpec], setup:
     try:
         settings = NodeSettings.model_validate(dict(setup.settings))
     except ValidationError as error:
-        first = error.errors(include_input=False, include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise ConfigError(f"cluster account {setup.name!r}, settings.{where}: {first['msg']}") from None
+        raise ConfigError(f"cluster account {setup.name!r}, {first_fault(error, 'settings')}") from None
     return NodeAdapter(program, nodes, settings, settings.spool or setup.directory / "nodes")
 
 

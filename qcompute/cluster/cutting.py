@@ -27,6 +27,7 @@ from qcompute.circuits.sandbox import SandboxLimits, SandboxPool
 from qcompute.circuits.settings import CircuitSettings
 from qcompute.cluster.splitting import split_batch
 from qcompute.errors import Bug, CannotRun
+from qcompute.faults import first_fault
 from qcompute.units import Counts, Shots
 
 LEAST_SHOTS: Final = 16
@@ -151,9 +152,7 @@ class CuttingRequest(BaseModel):
         try:
             return cls.model_validate(asked)
         except ValidationError as error:
-            first = error.errors(include_input=False, include_url=False)[0]
-            where = ".".join(str(part) for part in first["loc"])
-            raise CannotRun(f"configuration_data.cutting.{where}: {first['msg']}", reason="bad_option") from None
+            raise CannotRun(first_fault(error, "configuration_data.cutting"), reason="bad_option") from None
 
 
 class PartResult(BaseModel):

@@ -16,6 +16,7 @@ from typing import Any, Final, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from qcompute.errors import BadReply, CannotRun
+from qcompute.faults import first_fault
 from qcompute.units import Counts, Shots
 
 Node = TypeVar("Node")
@@ -67,9 +68,7 @@ class SplitRequest(BaseModel):
         try:
             return cls.model_validate(words)
         except ValidationError as error:
-            first = error.errors(include_input=False, include_url=False)[0]
-            where = ".".join(str(part) for part in first["loc"])
-            raise CannotRun(f"configuration_data.split.{where}: {first['msg']}", reason="bad_option") from None
+            raise CannotRun(first_fault(error, "configuration_data.split"), reason="bad_option") from None
 
 
 def check_job_may_split(kind: object) -> None:

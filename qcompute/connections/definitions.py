@@ -27,6 +27,7 @@ import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from qcompute.errors import ConfigError
+from qcompute.faults import first_fault
 from qcompute.files import locked, write_private
 from qcompute.miner.limits import BudgetSettings
 
@@ -52,9 +53,7 @@ class Definition(BaseModel):
         try:
             return BudgetSettings.model_validate(self.budget)
         except ValidationError as error:
-            first = error.errors(include_input=False, include_url=False)[0]
-            where = ".".join(map(str, first["loc"]))
-            raise ConfigError(f"connections.{name}.budget.{where}: {first['msg']}") from None
+            raise ConfigError(first_fault(error, f"connections.{name}.budget")) from None
 
 
 def checked_name(name: str) -> str:
@@ -139,9 +138,8 @@ class Definitions:
             try:
                 yield checked_name(name), Definition.model_validate(table)
             except ValidationError as error:
-                first = error.errors(include_input=False, include_url=False)[0]
-                where = ".".join(("connections", name, *map(str, first["loc"])))
-                raise ConfigError(f"connections file {self.path}: {where}: {first['msg']}") from None
+                fault = first_fault(error, f"connections.{name}")
+                raise ConfigError(f"connections file {self.path}: {fault}") from None
 
 
 CHOICE: Final = "connection"

@@ -22,6 +22,7 @@ from typing import Annotated, Any, Final, Literal, TypeAlias, assert_never
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from qcompute.errors import ConfigError, QComputeError, StaleRow
+from qcompute.faults import first_fault
 from qcompute.miner.job import Job, State, Verdict
 from qcompute.miner.providers.base import JobHandle
 from qcompute.miner.result import complete_handle
@@ -394,8 +395,7 @@ class CommandSocket:
         try:
             said = _SAID.validate_json(line)
         except ValidationError as error:
-            first = error.errors(include_input=False, include_url=False)[0]
-            return {"ok": False, "message": f"not a command: {'.'.join(map(str, first['loc']))}: {first['msg']}"}
+            return {"ok": False, "message": f"not a command: {first_fault(error)}"}
         try:
             return await self._answer_to(said, uid)
         except QComputeError as error:

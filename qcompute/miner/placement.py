@@ -14,6 +14,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from qcompute.errors import Bug
+from qcompute.faults import first_fault
 from qcompute.units import CURRENCY_PATTERN, Money
 
 MAX_CANDIDATES: Final = 8
@@ -179,6 +180,4 @@ class Placement(_Part):
         try:
             return cls.model_validate(document)
         except ValidationError as error:
-            first = error.errors(include_input=False, include_url=False)[0]
-            where = ".".join(str(part) for part in first["loc"])
-            raise Bug(f"the stored placement cannot be read: {where}: {first['msg']}") from None
+            raise Bug(f"the stored placement cannot be read: {first_fault(error)}") from None

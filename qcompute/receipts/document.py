@@ -25,6 +25,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from qcompute.chain.contract import Signer
 from qcompute.errors import QComputeError
+from qcompute.faults import first_fault
 from qcompute.miner.job import CostKind, CountsSource, Job, Outcome, Verdict
 from qcompute.miner.placement import Placement
 from qcompute.units import Counts, Hotkey
@@ -210,9 +211,8 @@ def verify_receipt(text: str | bytes) -> Receipt:
     try:
         receipt = Receipt.model_validate(facts)
     except ValidationError as error:
-        first = error.errors(include_input=False, include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"]) or "receipt"
-        raise UnusableReceipt(f"not a receipt of version {VERSION}: {where}: {first['msg']}") from None
+        fault = first_fault(error, whole="receipt")
+        raise UnusableReceipt(f"not a receipt of version {VERSION}: {fault}") from None
     _check_amount(receipt.cost)
     if not _SIGNATURE.fullmatch(receipt.signature):
         raise FalseReceipt("the signature is not 0x and 128 lower-case hex digits")

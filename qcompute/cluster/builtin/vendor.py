@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import tempfile
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
@@ -19,6 +18,7 @@ from qcompute.cluster.provider import NodeProvider
 from qcompute.cluster.spec import QPUNodeSpec
 from qcompute.connections.credentials import checked_name, secret_fields
 from qcompute.errors import ConfigError, SandboxUnavailable, Unavailable, VendorError
+from qcompute.faults import first_fault, meant
 from qcompute.miner.providers.base import ProviderAdapter
 from qcompute.miner.providers.registry import config_of, open_adapter
 from qcompute.units import Counts, ProviderKey
@@ -48,11 +48,7 @@ def checked(model: type[A], provider: str, given: Mapping[str, Any]) -> A:
     try:
         return model.model_validate(dict(given))
     except ValidationError as error:
-        first = error.errors(include_input=False, include_url=False, include_context=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        near = difflib.get_close_matches(where, list(model.model_fields), n=1)
-        hint = f"; did you mean {near[0]}?" if near and near[0] != where else ""
-        raise ValueError(f"{provider}: {where}: {first['msg']}{hint}") from None
+        raise ValueError(f"{provider}: {first_fault(error)}{meant(error, model.model_fields)}") from None
 
 
 class VendorProvider(NodeProvider, Generic[A]):

@@ -9,6 +9,7 @@ from typing import Final
 from pydantic import ValidationError
 
 from qcompute.errors import Rejected
+from qcompute.faults import first_fault
 from qcompute.miner.commands import AboutJob, Adopt, Cancel, Fail, Release, RetryDelivery
 from qcompute.miner.job import Job, State
 
@@ -98,5 +99,4 @@ def command_of(action: Action, job: Job, fields: Mapping[str, str]) -> AboutJob:
                 vendors = fields.get("provider_job_id", "").strip()
                 return Adopt(execution_id=name, reason=reason, provider_job_id=vendors)
     except ValidationError as error:
-        first = error.errors(include_input=False, include_url=False)[0]
-        raise WrongField(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+        raise WrongField(first_fault(error)) from None

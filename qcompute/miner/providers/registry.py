@@ -22,6 +22,7 @@ from typing import Any, Final, TypeVar, get_origin
 from pydantic import BaseModel, ValidationError
 
 from qcompute.errors import ConfigError
+from qcompute.faults import first_fault, meant
 from qcompute.miner.providers.base import (
     NINE_METHODS,
     AvailabilityStatus,
@@ -238,11 +239,8 @@ def _config_of(key: str, model: type[BaseModel], given: Mapping[str, Any]) -> Ba
     try:
         return model.model_validate(_with_lists(model, given))
     except ValidationError as error:
-        first = error.errors(include_input=False, include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        near = difflib.get_close_matches(where, list(model.model_fields), n=1)
-        hint = f"; did you mean {near[0]}?" if near and near[0] != where else ""
-        raise ConfigError(f"providers.{key}.{where}: {first['msg']}{hint}") from None
+        fault = first_fault(error, f"providers.{key}")
+        raise ConfigError(f"{fault}{meant(error, model.model_fields)}") from None
 
 
 def _with_lists(model: type[BaseModel], given: Mapping[str, Any]) -> dict[str, Any]:

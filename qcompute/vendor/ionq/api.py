@@ -23,6 +23,7 @@ from qcompute.circuits.program import JobOptions
 from qcompute.circuits.target import Translation
 from qcompute.connections.credentials import Secret
 from qcompute.errors import BadReply, CannotRun, SubmitUnknown, Unavailable, VendorError
+from qcompute.faults import first_fault
 from qcompute.vendor.http import Timeouts, VendorHttp, read, usual_words
 
 TOKEN_KEY: Final = "qcompute_token"  # noqa: S105 - a name, not a secret
@@ -276,9 +277,7 @@ def wished_body(options: JobOptions, backend: str, shots: int | None) -> dict[st
     try:
         wishes = _Wishes.model_validate(options.passed_on)
     except ValidationError as error:
-        first = error.errors(include_input=False, include_url=False)[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise CannotRun(f"configuration_data.{place}: {first['msg']}", reason="bad_option") from None
+        raise CannotRun(first_fault(error, "configuration_data"), reason="bad_option") from None
     body: dict[str, Any] = {}
     if wishes.error_mitigation is not None and (settings := wishes.error_mitigation.model_dump(exclude_none=True)):
         if wishes.error_mitigation.debiasing and shots is not None and shots < MIN_DEBIASED_SHOTS:
