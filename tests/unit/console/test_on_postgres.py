@@ -211,7 +211,7 @@ def test_a_database_without_a_ledger_stays_as_it_is(capsys: pytest.CaptureFixtur
     server = shared_server()
     with empty_database() as name:
         assert main(["jobs", "cancel", "a", "--ledger.url", server.url(name)]) == 2
-        assert f"database {name} on 127.0.0.1 (setting ledger.url) is no ledger" in capsys.readouterr().err
+        assert f"database {name} on 127.0.0.1 (setting ledger.url) is empty: the first start" in capsys.readouterr().err
         assert server.run_sql(name, "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'") == [(0,)]
 
 
