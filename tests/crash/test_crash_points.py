@@ -49,13 +49,10 @@ SAMPLE = {
         "split save submitting>submitting mark:after#1",
         "split submit:after#2",
         "split save waiting>settled:after#1",
-        "split save settled>closed:after#2",
-        "split PUT upload:after#1",
     ),
     "jobs in one submission": (
         "pack save submitting>submitting mark:after#2",
         "pack submit:after#1",
-        "pack save submitting>waiting:before#2",
         "pack/tag submit:after#1",
     ),
     "twice": (
@@ -63,8 +60,6 @@ SAMPLE = {
         "road/tag submit:before#1 + save submitting>submitting unmark:after#1",
         "road PUT upload:after#1 + PUT upload:after#1",
         "split submit:after#2 + submit:after#1",
-        "pack submit:after#1 + find:after#1",
-        "pack/tag submit:before#1 + save submitting>submitting unmark:after#1",
     ),
 }
 
@@ -78,7 +73,6 @@ ON_POSTGRES = {
         "road submit:before#1",
         "road submit:after#1",
         "road/client_id submit:after#1",
-        "pack submit:after#1",
     ),
     "twice": (
         "road submit:after#1 + find:after#1",
