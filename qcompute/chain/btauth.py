@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
+from functools import cache
+from types import ModuleType
 from typing import Any, Final
 
 from qcompute.chain.keys import hidden_arguments
 from qcompute.errors import NotAllowed
 from qcompute.units import Hotkey
-
-with hidden_arguments():
-    from bittensor import http_auth
 
 ACCEPTED_SCHEMES: Final = ("sr25519",)
 
@@ -34,12 +33,18 @@ class _AnyNonce:
 _ANY_NONCE: Final = _AnyNonce()
 
 
-def _scheme_arguments() -> dict[str, Any]:
-    known = inspect.signature(http_auth.verify).parameters
+@cache
+def _http_auth() -> ModuleType:
+    """Loaded with the chain, or where there is none with the first request of the kind."""
+    with hidden_arguments():
+        from bittensor import http_auth  # noqa: PLC0415 - see `qcompute.chain.keys`
+    return http_auth
+
+
+@cache
+def _schemes() -> dict[str, Any]:
+    known = inspect.signature(_http_auth().verify).parameters
     return {name: ACCEPTED_SCHEMES for name in _SCHEME_ARGUMENTS if name in known}
-
-
-_SCHEMES: Final = _scheme_arguments()
 
 
 def verify_btauth(
@@ -58,6 +63,7 @@ def verify_btauth(
         NotAllowed: a header is missing or malformed, the receiver is not us, it is stale, or the signature over
             exactly this body is not the sender's.
     """
+    http_auth = _http_auth()
     scheme = headers.get(http_auth.HEADER_CRYPTO.lower(), "sr25519")
     if scheme.lower() not in ACCEPTED_SCHEMES:
         raise NotAllowed(f"Not Verified with error: signature scheme must be {' or '.join(ACCEPTED_SCHEMES)}")
@@ -73,7 +79,7 @@ def verify_btauth(
             require_receiver=True,
             nonce_store=_ANY_NONCE,
             now_ns=now_ns,
-            **_SCHEMES,
+            **_schemes(),
         )
     except http_auth.AuthError as error:
         # bittensor's texts never echo signature or payload (its own promise, see AuthError).
@@ -83,4 +89,4 @@ def verify_btauth(
 
 def sign_btauth(keypair: Any, *, path: str, body: bytes, receiver: Hotkey, nonce_ns: int) -> dict[str, str]:  # noqa: ANN401 - whatever bittensor takes for a signer
     """Headers of a signed POST, for clients in tests and local runs."""
-    return http_auth.sign(keypair, method="POST", path=path, body=body, receiver_ss58=receiver, nonce_ns=nonce_ns)
+    return _http_auth().sign(keypair, method="POST", path=path, body=body, receiver_ss58=receiver, nonce_ns=nonce_ns)

@@ -11,6 +11,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+# Its native part alone: what is needed to sign and to verify comes from there, and all of bittensor takes a second of
+# CPU and 40 MB more, which a daemon without the chain, and every command, need not spend.
+from bittensor_core import (
+    CRYPTO_SR25519,
+    KeyfileError,
+    Keypair,
+    WrongPasswordError,
+    deserialize_keypair_from_keyfile_data,
+    keyfile_data_is_encrypted,
+    verify,
+)
+
 from qcompute.chain.contract import Signer
 from qcompute.chain.settings import WalletSettings
 from qcompute.errors import ConfigError
@@ -26,10 +38,6 @@ def hidden_arguments() -> Generator[None, None, None]:
     finally:
         sys.argv = arguments
 
-
-with hidden_arguments():
-    from bittensor.sp_core import CRYPTO_SR25519, KeyfileError, Keypair, WrongPasswordError, verify
-    from bittensor.wallet import Wallet
 
 SIGNATURE_BYTES: Final = 64
 
@@ -62,19 +70,22 @@ def load_signer(settings: WalletSettings) -> HotkeySigner:
     Raises:
         ConfigError: there is no such file, it cannot be read, or it is encrypted; the text names the flag to set.
     """
-    wallet = Wallet(settings.name, settings.hotkey, str(settings.path.expanduser()))
-    file = wallet.hotkey_file
+    file = settings.path.expanduser() / settings.name / "hotkeys" / settings.hotkey
     where = f"hotkey {settings.hotkey!r} of wallet {settings.name!r} in {settings.path}"
     flags = "set --wallet.name, --wallet.hotkey and --wallet.path to a wallet made with `btcli wallet create`"
-    if not file.exists_on_device():
-        raise ConfigError(f"there is no {where}; {flags}, or try the daemon without one: `make demo`")
-    if not file.is_readable():
-        raise ConfigError(f"{where} cannot be read by this user; {flags}")
-    if file.is_encrypted():
+    try:
+        data = file.read_bytes()
+    except FileNotFoundError:
+        raise ConfigError(f"there is no {where}; {flags}, or try the daemon without one: `make demo`") from None
+    except PermissionError:
+        raise ConfigError(f"{where} cannot be read by this user; {flags}") from None
+    except OSError as error:
+        raise ConfigError(f"{where} is not a usable key file ({type(error).__name__}); {flags}") from None
+    if keyfile_data_is_encrypted(data):
         raise ConfigError(f"{where} is encrypted; a daemon cannot ask for a password: use a hotkey without one")
     try:
-        return HotkeySigner(wallet.hotkey)
-    except (KeyfileError, WrongPasswordError, ValueError, OSError) as error:
+        return HotkeySigner(deserialize_keypair_from_keyfile_data(data))
+    except (KeyfileError, WrongPasswordError, ValueError) as error:
         raise ConfigError(f"{where} is not a usable key file ({type(error).__name__}); {flags}") from None
 
 
@@ -89,6 +100,9 @@ def create_wallet(name: str, hotkey: str, path: Path) -> HotkeySigner:
     Raises:
         ConfigError: the wallet or the hotkey exists already.
     """
+    with hidden_arguments():
+        from bittensor.wallet import Wallet  # noqa: PLC0415 - a second of CPU, for what is done once
+
     wallet = Wallet(name, hotkey, str(path))
     if wallet.hotkey_file.exists_on_device() or wallet.coldkey_file.exists_on_device():
         raise ConfigError(f"wallet {name!r} exists already in {path}")
