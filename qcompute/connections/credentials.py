@@ -183,8 +183,8 @@ def named(name: str) -> Secret:
             raise
         places = ", ".join(place.label for place in _places)
         raise ConfigError(
-            f"the secret {name!r} is not set: it is not in {places}; store it with `qcompute connections rotate`, or "
-            f"set {variable_of(name)}, or {variable_of(name)}{FILE_SUFFIX} to a file that holds it"
+            f"the secret {name!r} is not set: store it with `qcompute connections rotate`, or set {variable_of(name)}, "
+            f"or {variable_of(name)}{FILE_SUFFIX} to a file that holds it; looked for in {places}"
         ) from error
 
 

@@ -244,7 +244,7 @@ class TestCheck:
 
     def test_an_empty_file_is_no_ledger(self, copy: Path) -> None:
         copy.write_bytes(b"")
-        with pytest.raises(ConfigError, match="no ledger of qcompute"):
+        with pytest.raises(ConfigError, match="is empty: the first start of the daemon makes the ledger"):
             check_ledger(copy)
 
     def test_many_problems_of_a_kind_are_counted_not_listed(self, copy: Path) -> None:

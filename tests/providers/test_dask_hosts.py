@@ -126,8 +126,10 @@ def test_circuits_wait_for_memory_where_a_core_is_free(
         in_time(lambda: note(adapter) == "ONLINE: 1 workers")
         first = submitted(adapter, SLOW)  # plain text: its width is not known, so it keeps all it may take, 2 GiB
         wait_for(adapter, first, ProviderStatus.RUNNING)
-        second, third = submitted(adapter, SLOW), submitted(adapter, BELL)
+        # Before those that wait: whoever comes after them waits behind them. (It was submitted last once, and overtook
+        # them only where Dask had heard of all three within a tenth of a second.)
         narrow = submitted_narrow(adapter)
+        second, third = submitted(adapter, SLOW), submitted(adapter, BELL)
         assert end_of(adapter, narrow).status == ProviderStatus.COMPLETED
         assert {adapter.poll(handle).status for handle in (second, third)} == {ProviderStatus.QUEUED}
         adapter.cancel(second)

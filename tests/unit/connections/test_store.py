@@ -118,7 +118,7 @@ def test_a_value_moves_to_the_place_that_is_used_now(tmp_path: Path, keyring_fil
 
 def test_a_missing_secret_names_the_places_and_the_command(tmp_path: Path) -> None:
     store(tmp_path, StoreKind.FILE).install()
-    with pytest.raises(ConfigError, match=r"'acme' is not set.*credentials\.json.*connections rotate.*SECRET_ACME"):
+    with pytest.raises(ConfigError, match=r"'acme' is not set.*connections rotate.*SECRET_ACME.*credentials\.json"):
         named("acme")
 
 

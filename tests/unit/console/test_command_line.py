@@ -69,20 +69,26 @@ def test_help_lists_every_group_without_importing_any(capsys: pytest.CaptureFixt
 
 
 HELP_SECONDS = """
-import subprocess, sys, time
+import resource, subprocess, sys
+def spent():
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 def best(*command):
-    times = []
-    for _ in range(3):
-        began = time.perf_counter()
+    seconds = []
+    for _ in range(5):
+        before = spent()
         subprocess.run([sys.executable, *command], check=True, stdout=subprocess.DEVNULL)
-        times.append(time.perf_counter() - began)
-    return min(times)
+        seconds.append(spent() - before)
+    return min(seconds)
 print(best("-m", "qcompute.console", "--help") / best("-c", "import typer"))
 """
 
 
 def test_help_is_answered_in_less_than_twice_the_time_typer_needs_to_be_imported() -> None:
-    """The settings take ten times as long to import as typer does; help and completion must not wait for them."""
+    """The settings take ten times as long to import as typer does; help and completion must not wait for them.
+
+    Seconds of CPU: by the clock the ratio was 2.2 on a machine that was busy with other tests, and 1.1 on its own.
+    """
     command = [sys.executable, "-c", HELP_SECONDS]
     done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60)  # noqa: S603 - our own words
     assert float(done.stdout) < 2
