@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from pydantic import ValidationError
 
-_OURS = "Value error, "
+OWN_WORDS = "Value error, "
 """What pydantic puts before the words of our own checks."""
 
 
@@ -18,7 +18,7 @@ def first_fault(error: ValidationError, under: str = "", *, whole: str = "") -> 
     """
     first = error.errors(include_input=False, include_url=False, include_context=False)[0]
     place = ".".join(filter(None, [under, *map(str, first["loc"])])) or whole
-    words = first["msg"].removeprefix(_OURS)
+    words = first["msg"].removeprefix(OWN_WORDS)
     return f"{place}: {words}" if place else words
 
 

@@ -2,7 +2,20 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field
+import ipaddress
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic_core import PydanticCustomError
+
+
+def _ip_address(text: str) -> str:
+    """The chain publishes addresses, no names; told before the start, not at the first publication."""
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        raise PydanticCustomError("ip_address", "Input should be an IP address such as 203.0.113.7") from None
+    return text
 
 
 class AxonSettings(BaseModel):
@@ -16,7 +29,7 @@ class AxonSettings(BaseModel):
     port: int = Field(default=8091, ge=0, le=65535)
     """Port the server binds; 0 picks a free one, for local runs. The chain accepts 1025 to 65534."""
 
-    external_ip: str | None = None
+    external_ip: Annotated[str, AfterValidator(_ip_address)] | None = None
     """Address published on the chain; needed unless ``ip`` itself is public. It is never guessed."""
 
     external_port: int | None = Field(default=None, ge=1, le=65535)

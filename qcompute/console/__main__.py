@@ -53,9 +53,14 @@ def _wrong(message: str, code: str, ended: ExitCode, *, as_json: bool) -> ExitCo
 
 
 def _usage(error: typer.TyperException) -> str:
+    from qcompute.faults import OWN_WORDS  # noqa: PLC0415 - loads pydantic, which `--help` does without
+
     context: typer.Context | None = getattr(error, "ctx", None)
     path = PROGRAM if context is None else context.command_path
-    return f"{path.removeprefix(f'{PROGRAM} ')}: {error.format_message()} See {path} --help"
+    command = path.removeprefix(PROGRAM).strip()
+    words = error.format_message().replace(OWN_WORDS, "")
+    stop = "" if words.endswith((".", "?")) else "."  # typer ends some of its messages with one
+    return f"{f'{command}: ' if command else ''}{words}{stop} See {path} --help"
 
 
 if __name__ == "__main__":

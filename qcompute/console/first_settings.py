@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any, Final
 import tomli_w
 from pydantic import ValidationError, create_model
 
+from qcompute.connections.operations import needs_connection
 from qcompute.errors import ConfigError
 from qcompute.files import write_private
 from qcompute.miner.settings_load import catalogue
@@ -31,6 +33,8 @@ class Question:
     default: str | None
 
 
+PROVIDER: Final = "provider"
+
 QUESTIONS: Final = (
     Question("wallet.name", "name of the wallet (its coldkey)", "default"),
     Question("wallet.hotkey", "hotkey of that wallet that is registered on the subnet", "default"),
@@ -41,7 +45,7 @@ QUESTIONS: Final = (
     Question("axon.external_ip", "this machine's public address (empty: not published)", ""),
     Question("jobserver.url", "address of the job server", None),
     Question("jobserver.tensorauth_url", "address of the token service", None),
-    Question("provider", "provider that runs the jobs (`qcompute providers` lists them)", "aer"),
+    Question(PROVIDER, "provider that runs the jobs (`qcompute providers` lists them)", "aer"),
     Question("budget.per_day", "most to spend in a day in USD (empty: no limit)", ""),
 )
 
@@ -53,7 +57,10 @@ def answered(question: Question, text: str) -> Any:  # noqa: ANN401 - as TOML ha
         ConfigError: the setting cannot have this value; says why.
     """
     setting = catalogue().by_name[question.name]
-    return value_of(Given(setting, setting.path, text.strip(), Origin(Kin.FLAG, setting.flag)))
+    value = value_of(Given(setting, setting.path, text.strip(), Origin(Kin.FLAG, setting.flag)))
+    if question.name == PROVIDER:
+        needs_connection(value)  # asked now, because an unknown one would be told after the last question
+    return value
 
 
 def value_of(given: Given) -> Any:  # noqa: ANN401 - as TOML has it
@@ -88,14 +95,28 @@ def document(answers: Mapping[str, Any]) -> str:
     return HEAD + tomli_w.dumps(tables)
 
 
+def require_room(file: Path, *, force: bool) -> None:
+    """Look before anything is asked whether the answers can be kept.
+
+    Raises:
+        ConfigError: there is a file already and ``force`` is not given, or it could not be written.
+    """
+    if file.is_dir():
+        raise ConfigError(f"{file} is a folder: name the file to be written")
+    if file.exists() and not force:
+        raise ConfigError(f"{file} is there already: name another, or replace it with --force")
+    folder = next(one for one in file.absolute().parents if one.exists())
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise ConfigError(f"{file} cannot be written: no permission for the folder {folder}; name a file elsewhere")
+
+
 def write(file: Path, text: str, *, force: bool) -> None:
     """Put the file there, for its owner alone.
 
     Raises:
-        ConfigError: there is one already and ``force`` is not given, or it cannot be written.
+        ConfigError: as `require_room`, or it cannot be written after all.
     """
-    if file.exists() and not force:
-        raise ConfigError(f"{file} is there already: name another, or replace it with --force")
+    require_room(file, force=force)
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         write_private(file, text.encode())

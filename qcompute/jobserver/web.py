@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import ipaddress
 import json
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, Final, cast
 
 import aiohttp
-from yarl import URL
 
 from qcompute.errors import ConfigError, DeliveryError
-from qcompute.jobserver.settings import JobServerSettings
+from qcompute.jobserver.settings import JobServerSettings, address_fault, plain_text_fault
 
 MAX_ANSWER_BYTES: Final = 65536
 LONGEST_RETRY_AFTER_SECONDS: Final = 3600.0
@@ -26,17 +24,9 @@ def checked_base(url: str, variable: str, settings: JobServerSettings) -> str:
         ConfigError: not an http(s) URL, one with more than host and path, or plain http to another machine that is
             not listed. The text names the variable, never the URL.
     """
-    try:
-        parsed = URL(url)
-    except ValueError:
-        raise ConfigError(f"{variable} is not a URL; it must look like https://host") from None
-    if parsed.scheme not in ("http", "https") or not parsed.host:
-        raise ConfigError(f"{variable} must be an https:// URL")
-    if parsed.user is not None or parsed.password is not None or parsed.query_string or parsed.fragment:
-        raise ConfigError(f"{variable} must be https://host/path, without a user name, a query or a fragment")
-    listed = {host.lower() for host in settings.allow_http_hosts}
-    if parsed.scheme == "http" and not _is_here(parsed.host) and parsed.host not in listed:
-        raise ConfigError(f"{variable} must be https:// (or list {parsed.host} in jobserver.allow_http_hosts)")
+    # The settings were checked when they were read; those of a program that puts them together itself were not.
+    if (fault := address_fault(url) or plain_text_fault(url, settings.allow_http_hosts)) is not None:
+        raise ConfigError(f"{variable} {fault}")
     return url.rstrip("/")
 
 
@@ -116,12 +106,3 @@ def retry_after_seconds(text: str) -> float | None:
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
     return min(max((moment - datetime.now(UTC)).total_seconds(), 0.0), LONGEST_RETRY_AFTER_SECONDS)
-
-
-def _is_here(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -68,7 +68,9 @@ def connect_read_only(file: Path) -> sqlite3.Connection:
         sqlite3.Error: it cannot be opened.
     """
     if not file.is_file():
-        raise ConfigError(f"there is no ledger {file}; name another with --ledger.path or --neuron.name")
+        raise ConfigError(
+            f"there is no ledger {file}; name another file, or a miner with --ledger.path or --neuron.name"
+        )
     address = f"file:{quote(str(file.absolute()))}?mode=ro"
     return sqlite3.connect(address, uri=True, timeout=_BUSY_SECONDS, isolation_level=None)
 

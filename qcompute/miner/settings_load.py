@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from qcompute.errors import ConfigError
+from qcompute.jobserver.settings import ADDRESS
 from qcompute.miner.settings import EMPTY_MEANS_OFF, LEDGER_FILE, REFERENCE_VARIABLES, Settings
 from qcompute.miner.settings_fields import Path as SettingPath
 from qcompute.miner.settings_fields import settings_of
@@ -133,6 +134,8 @@ def _problem(details: ErrorDetails, origins: Mapping[SettingPath, Origin]) -> st
     if details["type"] == "missing" and origin is None:
         return _missing(".".join(path))
     source = f" (from {origin})" if origin else ""
+    if details["type"] == ADDRESS:
+        return f"{'.'.join(path)}: {details['msg']}{source}"
     # What a provider's table holds is not known here, so a value at the wrong place in it may be a key.
     value = "" if path[0] == "providers" else f", not {shown(path, details['input'])}"
     return f"{'.'.join(path)}: {details['msg']}{value}{source}"

@@ -86,8 +86,10 @@ def read_text(name: str) -> str:
     """
     try:
         return sys.stdin.read() if name == "-" else Path(name).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UnusableReceipt(f"{name} cannot be read: {type(error).__name__}") from None
+    except OSError as error:
+        raise UnusableReceipt(f"{name} cannot be read ({error.strerror})") from None
+    except UnicodeDecodeError:
+        raise UnusableReceipt(f"{name} is not UTF-8 text") from None
 
 
 if __name__ == "__main__":

@@ -231,8 +231,8 @@ def _parsed(text: str | bytes) -> dict[str, Any]:
         raise UnusableReceipt("larger than any receipt")
     try:
         facts = json.loads(text, object_pairs_hook=_no_repeats)
-    except (ValueError, RecursionError) as error:
-        raise UnusableReceipt(f"not JSON: {type(error).__name__}") from None
+    except (ValueError, RecursionError):
+        raise UnusableReceipt("it is not JSON") from None
     if not isinstance(facts, dict):
         raise UnusableReceipt("not a JSON object")
     return facts  # pyright: ignore[reportUnknownVariableType] - validated by the model next

@@ -143,6 +143,8 @@ def look(
     output = output_for(as_json=json)
     if json:
         output.document({name: [asdict(one) for one in findings] for name, findings in found.items()})
+    elif not found:
+        output.line("there are no connections yet: qcompute connections add; qcompute doctor looks at PROVIDER")
     else:
         for name, findings in found.items():
             _print(name, findings)

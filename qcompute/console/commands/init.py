@@ -16,7 +16,7 @@ from qcompute.console.arguments import invocation_of, output_for
 from qcompute.console.commands.doctor import found_by, show
 from qcompute.console.doctor.findings import is_healthy
 from qcompute.console.exit_codes import ExitCode
-from qcompute.console.first_settings import QUESTIONS, Question, answered, document, value_of, write
+from qcompute.console.first_settings import QUESTIONS, Question, answered, document, require_room, value_of, write
 from qcompute.console.output import Output, Style
 from qcompute.errors import ConfigError
 from qcompute.miner.settings_flags import CommandLine
@@ -43,6 +43,7 @@ def init(
     Every flag of the daemon may be given beforehand (--wallet.name, --provider ...) and is written without asking.
     Exit code 1: the file is written, and the doctor found something that keeps the miner from working.
     """
+    require_room(file, force=force)
     invocation = invocation_of(ctx)
     given = _given(invocation.flags)
     is_silent = yes or json or not sys.stdin.isatty()

@@ -52,6 +52,8 @@ def logs(
     if file == _STANDARD_INPUT:
         if follow:
             raise ConfigError("--follow needs FILE; standard input is read until it ends anyway")
+        if sys.stdin.isatty():
+            raise ConfigError("name the log's FILE, or pipe the log in: journalctl -o cat -u UNIT | qcompute logs")
         for line in last_of(sys.stdin, wanted, lines):
             _tell(record_of(line), output)
         return ExitCode.DONE

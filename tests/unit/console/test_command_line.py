@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -111,6 +112,7 @@ def test_the_flags_of_settings_without_a_dot_are_known() -> None:
         ("jobs list --state lost", "'lost' is not one of 'accepted'"),
         ("jobs list --limit 0", "--limit"),
         ("jobs show", "'ID'"),
+        ("jbos", "No such command 'jbos'. Did you mean 'jobs'? See qcompute --help"),
         ("ledger check a b", "(b)"),
         ("jobs list --sta held", "--sta"),
     ],
@@ -121,6 +123,9 @@ def test_a_wrong_argument_is_one_line_that_names_it(line: str, words: str, capsy
     assert words in said
     assert said.count("\n") == 1
     assert "--help" in said
+    assert said.count("qcompute: ") == 1
+    assert "Value error" not in said
+    assert re.search(r"[.?] See qcompute\b", said)
 
 
 @pytest.mark.parametrize(
@@ -143,7 +148,7 @@ def test_a_wrong_argument_is_one_line_that_names_it(line: str, words: str, capsy
         ("jobs adopt a b", 2, "there is no ledger"),
         ("jobs fail a --reason=", 2, "the reason, is empty"),
         ("receipts export", 2, "there is no ledger"),
-        ("receipts verify nothing.json", 2, "nothing.json cannot be read"),
+        ("receipts verify nothing.json", 2, "nothing.json cannot be read (No such file or directory)"),
         ("ledger check --ledger.pth x", 2, "did you mean --ledger.path?"),
         ("ledger check --config none.toml", 2, "settings file none.toml"),
     ],

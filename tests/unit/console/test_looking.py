@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import threading
 import time
 from pathlib import Path
@@ -116,6 +117,22 @@ def test_both_formats_of_the_log_are_read_and_filtered(
     assert (code, [json.loads(line)["message"] for line in out.splitlines()]) == (0, messages)
     monkeypatch.setattr("sys.stdin", io.StringIO(LOG))
     assert [line.split("  ")[-1] for line in ran(capsys, "logs", *options.split())[1].splitlines()] == messages
+
+
+def test_a_terminal_is_not_taken_for_a_log(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """`qcompute logs` alone sat there for ever, without a word, waiting for a log to be typed."""
+    ours, theirs = os.openpty()
+    with os.fdopen(theirs) as terminal, os.fdopen(ours):
+        monkeypatch.setattr("sys.stdin", terminal)
+        assert main(["logs"]) == 2
+    assert "name the log's FILE, or pipe the log in" in capsys.readouterr().err
+
+
+def test_no_connections_are_said_to_be_none(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """`connections test` said nothing at all then, which looks like all is well."""
+    code, out = ran(capsys, "connections", "test", "--neuron.full_path", str(tmp_path))
+    assert code == 0
+    assert "there are no connections yet: qcompute connections add" in out
 
 
 def test_a_log_is_followed_into_the_file_that_takes_its_place(

@@ -98,11 +98,17 @@ def test_a_vendor_s_connection_is_the_next_step(
 
 
 def test_a_terminal_is_asked_and_a_wrong_answer_asked_again(tmp_path: Path) -> None:
-    """Typed at a real terminal: the port is mistyped once, everything else is answered with Enter."""
+    """Typed at a real terminal: what is wrong is asked for once more, everything else is answered with Enter.
+
+    An address of the job server without https:// was written down once and refused by the daemon, a misspelt provider
+    ended the command after the last question with nothing written, and a name for the public address was told at the
+    first publication on the chain.
+    """
     ours, theirs = pty.openpty()
     command = [sys.executable, "-m", "qcompute.console", "init", "--no-look"]
     environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "PYTHONPATH": str(ROOT), **SERVERS}
-    answers = ["", "", "", "", "", "port", "9001", "203.0.113.7", "", "", "mock", ""]
+    places = ["the.router.example", "203.0.113.7", "jobs.example", "https://jobs.example", ""]
+    answers = ["", "", "", "", "", "port", "9001", *places, "mokc", "mock", ""]
     with subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment) as asked:  # noqa: S603 - ours
         os.close(theirs)
         os.write(ours, "".join(f"{answer}\n" for answer in answers).encode())
@@ -116,10 +122,48 @@ def test_a_terminal_is_asked_and_a_wrong_answer_asked_again(tmp_path: Path) -> N
                 break
         assert asked.wait(60) == 0, said.decode()
     os.close(ours)
-    assert "axon.port: Input should be a valid integer" in said.decode()
+    for words in (
+        "axon.port: Input should be a valid integer",
+        "axon.external_ip: Input should be an IP address such as 203.0.113.7",
+        "jobserver.url: must be an https:// URL",
+        "'mokc' is not a provider. Known: aer,",
+    ):
+        assert words in said.decode()
     document = written()
     assert document["axon"] == {"external_ip": "203.0.113.7", "port": 9001}
     assert (document["provider"], document["netuid"]) == ("mock", 48)
+
+
+def test_nothing_is_asked_for_a_file_that_cannot_be_written(capsys: pytest.CaptureFixture[str]) -> None:
+    """Eleven answers were asked for, and then the file was there already. This look comes before the first one."""
+    Path("there.toml").write_text("netuid = 7\n")
+    Path("folder").mkdir()
+    for file, words in (("there.toml", "--force"), ("folder", "folder is a folder"), ("there.toml/a", "cannot be")):
+        assert main(["init", file]) == 2
+        said = capsys.readouterr().err
+        assert words in said
+        assert "must be given" not in said
+
+
+@pytest.mark.parametrize(
+    ("servers", "words"),
+    [
+        ({"JOB_SERVER_URL": "jobs.example"}, "jobserver.url: must be an https:// URL (from environment"),
+        ({"TENSORAUTH_URL": "http://auth.example"}, "tensorauth_url must be https:// (or list auth.example in"),
+        ({"JOB_SERVER_URL": "https://me:hush@jobs.example"}, "without a user name"),
+        ({"METRICS_API_URL": "telemetry"}, "jobserver.metrics_api_url: must be an https:// URL"),
+    ],
+)
+def test_an_address_the_daemon_would_refuse_is_no_sound_setting(
+    servers: dict[str, str], words: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`config check` and `--check-config` called settings sound with which the daemon did not start."""
+    for name, value in (SERVERS | servers).items():
+        monkeypatch.setenv(name, value)
+    assert main(["config", "check"]) == 1
+    said = capsys.readouterr().out
+    assert words in said
+    assert "hush" not in said
 
 
 def test_the_doctor_tells_every_wrong_setting_at_once(capsys: pytest.CaptureFixture[str]) -> None:

@@ -198,9 +198,9 @@ async def test_errors_carry_no_presigned_url() -> None:
     ],
 )
 def test_a_url_that_cannot_work_names_its_variable(changes: dict[str, str], words: str) -> None:
-    good = {"url": "https://jobs.example", "tensorauth_url": "https://auth.example"}
+    good = JobServerSettings(url="https://jobs.example", tensorauth_url="https://auth.example")
     with pytest.raises(ConfigError, match=words):
-        open_job_server(JobServerSettings.model_validate(good | changes), SIGNER)
+        open_job_server(good.model_copy(update=changes), SIGNER)
 
 
 def test_plain_http_can_be_allowed_by_name() -> None:

@@ -23,7 +23,7 @@ def clean(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for name in list(os.environ):
         if name.startswith("QCOMPUTE_"):
             monkeypatch.delenv(name)
-    monkeypatch.setenv("JOB_SERVER_URL", "https://user:pass@jobs.example/?sig=abc")
+    monkeypatch.setenv("JOB_SERVER_URL", "https://jobs.example")
     monkeypatch.setenv("TENSORAUTH_URL", "https://auth.example")
     root = logging.getLogger()
     before = root.handlers[:], root.level, {n: logging.getLogger(n).level for n in ("qcompute", "neurons")}
@@ -62,12 +62,16 @@ def test_check_config_shows_values_with_their_sources_and_no_secret(capsys: pyte
         "s3cret",
         "--providers.ibm.instance",
         "crn",
+        "--subtensor.chain_endpoint",
+        "wss://user:pass@node.example/?sig=abc",
         "--wandb.off",
     ]
     assert command_line(arguments, never) == EXIT_OK
     rows = {line.split()[0]: line.split()[1:] for line in capsys.readouterr().out.splitlines()}
     assert rows["netuid"] == ["48", "default"]
-    assert rows["jobserver.url"] == ['"https://***@jobs.example/?***"', "environment", "JOB_SERVER_URL"]
+    assert rows["jobserver.url"] == ['"https://jobs.example"', "environment", "JOB_SERVER_URL"]
+    endpoint = ['"wss://***@node.example/?***"', "flag", "--subtensor.chain_endpoint"]
+    assert rows["subtensor.chain_endpoint"] == endpoint
     assert rows["providers.ibm.api_key"] == ["***", "flag", "--providers.ibm.api_key"]
     assert rows["providers.ibm.instance"] == ['"crn"', "flag", "--providers.ibm.instance"]
     assert rows["wallet.hotkey"] == ['"default"', "default"]

@@ -143,7 +143,7 @@ def test_bittensor_s_log_switches_set_the_level(folder: Path, flag: str, level: 
 
 
 def test_a_value_may_follow_an_equals_sign_and_contain_one(folder: Path) -> None:
-    assert load(folder, "--jobserver.url=https://h.example/?a=b").settings.jobserver.url == "https://h.example/?a=b"
+    assert load(folder, "--jobserver.url=https://h.example/a=b").settings.jobserver.url == "https://h.example/a=b"
 
 
 @pytest.mark.parametrize("word", ["true", "1", "yes", "TRUE", "Yes"])

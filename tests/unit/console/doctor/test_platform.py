@@ -56,8 +56,9 @@ async def test_nobody_answers() -> None:
 
 
 async def test_urls_that_are_none() -> None:
-    server, _ = await platform.job_server(urls("ftp://nowhere"))
-    token = await platform.token_service(urls("ftp://nowhere"), SIGNER)
+    wrong = urls("https://jobs.example").model_copy(update={"url": "ftp://nowhere", "tensorauth_url": "ftp://nowhere"})
+    server, _ = await platform.job_server(wrong)
+    token = await platform.token_service(wrong, SIGNER)
     assert server.words.startswith("JOB_SERVER_URL must be")
     assert token.words.startswith("TENSORAUTH_URL must be")
 
