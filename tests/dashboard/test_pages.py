@@ -290,6 +290,25 @@ async def test_a_sign_in_leads_to_a_page_of_ours(client: httpx.AsyncClient, plac
     assert done.headers["location"] == "/dashboard/"
 
 
+async def test_the_sign_in_leads_back_to_the_page_it_was_asked_for_on(client: httpx.AsyncClient) -> None:
+    """Whoever signed in to decide about a job found themselves on the overview, without the job."""
+    for path, place in {
+        "/dashboard/jobs/held": "?next=/dashboard/jobs/held",
+        "/dashboard/jobs?state=held": "?next=/dashboard/jobs",
+        "/dashboard/connections": "?next=/dashboard/connections",
+        "/dashboard/": "",
+    }.items():
+        assert f'href="/dashboard/login{place}">Sign in</a>' in (await client.get(path)).text, path
+
+
+async def test_a_misspelt_address_is_answered_with_a_page_and_the_way_back(client: httpx.AsyncClient) -> None:
+    """It was "Not Found" in plain text, with nowhere to go."""
+    page = await client.get("/dashboard/jbos")
+    assert page.status_code == 404
+    assert "There is no such job or page here." in page.text
+    assert 'href="/dashboard/jobs"' in page.text
+
+
 def test_the_token_s_file_is_for_its_owner_alone(tmp_path: Path) -> None:
     file = tmp_path / "ledger.operator-token"
     token = kept_token(file)

@@ -59,6 +59,7 @@ def routes(facts: Facts, sessions: Sessions) -> list[BaseRoute]:
         ("/connections/{name}/use", "POST", pages.use),
         ("/validators", "GET", pages.validators),
         ("/events", "GET", pages.events),
+        ("/{path:path}", "GET", pages.nowhere),
     ]
     open_to_all: list[tuple[str, str, Handler]] = [
         ("/login", "GET", pages.login),
@@ -258,6 +259,10 @@ class _Pages:
         }
         status = _OK if problem is None else _CONFLICT
         return self._page(request, "ask", f"{action.title} job {found.job.execution_id}", told, status=status)
+
+    async def nowhere(self, request: Request) -> Response:
+        """An address with a misspelling: a page with the way back, not two bare words."""
+        return self._no_job(request)
 
     def _no_job(self, request: Request) -> Response:
         session = self._sessions.of(request)

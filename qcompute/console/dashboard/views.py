@@ -39,6 +39,7 @@ async def overview(facts: Facts) -> Details:
         "held": counts[State.HELD],
         "closed_hour": sum(closed),
         "throughput": list(zip(times[:-1], closed, strict=True)),
+        "step_minutes": CHART_STEP_MINUTES,
         "chart": json.dumps(
             {
                 "kind": "line",
