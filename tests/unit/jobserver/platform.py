@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from qcompute.chain.keys import signer_from_uri
-from qcompute.jobserver import HttpJobServer, JobServerSettings, open_job_server
+from qcompute.jobserver import JobServerSettings, open_job_server
+from qcompute.jobserver.client import HttpJobServer
 from qcompute.local.platform import LocalPlatform
 
 SIGNER = signer_from_uri("//jobserver-miner")

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qcompute.errors import ConfigError, DeliveryError, UploadRefused
-from qcompute.jobserver import HttpJobServer, JobServerSettings, open_job_server
+from qcompute.jobserver import JobServerSettings, open_job_server
+from qcompute.jobserver.client import HttpJobServer
 from qcompute.jobserver.contract import BackendReport, BackendStatus, UploadSlot
 from qcompute.jobserver.web import LONGEST_RETRY_AFTER_SECONDS, retry_after_seconds
 from qcompute.units import ExecutionId
