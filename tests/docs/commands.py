@@ -28,6 +28,8 @@ _FENCE: Final = re.compile(r"^( *)```([^\n]*)\n(.*?)^\1```$", re.MULTILINE | re.
 class Reason(StrEnum):
     """Why a block cannot be run by a test. A new one is a decision, not a way out."""
 
+    ASKS = "it asks at a terminal"
+    ENVIRONMENT = "their own environment says it"
     CI = "CI runs it"
     WALLET = "needs a registered wallet"
     ROOT = "needs root"
