@@ -36,6 +36,10 @@ CANCEL_SECONDS: Final = 15.0
 _LOOKED_AT: Final = 100
 """Parts asked about at once: the daemon reads a row for each, and has other work."""
 
+_PATIENT_SECONDS: Final = 10.0
+"""A daemon counts its jobs once a second and closes a job after its result can be seen: so long it may still be full of
+ours when all of them have ended."""
+
 _STOPPED: Final[tuple[Verdict | None, ...]] = (Verdict.REFUSED, Verdict.FAILED, None, Verdict.CANCELLED)
 """Which of several that stopped is told of: those were called off because of one of these."""
 
@@ -141,6 +145,7 @@ class RequestJobs:
         self._settings = settings
         self._request = request
         self._room = math.inf
+        self._patient_until = -math.inf
         self.ended: dict[int, dict[str, Any]] = {}
         self.open: dict[int, ExecutionId] = {}
 
@@ -174,9 +179,9 @@ class RequestJobs:
             try:
                 told = answered(self._settings, self._request.part(number, attempt))
             except CommandRefused:
-                if not self.open:
+                if not self.open and time.monotonic() > self._patient_until:
                     raise
-                self._room = len(self.open)
+                self._room = max(len(self.open), 1)
                 return
             self.open[number] = ExecutionId(told["execution_id"])
             waiting.popleft()
@@ -195,6 +200,7 @@ class RequestJobs:
             if told["job"]["verdict"] == Verdict.SUCCEEDED:
                 self.ended[number] = told
                 self._room = math.inf
+                self._patient_until = time.monotonic() + _PATIENT_SECONDS
             else:
                 stopped.append(PartStopped(number, told))
         if stopped:

@@ -226,7 +226,6 @@ def _short(job: Job) -> dict[str, Any]:
         "execution_id": job.execution_id,
         "state": job.state,
         "verdict": job.verdict,
-        "error": job.error,
     }
 
 
