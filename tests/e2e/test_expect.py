@@ -25,7 +25,7 @@ EXACT: Final = math.sin(ANGLE) + 0.5 * math.cos(ANGLE)
 WORDS: Final = ("--observable", OBSERVABLE, "--max-qubits", "2", "--shots", "20000", "--device", "aer/aer_statevector")
 
 FEW_AT_A_TIME: Final = {
-    "QCOMPUTE_MINER__MAX_INFLIGHT": "4",
+    "QCOMPUTE_MINER__MAX_INFLIGHT": "8",
     "QCOMPUTE_MINER__QUEUE_SLACK": "0",
     "QCOMPUTE_MINER__VALIDATOR_SHARE": "1",
 }
