@@ -1,4 +1,4 @@
-"""Jobs of the operator's own (``qcompute run``): another way onto the same road, under the same limits (ADR 0018).
+"""Jobs of the operator's own (``qcompute run``, ``qcompute expect``): another way onto the same road, under the same limits (ADR 0018).
 
 They come through the operator's socket and not from a validator. From then on they are jobs like all others: the
 circuit goes with the row, is screened, parsed, routed, paid for from the account's budget and kept with a receipt.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator
 from pathlib import Path
@@ -11,11 +12,14 @@ from typing import Any
 
 import pytest
 
-from qcompute.cluster.cutting import CuttingPlan, Recipe, Subexperiment
+from qcompute.circuits.settings import CircuitSettings
+from qcompute.cluster.cutting import CircuitCutter, CuttingPlan, Recipe, Subexperiment
 from qcompute.console.__main__ import main
 from qcompute.console.arguments import settings_from
-from qcompute.console.exit_codes import ExitCode
+from qcompute.console.exit_codes import ExitCode, NoDaemon
+from qcompute.console.expectation import RequestRun
 from qcompute.console.expecting import PartStopped, Request, RequestJobs, observable_text, parse_observable
+from qcompute.console.output import Output
 from qcompute.console.prices import Sum
 from qcompute.errors import ConfigError
 from qcompute.miner.commands import CommandRefused, CommandSocket, socket_file
@@ -273,6 +277,72 @@ async def test_another_plan_under_the_same_id_is_refused_before_anything_is_subm
         with pytest.raises(CommandRefused, match="another circuit"):
             await asyncio.to_thread(RequestJobs(settings, other).run, {}, {0: 0, 1: 0}, lambda _: None)
         assert await stages.rows() == 1
+
+
+def done(stages: Stages, *, as_json: bool, **said: bool) -> ExitCode:
+    """What the command does once the circuit is planned; no child is started before there is a value."""
+    cutter = CircuitCutter(CircuitSettings())
+    run = RequestRun(stages.settings, stages.request, cutter, Output(as_json=as_json))
+    try:
+        return run.done(**({"yes": True, "estimate": False, "retry_failed": False} | said))
+    finally:
+        cutter.close()
+
+
+async def test_a_failed_part_is_said_with_its_words_and_what_to_do(
+    scene: Scene, settings: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stages = Stages(scene, settings, 3)
+    stages.fates = {0: State.ACCEPTED, 1: Verdict.FAILED, 2: State.ACCEPTED}
+    request = str(stages.request.request_id)
+    async with stages.at_work():
+        assert await asyncio.to_thread(done, stages, as_json=True) is ExitCode.FAILED
+        told = capsys.readouterr()
+        document = json.loads(told.out)
+        assert f"request {request}" in told.err
+        assert (document["request"], document["error"]["part"], document["cancelled"]) == (request, 1, [0, 2])
+        assert "failed: the device broke" in document["error"]["message"]
+        assert document["not_cancelled"] == []
+
+        # The same words again tell the same and submit nothing.
+        assert await asyncio.to_thread(done, stages, as_json=False) is ExitCode.FAILED
+        said = capsys.readouterr().out
+        assert "part 1 (operator." in said
+        assert "failed: the device broke" in said
+        assert f"--resume {request} --retry-failed" in said
+        assert await stages.rows() == 3
+
+
+async def test_the_plan_and_its_cost_are_shown_and_nothing_is_submitted_unasked(
+    scene: Scene, settings: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stages = Stages(scene, settings, 2)
+    async with stages.at_work():
+        assert await asyncio.to_thread(done, stages, as_json=False, estimate=True) is ExitCode.DONE
+        said = " ".join(capsys.readouterr().out.split())
+        assert "observable 1*ZZ cuts none: it fits as it is overhead 1 times the shots" in said
+        assert "circuits 2 of at most 2 qubits shots 41 in all cost 1.01 USD expected" in said
+        assert "0 2 2 20 to 21 scripted/dev (QPU) 1.01 USD expected" in said
+        assert await asyncio.to_thread(done, stages, as_json=True, estimate=True) is ExitCode.DONE
+        document = json.loads(capsys.readouterr().out)
+        assert [part["expected"]["device_id"] for part in document["parts"]] == ["dev", "dev"]
+        assert document["estimate"] == {"amounts": {"USD": "1.01"}, "unknown": 0}
+        with pytest.raises(ConfigError, match="say --yes"):
+            await asyncio.to_thread(done, stages, as_json=True, yes=False)
+        assert await stages.rows() == 0
+
+
+async def test_a_daemon_that_goes_away_is_no_end(
+    scene: Scene, settings: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stages = Stages(scene, settings, 1)
+    stages.fates = {0: State.ACCEPTED}
+    async with stages.at_work():
+        running = asyncio.create_task(asyncio.to_thread(done, stages, as_json=True))
+        await until(stages.is_there, seconds=30, what="part 0", facts=stages.facts)
+    with pytest.raises((NoDaemon, ConfigError)):
+        await running
+    assert f"the same words with --resume {stages.request.request_id}" in capsys.readouterr().err.splitlines()[-1]
 
 
 @pytest.fixture
