@@ -30,6 +30,10 @@ from qcompute.units import ExecutionId, Shots
 
 LOOK_SECONDS: Final = 0.3
 
+LONGEST_LOOK_SECONDS: Final = 3.0
+"""The pause between two looks grows up to this while nothing ends: a vendor's queue takes hours, and each look is work
+for the daemon."""
+
 CANCEL_SECONDS: Final = 15.0
 """How long the others of a failed part are asked to end; one in the middle of a submit cannot be, for a moment."""
 
@@ -165,12 +169,16 @@ class RequestJobs:
         """
         self.open = {number: part.execution_id for number, part in here.items() if number not in missing}
         waiting = deque(sorted(missing.items()))
+        pause_seconds, seen = LOOK_SECONDS, 0
         while waiting or self.open:
             self._hand_over(waiting)
             self._look()
             show(len(self.ended))
+            is_still = len(self.ended) == seen
+            pause_seconds = min(pause_seconds * 1.2, LONGEST_LOOK_SECONDS) if is_still else LOOK_SECONDS
+            seen = len(self.ended)
             if waiting or self.open:
-                time.sleep(LOOK_SECONDS)
+                time.sleep(pause_seconds)
 
     def _hand_over(self, waiting: deque[tuple[int, int]]) -> None:
         """As many as the daemon takes: a full one takes more when one of ours has ended."""

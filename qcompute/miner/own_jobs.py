@@ -1,8 +1,8 @@
-"""Jobs of the operator's own (``qcompute run``, ``qcompute expect``): another way onto the same road, under the same limits (ADR 0018).
+"""Jobs of the operator's own (``qcompute run`` and ``expect``): another way onto the same road, with the same limits.
 
-They come through the operator's socket and not from a validator. From then on they are jobs like all others: the
-circuit goes with the row, is screened, parsed, routed, paid for from the account's budget and kept with a receipt.
-The platform never hears of them, and no validator collects them.
+They come through the operator's socket (ADR 0018) and not from a validator. From then on they are jobs like all
+others: the circuit goes with the row, is screened, parsed, routed, paid for from the account's budget and kept with a
+receipt. The platform never hears of them, and no validator collects them.
 """
 
 from __future__ import annotations
@@ -153,6 +153,8 @@ class OwnJobs:
                 if job is None:
                     break
                 last = attempt, job
+                if job.verdict in (None, Verdict.SUCCEEDED):
+                    break  # only what was lost is tried again
             if last is not None:
                 found.append({"number": number, "attempt": last[0], **_short(last[1])})
         return {"parts": found}
