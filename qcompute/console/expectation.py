@@ -13,10 +13,27 @@ from qcompute.console.expecting import Known, PartStopped, Request, RequestJobs,
 from qcompute.console.output import Output, Style
 from qcompute.console.own_jobs import answered, is_agreed
 from qcompute.console.prices import Sum
-from qcompute.errors import ConfigError, QComputeError
+from qcompute.errors import CannotRun, ConfigError, QComputeError
 from qcompute.miner.commands import Estimate
-from qcompute.miner.own_requests import MAX_TRIES
+from qcompute.miner.own_requests import MAX_PARTS, MAX_TRIES
 from qcompute.miner.settings import Settings
+
+
+def planned(
+    cutter: CircuitCutter, text: str, terms: Mapping[str, float], max_qubits: int, max_overhead: float
+) -> CuttingPlan:
+    """As `CircuitCutter.plan`, with the command's own words for a cap that is too low, and for too many circuits."""
+    try:
+        plan = cutter.plan(text, terms, max_qubits, max_overhead)
+    except CannotRun as error:
+        if error.reason == "cutting_overhead":
+            raise CannotRun(
+                f"{error.message} (--max-overhead; or a larger --max-qubits)", reason=error.reason
+            ) from None
+        raise
+    if len(plan.subexperiments) > MAX_PARTS:
+        raise CannotRun(f"this takes {len(plan.subexperiments)} circuits, more than {MAX_PARTS}: see --max-qubits")
+    return plan
 
 
 class RequestRun:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+from collections.abc import Generator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -11,15 +11,15 @@ from uuid import UUID
 
 import typer
 
-from qcompute.cluster.cutting import DEFAULT_MAX_OVERHEAD, LEAST_SHOTS, CircuitCutter, CuttingPlan, allocate_shots
+from qcompute.cluster.cutting import DEFAULT_MAX_OVERHEAD, LEAST_SHOTS, CircuitCutter, allocate_shots
 from qcompute.console.app import Json, command
 from qcompute.console.arguments import invocation_of, output_for
-from qcompute.console.expectation import RequestRun
+from qcompute.console.expectation import RequestRun, planned
 from qcompute.console.expecting import Request, parse_observable
 from qcompute.console.own_jobs import answered, circuit_text
-from qcompute.errors import CannotRun, ConfigError
+from qcompute.errors import ConfigError
 from qcompute.miner.commands import Parts
-from qcompute.miner.own_requests import MAX_PARTS, new_request_id
+from qcompute.miner.own_requests import new_request_id
 from qcompute.miner.settings import Settings
 
 _LIBRARY: Final = "qiskit_addon_cutting"
@@ -75,7 +75,7 @@ def expect(
     request_id = resume or new_request_id()
     answered(settings, Parts(request=request_id, numbers=[]))  # planning takes seconds: first, whether a daemon runs
     with _cutter(settings) as cutter:
-        plan = _planned(cutter, text, terms, max_qubits, max_overhead)
+        plan = planned(cutter, text, terms, max_qubits, max_overhead)
         request = Request(request_id, plan, allocate_shots(plan, shots), device)
         run = RequestRun(settings, request, cutter, output_for(as_json=json))
         return run.done(yes=yes, estimate=estimate, retry_failed=retry_failed)
@@ -93,19 +93,3 @@ def _cutter(settings: Settings) -> Generator[CircuitCutter]:
         yield cutter
     finally:
         cutter.close()
-
-
-def _planned(
-    cutter: CircuitCutter, text: str, terms: Mapping[str, float], max_qubits: int, max_overhead: float
-) -> CuttingPlan:
-    try:
-        plan = cutter.plan(text, terms, max_qubits, max_overhead)
-    except CannotRun as error:
-        if error.reason == "cutting_overhead":
-            raise CannotRun(
-                f"{error.message} (--max-overhead; or a larger --max-qubits)", reason=error.reason
-            ) from None
-        raise
-    if len(plan.subexperiments) > MAX_PARTS:
-        raise CannotRun(f"this takes {len(plan.subexperiments)} circuits, more than {MAX_PARTS}: see --max-qubits")
-    return plan
