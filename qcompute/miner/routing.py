@@ -222,7 +222,7 @@ def ranked(options: Sequence[Option], question: Question, settings: RoutingSetti
     left = [option for option in ordered if wish.allows(option, frozenset(accounts - {option.account}))]
     kind = _asked_type(ordered, left, wish, settings)
     if isinstance(kind, Refusal):
-        return Unplaced(kind, _rejected(ordered, left, (), wish.text or "this job"))
+        return Unplaced(kind, _rejected(ordered, _Left(left, left, wish.text, "another"), ()))
     asked = [option for option in left if _is_of(option, kind)]
     what = wish.text or ("any device" if kind == DeviceType.ANY else f"a {kind}")
     policy = wish.policy or settings.policy
@@ -231,7 +231,7 @@ def ranked(options: Sequence[Option], question: Question, settings: RoutingSetti
         for tier in _tiers([option for option in left if not _is_of(option, kind)], settings):
             chosen += _candidates(tier, policy, question, settings.currency, fallback_from=what)
     chosen = chosen[:MAX_CANDIDATES]
-    rejections = _rejected(ordered, asked, chosen, what)
+    rejections = _rejected(ordered, _Left(left, asked, wish.text, f"a {kind}"), chosen)
     if not chosen:
         return Unplaced(_overall(asked, what), rejections)
     return Placement(
@@ -400,29 +400,33 @@ def _down_text(option: Option) -> str:
     return f"; not available{opens}"
 
 
-def _rejected(
-    ordered: Sequence[Option], asked: Sequence[Option], chosen: Sequence[Candidate], what: str
-) -> tuple[Rejection, ...]:
-    """All that are not candidates, each with its reason."""
+@dataclass(frozen=True, slots=True)
+class _Left:
+    """What the job's wishes leave, and of these what is of the kind it asks for; both as options and in words."""
+
+    as_wished: Sequence[Option]
+    of_kind: Sequence[Option]
+    wishes: str | None
+    kind: str
+
+
+def _rejected(ordered: Sequence[Option], left: _Left, chosen: Sequence[Candidate]) -> tuple[Rejection, ...]:
+    """All that are not candidates, each with its reason: not as wished, of another kind, or what it cannot do."""
     names = {candidate.name for candidate in chosen}
-    of_asked = {option.name for option in asked}
+    as_wished, of_kind = ({option.name for option in some} for some in (left.as_wished, left.of_kind))
+
+    def why_not(option: Option) -> str:
+        if option.name not in as_wished:
+            return f"the job asks for {left.wishes}"
+        if option.name not in of_kind:
+            return f"it is a {option.device_type or 'device of unknown type'}, and the job asks for {left.kind}"
+        return f"there are {MAX_CANDIDATES} before it" if option.refusal is None else option.refusal.message
+
     return tuple(
-        Rejection(
-            account=option.account,
-            device_id=option.device_id,
-            reason=_why_not(option, what, is_asked=option.name in of_asked),
-        )
+        Rejection(account=option.account, device_id=option.device_id, reason=why_not(option))
         for option in ordered
         if option.name not in names
     )
-
-
-def _why_not(option: Option, what: str, *, is_asked: bool) -> str:
-    if not is_asked:
-        return f"it is a {option.device_type or 'device of unknown type'}, and the job asks for {what}"
-    if option.refusal is not None:
-        return option.refusal.message
-    return f"there are {MAX_CANDIDATES} before it"
 
 
 def _overall(asked: Sequence[Option], what: str) -> Refusal:

@@ -175,6 +175,9 @@ def test_what_a_method_cannot_do_is_refused_by_name(adapter: ProviderAdapter, co
     devices = {device.device_id: device for device in adapter.list_devices()}
     with pytest.raises(CannotRun, match="Clifford gates only, the circuit has t"):
         adapter.check(compiler.compile(T_GATE), devices["aer_stabilizer"], 10)
+    told = {name: adapter.get_capability(name) for name in ("aer_stabilizer", "aer_statevector")}
+    gates = {name: set(capability.basis_gates or ()) for name, capability in told.items() if capability is not None}
+    assert gates["aer_statevector"] - gates["aer_stabilizer"] == {"rx", "ry", "rz", "t", "tdg", "u"}
     wide = compiler.compile(BELL).model_copy(update={"num_qubits": 40})
     with pytest.raises(CannotRun, match="40 qubits and aer_statevector has 27"):
         adapter.check(wide, devices["aer_statevector"], 10)

@@ -40,7 +40,7 @@ from qcompute.miner.providers.base import (
 )
 from qcompute.units import IdempotencyToken
 from qcompute.vendor.aer.memory import BASE_BYTES, MACHINE, safe_bytes, simulation_bytes
-from qcompute.vendor.aer.methods import BASIS, OVERHEAD_BYTES, Method, check_gates, max_qubits
+from qcompute.vendor.aer.methods import OVERHEAD_BYTES, Method, basis_gates_of, check_gates, max_qubits
 from qcompute.vendor.aer.settings import AerConfig, Processor
 from qcompute.vendor.aer.spool import Spool
 from qcompute.vendor.aer_gpu import CUDA_ENVIRONMENT, CUSTATEVEC, probe_gpu
@@ -101,7 +101,8 @@ class AerAdapter(KeepingAdapter):
             extras = {"method": str(method), "memory_bytes": self._config.memory_bytes, "coupling_map": "all to all"}
             if self._config.device is Processor.GPU:
                 extras |= {"device": str(Processor.GPU), "custatevec": self._config.custatevec}
-            return Capability(num_qubits=max_qubits(method, self._state_bytes), basis_gates=BASIS, extras=extras)
+            width = max_qubits(method, self._state_bytes)
+            return Capability(num_qubits=width, basis_gates=basis_gates_of(method), extras=extras)
         if name.removeprefix("aer_") in self._config.noise_backends:
             facts = self._describe(name.removeprefix("aer_"))
             return Capability(num_qubits=facts["num_qubits"], basis_gates=facts["basis_gates"], extras=facts["extras"])

@@ -34,7 +34,7 @@ from qcompute.miner.providers.base import (
     check_width,
 )
 from qcompute.units import IdempotencyToken
-from qcompute.vendor.aer.methods import BASIS, OVERHEAD_BYTES, check_gates, max_qubits
+from qcompute.vendor.aer.methods import OVERHEAD_BYTES, basis_gates_of, check_gates, max_qubits
 from qcompute.vendor.dask.link import ClusterReport, DriverLink, Message
 from qcompute.vendor.dask.programs import DEVICES, job_of, needed_bytes, payload
 from qcompute.vendor.dask.settings import ClusterMode, DaskConfig, settled
@@ -94,7 +94,7 @@ class DaskAdapter(KeepingAdapter):
             "circuits_at_once": sum(worker.cores for worker in workers),
         }
         width = max_qubits(method, memory - OVERHEAD_BYTES) if memory is not None else None
-        return Capability(num_qubits=width, basis_gates=BASIS, extras=extras)
+        return Capability(num_qubits=width, basis_gates=basis_gates_of(method), extras=extras)
 
     @override
     def check(self, circuit: CompiledCircuit, device: Device, shots: int) -> None:

@@ -42,6 +42,11 @@ CLIFFORD: Final = frozenset(
 BASIS: Final = ["cx", "cz", "h", "id", "rx", "ry", "rz", "s", "sdg", "swap", "sx", "t", "tdg", "u", "x", "y", "z"]
 
 
+def basis_gates_of(method: Method) -> list[str]:
+    """The gates of its devices, as they are advertised; on the way there Qiskit makes more of them."""
+    return [gate for gate in BASIS if method is not Method.STABILIZER or gate in CLIFFORD]
+
+
 def max_qubits(method: Method, amplitude_bytes: int) -> int:
     """The widest circuit that so much memory can hold by this method; 1 where it holds none."""
     if method in _WIDE_METHOD_QUBITS:

@@ -270,6 +270,12 @@ def test_a_pin_that_names_nothing_is_refused_with_what_there_is(configuration: d
     assert "it has torino, brisbane" in unplaced(FLEET[:2], asking(**configuration)).refusal.message
 
 
+def test_what_a_pin_leaves_out_is_told_by_the_pin_and_not_by_its_type() -> None:
+    """Of a job for a device that is not there, a simulator was said to be refused because it is one."""
+    answer = unplaced(FLEET, asking(device="kyiv"))
+    assert {one.reason for one in answer.rejections} == {"the job asks for device kyiv"}
+
+
 def test_a_tag_on_both_kinds_asks_for_the_type_of_the_first() -> None:
     """A tag says where, not that a simulator will do."""
     broken = [FLEET[0], replace(FLEET[1], refusal=TOO_WIDE), *FLEET[2:]]
