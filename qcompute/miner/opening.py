@@ -33,8 +33,9 @@ CLOSE_SECONDS: Final = 3.0
 """For closing accounts that were opened to be looked at; see `open_fleet`."""
 
 SHARED: Final = (
-    "with ledger.url several processes may share the work, and each would have to change at once: set PROVIDER to the "
-    "connection's name in each process, and restart them one by one"
+    "with ledger.url several daemons may share the work, and each has connections and credentials of its own: have this "
+    "connection on every machine (`qcompute connections add`), set PROVIDER to its name in the settings of each, and "
+    "restart them one after the other (docs/how-to/two-machines.md)"
 )
 """Why there is no switching on Postgres."""
 

@@ -160,10 +160,10 @@ def test_a_choice_that_is_gone_says_how_to_go_back(tmp_path: Path) -> None:
 def test_on_postgres_switching_is_refused_and_a_choice_too(tmp_path: Path) -> None:
     it = ours(tmp_path, **{"ledger.url": "postgresql://127.0.0.1/none"})
     it.definitions.add("trial", Definition(provider="mock"))
-    with pytest.raises(ConnectionRefused, match="set PROVIDER to the connection's name in each process"):
+    with pytest.raises(ConnectionRefused, match="set PROVIDER to its name in the settings of each, and restart them one after the other"):
         it.use("trial")
     it.choice.write("trial")
-    with pytest.raises(ConfigError, match="set PROVIDER to the connection's name in each process"):
+    with pytest.raises(ConfigError, match="set PROVIDER to its name in the settings of each, and restart them one after the other"):
         AccountOpener(settings(tmp_path, **{"ledger.url": "postgresql://127.0.0.1/none"})).first()
 
 
