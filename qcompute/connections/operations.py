@@ -6,7 +6,6 @@ files alone are changed, and it finds them at its next start.
 
 from __future__ import annotations
 
-import sqlite3
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final, cast
 
 from pydantic import BaseModel, ConfigDict
+from sqlalchemy import func, select
 
 from qcompute.cluster.accounts import connected_slots, slots_of
 from qcompute.cluster.connected import credentials_of
@@ -32,8 +32,10 @@ from qcompute.connections.findings import Finding
 from qcompute.connections.store import PASSPHRASE, CredentialStore
 from qcompute.connections.vault import Ask, KeyKind
 from qcompute.errors import ConfigError, QComputeError
-from qcompute.ledger.backup import reading
-from qcompute.miner.commands import AboutAccounts, Accounts, Reopen, Use, socket_file, tell_daemon
+from qcompute.ledger.backup import NoTables
+from qcompute.ledger.looking import looked_at
+from qcompute.ledger.schema import jobs
+from qcompute.miner.commands import AboutAccounts, Reopen, Use, socket_file, tell_daemon
 from qcompute.miner.job import State
 from qcompute.miner.opening import CLUSTER, SHARED, nodes_by_connection, refuse_node, refuse_provider_name
 from qcompute.miner.providers.registry import config_of
@@ -268,6 +270,7 @@ class Connections:
         Raises:
             ConfigError: there is none of this name.
             ConnectionRefused: new jobs go there, or jobs are there that are not done.
+            StoreError: the ledger cannot be asked whether there are any.
         """
         definition = self.definitions.get(name)
         if name in (self.in_use(), self._settings.provider):
@@ -354,20 +357,16 @@ class Connections:
         return told
 
     def _open_jobs(self, name: str) -> int:
-        """Rows at a connection that are not done; of a ledger on Postgres only whether the daemon has any there."""
-        file = self._settings.ledger.file
-        if self._settings.ledger.url is None:
-            if not file.exists():
-                return 0
-            marks = ", ".join("?" * len(_OPEN_STATES))
-            query = f"SELECT count(*) FROM jobs WHERE provider = ? AND state IN ({marks})"  # noqa: S608 - marks are ours
-            try:
-                with reading(file) as connection:
-                    return int(connection.execute(query, [name, *_OPEN_STATES]).fetchone()[0])
-            except sqlite3.Error as error:
-                raise ConfigError(f"the ledger {file} cannot be read ({type(error).__name__})") from None
-        told = self._tell(Accounts()) or {"accounts": []}
-        return sum(1 for account in told["accounts"] if account["name"] == name and account["has_jobs"])
+        """Rows at a connection that are not done; none where no daemon has made the ledger yet."""
+        ledger = self._settings.ledger
+        if ledger.url is None and not ledger.file.exists():
+            return 0
+        there = jobs.c.provider == name, jobs.c.state.in_([state.value for state in _OPEN_STATES])
+        try:
+            with looked_at(ledger).look() as look:
+                return look.connection.execute(select(func.count()).select_from(jobs).where(*there)).scalar_one()
+        except NoTables:
+            return 0
 
 
 def needs_connection(provider: str) -> list[str] | None:

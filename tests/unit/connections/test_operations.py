@@ -7,6 +7,8 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,13 +20,19 @@ from qcompute.connections.vault import Vault
 from qcompute.console.__main__ import main
 from qcompute.console.arguments import Invocation, settings_from
 from qcompute.errors import ConfigError
+from qcompute.ledger.contract import Ledger
+from qcompute.miner.job import State, Verdict
 from qcompute.miner.opening import AccountOpener
 from qcompute.miner.settings import Settings
+from qcompute.testing.ledger_records import brought_to
+from qcompute.units import ProviderKey
 from tests.doubles.rest import TOKEN, RestDouble
+from tests.ledger.postgres_server import empty_database, ledger_database, shared_server
 from tests.terminal import Terminal
-from tests.unit.console.ledgers import with_held
+from tests.unit.console.ledgers import fill_ledger, with_held
 
 ROOT = Path(__file__).parents[3]
+STEPS = [State.READY, State.SUBMITTING, State.WAITING, State.SETTLED, State.CLOSED]
 
 
 def settings(folder: Path, **more: str) -> Settings:
@@ -160,11 +168,48 @@ def test_a_choice_that_is_gone_says_how_to_go_back(tmp_path: Path) -> None:
 def test_on_postgres_switching_is_refused_and_a_choice_too(tmp_path: Path) -> None:
     it = ours(tmp_path, **{"ledger.url": "postgresql://127.0.0.1/none"})
     it.definitions.add("trial", Definition(provider="mock"))
-    with pytest.raises(ConnectionRefused, match="set PROVIDER to its name in the settings of each, and restart them one after the other"):
+    with pytest.raises(
+        ConnectionRefused,
+        match="set PROVIDER to its name in the settings of each, and restart them one after the other",
+    ):
         it.use("trial")
     it.choice.write("trial")
-    with pytest.raises(ConfigError, match="set PROVIDER to its name in the settings of each, and restart them one after the other"):
+    with pytest.raises(
+        ConfigError, match="set PROVIDER to its name in the settings of each, and restart them one after the other"
+    ):
         AccountOpener(settings(tmp_path, **{"ledger.url": "postgresql://127.0.0.1/none"})).first()
+
+
+@pytest.mark.parametrize("is_shared", [False, True])
+def test_a_connection_with_open_jobs_is_not_removed_whichever_ledger_has_them(tmp_path: Path, is_shared: bool) -> None:  # noqa: FBT001 - a parameter of the test
+    """On Postgres the daemon on the same machine alone was asked: with none there, a connection with jobs went."""
+    with ledger_database() if is_shared else nullcontext("") as database:
+        told = settings(tmp_path, **({"ledger.url": shared_server().url(database)} if is_shared else {}))
+
+        async def fill(ledger: Ledger) -> None:
+            for account, state in (("trial", State.WAITING), ("trial", State.CLOSED), ("done", State.CLOSED)):
+                job = await brought_to(ledger, f"{account}-{state}", State.ACCEPTED)
+                for step in STEPS[: STEPS.index(state) + 1]:
+                    verdict = Verdict.SUCCEEDED if step in (State.SETTLED, State.CLOSED) else None
+                    job = await ledger.save(
+                        job, replace(job, state=step, verdict=verdict, provider=ProviderKey(account), upload_id="u")
+                    )
+
+        fill_ledger(told.ledger, fill)
+        it = Connections(told)
+        for name in ("done", "trial"):
+            it.definitions.add(name, Definition(provider="mock"))
+        assert it.remove("done") == []
+        with pytest.raises(ConnectionRefused, match="1 jobs at trial are not done yet"):
+            it.remove("trial")
+        assert list(it.definitions.all()) == ["trial"]
+
+
+def test_without_a_ledger_there_are_no_jobs_at_a_connection(tmp_path: Path) -> None:
+    with empty_database() as database:
+        it = ours(tmp_path, **{"ledger.url": shared_server().url(database)})
+        it.definitions.add("trial", Definition(provider="mock"))
+        assert it.remove("trial") == []
 
 
 def test_a_file_edited_by_hand_is_checked(tmp_path: Path) -> None:
