@@ -33,7 +33,7 @@ CLOSE_SECONDS: Final = 3.0
 """For closing accounts that were opened to be looked at; see `open_fleet`."""
 
 SHARED: Final = (
-    "with ledger.url several daemons may share the work, and each has connections and credentials of its own: have this "
+    "with ledger.url several daemons may share the work, each with its own connections and credentials: have this "
     "connection on every machine (`qcompute connections add`), set PROVIDER to its name in the settings of each, and "
     "restart them one after the other (docs/how-to/two-machines.md)"
 )
@@ -121,6 +121,8 @@ class AccountOpener:
             plan = open_account(self._settings.cluster, self._folder, account)
             if plan is not None:
                 return Renewed(plan.adapter, plan.health_check)
+        if account == self.home and not self._home_is_connection():
+            return Renewed(open_adapter(account, self._settings.provider_table, directory=self._folder))
         return Renewed(open_connection(account, self.definitions.get(account), self._folder))
 
     def open(self, name: str) -> list[Made]:

@@ -7,11 +7,13 @@ import json
 import os
 import subprocess
 import sys
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from aiohttp import web
+from typing_extensions import override
 
 from qcompute.connections.definitions import Choice, Definition, Definitions
 from qcompute.connections.findings import Grade
@@ -308,6 +310,63 @@ def test_enter_leaves_out_what_a_provider_can_do_without(tmp_path: Path) -> None
             terminal.types("")
             assert terminal.ends() == 0, terminal.screen
     assert ours(tmp_path).definitions.get("open").settings == {"base_urls": [double.url]}
+
+
+class WatchedLab(RestDouble):
+    """Sees, while it is asked, which processes have a text among their arguments or variables."""
+
+    def __init__(self, *, token: str, looked_for: str) -> None:
+        super().__init__(token=token)
+        self._looked_for = looked_for.encode()
+        self.looks = 0
+        self.seen: list[str] = []
+
+    @override
+    def _let_in(self, request: web.Request, *, jobs: bool = False) -> None:
+        self.looks += 1
+        for file in [*Path("/proc").glob("[0-9]*/cmdline"), *Path("/proc").glob("[0-9]*/environ")]:
+            with suppress(OSError):  # another user's, or it has just ended
+                if self._looked_for in file.read_bytes():
+                    self.seen.append(str(file))
+        super()._let_in(request, jobs=jobs)
+
+
+def test_the_settings_own_key_is_listed_and_rotated_at_a_terminal_that_does_not_show_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The credentials of a ``[providers.X]`` table were in no list, and `rotate` knew connections alone."""
+    new = "a-key-nobody-may-see"
+    with WatchedLab(token=new, looked_for=new) as double:
+        (tmp_path / "miner.toml").write_text(f'[providers.rest]\nbase_urls = ["{double.url}"]\ntoken = "qpu"\n')
+        more = {"config": str(tmp_path / "miner.toml"), "provider": "rest", "connections.store": "file"}
+        told = settings(tmp_path, **more)
+        assert typed(["list"], told, monkeypatch) == 0
+        assert "qpu (NOT SET)" in capsys.readouterr().out
+        flags = [word for name, value in more.items() for word in (f"--{name}", value)]
+        flags += ["--neuron.full_path", str(tmp_path), "--connections.key_file", str(tmp_path / "key")]
+        words = ["connections", "rotate", "rest", *flags]
+        with Terminal("-m", "qcompute.console", *words, environ={"HOME": str(tmp_path)}) as terminal:
+            terminal.shows("new value of rest (not shown): ")
+            terminal.types(new)
+            terminal.shows("rest has its new value")
+            assert terminal.ends() == 0, terminal.screen
+    assert new not in terminal.screen
+    assert (double.looks > 0, double.seen) == (True, [])
+    it = Connections(told)
+    assert it.store.value("qpu") == new
+    assert typed(["list", "--json"], told, monkeypatch) == 0
+    place = f"the encrypted file {tmp_path / 'credentials.json'}"
+    row = {"provider": "rest", "credentials": {"token": "qpu"}, "places": {"qpu": place}}
+    assert json.loads(capsys.readouterr().out)["settings"] == row
+
+
+def test_a_key_of_the_settings_needs_a_name_there(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"give one a name in the settings first: providers.rest.token"):
+        ours(tmp_path, provider="rest").rotate("rest", None, "new")
+    it = ours(tmp_path)
+    assert it.home_row() is None
+    it.definitions.add("lab", Definition(provider="rest", settings={"token": "lab_token"}))
+    assert ours(tmp_path, provider="lab").home_row() is None
 
 
 FLEET = """
