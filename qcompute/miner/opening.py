@@ -100,6 +100,10 @@ class AccountOpener:
         """All accounts that could be opened."""
         return self._home_accounts() | self._names()
 
+    def accounts(self) -> AbstractSet[str]:
+        """All accounts a job may be at: as `known`, without connections that only give nodes of the cluster theirs."""
+        return self._home_accounts() | (self._names() - nodes_by_connection(self._settings).keys())
+
     def choices(self) -> list[str]:
         """The groups that may be used. Raises `ConfigError` when the connections cannot be read."""
         taken = {self.home, *nodes_by_connection(self._settings)}
