@@ -181,7 +181,7 @@ def mark(connection: Connection, token_of: Callable[[Job], str], floor_ns: int) 
             token = token_of(job_from({**row, "input_data_url": None}))
             unsubmitted.append({"job": row["execution_id"], "why": _RESTORED, "name": token})
         else:
-            # What was seen absent before the copy says nothing of later; so it is looked for as often again, everywhere.
+            # What was seen absent before the copy says nothing of later; it is looked for as often again, everywhere.
             prepared = json.loads(row["prepared"] or "{}") | {"restored": True}
             prepared.pop("absent_at", None)
             again.append({"job": row["execution_id"], "why": json.dumps(prepared, separators=(",", ":"))})
