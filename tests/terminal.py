@@ -75,6 +75,10 @@ class Terminal:
         """Type a line and Enter."""
         os.write(self._ours, f"{line}\n".encode())
 
+    def interrupts(self) -> None:
+        """Press Ctrl-C."""
+        os.write(self._ours, b"\x03")
+
     def ends(self) -> int:
         """Wait for the end; the exit code."""
         deadline = time.monotonic() + PATIENCE_SECONDS

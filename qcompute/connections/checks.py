@@ -18,15 +18,16 @@ _DEVICE_LISTS: Final = ("devices", "backends")
 
 
 def checked(
-    name: str, definition: Definition, folder: Path, *, values: Mapping[str, str] | None = None
+    name: str, definition: Definition, folder: Path, *, values: Mapping[str, str] | None = None, is_home: bool = False
 ) -> list[Finding]:
     """What is found at a connection; may block for minutes, where a vendor does not answer.
 
-    ``values`` are credentials to try in place of those that are kept.
+    ``values`` are credentials to try in place of those that are kept. ``is_home``: it is no connection but the provider
+    of the settings.
     """
     try:
         with trying(values or {}):
-            adapter = open_connection(name, definition, folder)
+            adapter = (open_home if is_home else open_connection)(name, definition, folder)
     except ConfigError as error:
         return [failure(error)]
     findings = [good(Subject.SETTINGS, f"{definition.provider} takes them")]
@@ -56,6 +57,16 @@ def open_connection(name: str, definition: Definition, folder: Path) -> Provider
         return open_adapter(definition.provider, definition.settings, directory=folder / name)
     except ConfigError as error:
         raise ConfigError(f"connection {name}: {error.message}") from None
+
+
+def open_home(name: str, definition: Definition, folder: Path) -> ProviderAdapter:
+    """The adapter of the settings' own provider, whose files lie in the miner's folder itself.
+
+    Raises:
+        ConfigError: as `open_adapter`.
+    """
+    del name  # that of its provider
+    return open_adapter(definition.provider, definition.settings, directory=folder)
 
 
 def is_usable(findings: list[Finding]) -> bool:

@@ -6,7 +6,6 @@ files alone are changed, and it finds them at its next start.
 
 from __future__ import annotations
 
-import sqlite3
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final, cast
 
 from pydantic import BaseModel, ConfigDict
+from sqlalchemy import func, select
 
 from qcompute.cluster.accounts import connected_slots, slots_of
 from qcompute.cluster.connected import credentials_of
@@ -32,11 +32,13 @@ from qcompute.connections.findings import Finding
 from qcompute.connections.store import PASSPHRASE, CredentialStore
 from qcompute.connections.vault import Ask, KeyKind
 from qcompute.errors import ConfigError, QComputeError
-from qcompute.ledger.backup import reading
-from qcompute.miner.commands import AboutAccounts, Accounts, Reopen, Use, socket_file, tell_daemon
+from qcompute.ledger.backup import NoTables
+from qcompute.ledger.looking import looked_at
+from qcompute.ledger.schema import jobs
+from qcompute.miner.commands import AboutAccounts, Reopen, Use, socket_file, tell_daemon
 from qcompute.miner.job import State
 from qcompute.miner.opening import CLUSTER, SHARED, nodes_by_connection, refuse_node, refuse_provider_name
-from qcompute.miner.providers.registry import config_of
+from qcompute.miner.providers.registry import config_of, keys
 from qcompute.miner.settings import Settings
 
 PATIENCE_SECONDS: Final = 150.0
@@ -67,6 +69,16 @@ class Row(BaseModel):
     name: str
     provider: str
     in_use: bool
+    credentials: dict[str, str]
+    places: dict[str, str | None]
+
+
+class HomeRow(BaseModel):
+    """The provider of the settings, whose ``[providers.X]`` table names its credentials."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    provider: str
     credentials: dict[str, str]
     places: dict[str, str | None]
 
@@ -157,6 +169,18 @@ class Connections:
         in_use = self.in_use()
         return [self._row(name, definition, name == in_use) for name, definition in self.definitions.all().items()]
 
+    def home_row(self) -> HomeRow | None:
+        """The provider of the settings and where its credentials are; None where it takes none, or is a connection.
+
+        Raises:
+            ConfigError: there is no such provider, or a place cannot be read.
+        """
+        provider = self._settings.provider
+        if not self._is_home(provider) or not self.fields(provider):
+            return None
+        credentials = self._credentials(self._definition(provider))
+        return HomeRow(provider=provider, credentials=credentials, places=self._places(credentials))
+
     def node_rows(self) -> list[NodeRow]:
         """Every account of the cluster and where its credentials are; none where there is no cluster.
 
@@ -174,8 +198,8 @@ class Connections:
         return self.choice.read() or self._settings.provider
 
     def test(self, name: str) -> list[Finding]:
-        """Look at a connection without spending; may take minutes where a vendor does not answer."""
-        return checked(name, self.definitions.get(name), self.folder)
+        """Look at a connection, or PROVIDER, without spending; may take minutes where a vendor does not answer."""
+        return checked(name, self._definition(name), self.folder, is_home=self._is_home(name))
 
     def use(self, name: str, *, unchecked: bool = False) -> str:
         """Let new jobs go to a connection, or with PROVIDER's name back to the settings; what came of it, in words.
@@ -200,14 +224,16 @@ class Connections:
     def rotate(self, name: str, field: str | None, value: str, *, untested: bool = False) -> Changed:
         """Keep a new value of a credential. It is tried first; a running daemon takes it up; then the old one is gone.
 
+        With PROVIDER's name it is one that the provider's table in the settings names.
+
         Raises:
             ConfigError: there is no such connection or credential, or it cannot be kept.
             ConnectionRefused: it does not work; the old value is kept.
         """
-        definition = self.definitions.get(name)
+        definition = self._definition(name)
         credential = self._credential(name, definition, field)
         value = checked_value(value)
-        findings = checked(name, definition, self.folder, values={credential: value})
+        findings = checked(name, definition, self.folder, values={credential: value}, is_home=self._is_home(name))
         _refuse_unusable(name, findings, untested=untested)
         old = self.store.value(credential)
         place = self.store.put(credential, value)
@@ -218,7 +244,7 @@ class Connections:
 
     def environment_value(self, name: str, field: str | None) -> str:
         """What the environment has for a credential of a connection. Raises `ConfigError` when it has nothing."""
-        credential = self._credential(name, self.definitions.get(name), field)
+        credential = self._credential(name, self._definition(name), field)
         if (value := environment_value(credential)) is None:
             raise ConfigError(f"{variable_of(credential)} is not set, so there is nothing to take over")
         return value
@@ -238,9 +264,10 @@ class Connections:
         resealing.seal(passphrase)
         kind = KeyKind.PASSPHRASE if key_file is None else KeyKind.KEY_FILE
         notes = self._for_passphrase(passphrase) if passphrase is not None else self._for_key_file(key_file)
-        if (old := resealing.now.key_file) is not None:
+        old = resealing.now.key_file
+        notes.append(_for_daemon(old, key_file))
+        if old is not None:
             notes.append(f"delete the old key file {old} when no backup needs it")
-        notes.append("a running daemon cannot read credentials again before it is restarted with the new key")
         return Rekeyed(resealing.now.path, kind, notes)
 
     def _for_passphrase(self, passphrase: str) -> list[str]:
@@ -268,6 +295,7 @@ class Connections:
         Raises:
             ConfigError: there is none of this name.
             ConnectionRefused: new jobs go there, or jobs are there that are not done.
+            StoreError: the ledger cannot be asked whether there are any.
         """
         definition = self.definitions.get(name)
         if name in (self.in_use(), self._settings.provider):
@@ -310,28 +338,44 @@ class Connections:
             return next(iter(known.values()))
         if field is None or field not in known:
             there = f"say which: {', '.join(known)}" if known else "it has none"
-            raise ConfigError(f"connection {name} has {len(known)} credentials; {there}")
+            if not known and self._is_home(name) and (takes := self.fields(name)):
+                there = f"give one a name in the settings first: providers.{name}.{takes[0].name}"
+            what = name if self._is_home(name) else f"connection {name}"
+            raise ConfigError(f"{what} has {len(known)} credentials; {there}")
         return known[field]
+
+    def _is_home(self, name: str) -> bool:
+        """Whether this is the settings' own account, with its table in them: PROVIDER may be a connection's name."""
+        return name == self._settings.provider != CLUSTER and (":" in name or name in keys())
+
+    def _definition(self, name: str) -> Definition:
+        if self._is_home(name):
+            return Definition(provider=name, settings=self._settings.provider_table)
+        return self.definitions.get(name)
+
+    def _places(self, credentials: dict[str, str]) -> dict[str, str | None]:
+        return {one: self.store.where(one).place for one in credentials.values()}
 
     def _row(self, name: str, definition: Definition, in_use: bool) -> Row:  # noqa: FBT001 - a fact of the row
         credentials = self._credentials(definition)
-        places = {one: self.store.where(one).place for one in credentials.values()}
+        places = self._places(credentials)
         return Row(name=name, provider=definition.provider, in_use=in_use, credentials=credentials, places=places)
 
     def _node_row(self, slot: Slot, credentials: dict[str, str]) -> NodeRow:
-        places = {one: self.store.where(one).place for one in credentials.values()}
+        places = self._places(credentials)
         return NodeRow(
             name=slot.name, provider=slot.provider, connection=slot.connection, credentials=credentials, places=places
         )
 
     def _taken_up(self, credential: str, old: str | None) -> list[str]:
-        """Let a running daemon take the new value up in every connection that has it; the old one is put back if not.
+        """Let a running daemon take the new value up wherever an account has it; the old one is put back if not.
 
         A value has been tried, but a daemon may see another network.
         """
-        users = [
-            one for one, other in self.definitions.all().items() if credential in self._credentials(other).values()
-        ]
+        known = self.definitions.all()
+        if self._is_home(self._settings.provider):
+            known[self._settings.provider] = self._definition(self._settings.provider)
+        users = [one for one, other in known.items() if credential in self._credentials(other).values()]
         notes: list[str] = []
         for user in users:
             try:
@@ -354,20 +398,32 @@ class Connections:
         return told
 
     def _open_jobs(self, name: str) -> int:
-        """Rows at a connection that are not done; of a ledger on Postgres only whether the daemon has any there."""
-        file = self._settings.ledger.file
-        if self._settings.ledger.url is None:
-            if not file.exists():
-                return 0
-            marks = ", ".join("?" * len(_OPEN_STATES))
-            query = f"SELECT count(*) FROM jobs WHERE provider = ? AND state IN ({marks})"  # noqa: S608 - marks are ours
-            try:
-                with reading(file) as connection:
-                    return int(connection.execute(query, [name, *_OPEN_STATES]).fetchone()[0])
-            except sqlite3.Error as error:
-                raise ConfigError(f"the ledger {file} cannot be read ({type(error).__name__})") from None
-        told = self._tell(Accounts()) or {"accounts": []}
-        return sum(1 for account in told["accounts"] if account["name"] == name and account["has_jobs"])
+        """Rows at a connection that are not done; none where no daemon has made the ledger yet."""
+        ledger = self._settings.ledger
+        if ledger.url is None and not ledger.file.exists():
+            return 0
+        there = jobs.c.provider == name, jobs.c.state.in_([state.value for state in _OPEN_STATES])
+        try:
+            with looked_at(ledger).look() as look:
+                return look.connection.execute(select(func.count()).select_from(jobs).where(*there)).scalar_one()
+        except NoTables:
+            return 0
+
+
+def _for_daemon(old: Path | None, new: Path | None) -> str:
+    """How a running daemon, which has the old key, comes to read credentials again."""
+    if old is not None and new is not None:
+        return (
+            "a running daemon cannot read credentials until it is restarted with the new connections.key_file; or move "
+            f"the new key to {old}, which it reads again, and leave the setting as it is"
+        )
+    if old is None and new is None:
+        variable = variable_of(PASSPHRASE)
+        return (
+            f"a running daemon cannot read credentials until the file that {variable}_FILE named at its start has the "
+            "new passphrase; where it has it otherwise, restart it"
+        )
+    return "a running daemon cannot read credentials again before it is restarted: another kind of key opens them now"
 
 
 def needs_connection(provider: str) -> list[str] | None:

@@ -14,7 +14,7 @@ import json
 import secrets
 import stat
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -29,6 +29,12 @@ from qcompute.files import locked, write_private
 
 _CHECK: Final = ":check:"
 """The name of the value that tells a wrong key, also while the file holds no credential. No credential's name."""
+
+REKEYED: Final = (
+    "after `qcompute connections rekey` put the new key or passphrase into the file from which the daemon has it, "
+    "or restart the daemon with the new one"
+)
+"""What a daemon needs to read credentials again. It looks at its key file, or at the file of its passphrase, anew."""
 
 _KEY_BYTES: Final = 32
 _MAX_BYTES: Final = 8 << 20
@@ -74,7 +80,8 @@ class _Document(BaseModel):
 class Vault:
     """One encrypted file. Not thread-safe; several processes may have it open.
 
-    ``key_file`` is made at the first write; without one ``ask`` gives the passphrase, once, when it is needed.
+    ``key_file`` is made at the first write; without one ``ask`` gives the passphrase, once, when it is needed. Both are
+    asked for again when the file was sealed anew by another process.
     """
 
     path: Path
@@ -199,22 +206,30 @@ class Vault:
             ConfigError: the key or passphrase is another file's, or cannot be had.
         """
         known = document.key.model_dump_json()
-        if (fernet := self._opened.get(known)) is None:
-            fernet = self._made(document)
-            self._value(fernet, document, _CHECK)
-            self._opened[known] = fernet
+        if (fernet := self._opened.get(known)) is not None:
+            with suppress(ConfigError):  # sealed anew since we opened it: the new key may lie in the old one's place
+                self._value(fernet, document, _CHECK)
+                return fernet
+            del self._opened[known]
+        fernet = self._made(document)
+        self._value(fernet, document, _CHECK)
+        self._opened[known] = fernet
         return fernet
 
     def _made(self, document: _Document) -> Fernet:
         match document.key:
             case _ByPassphrase() as by:
                 if self.key_file is not None:
-                    raise ConfigError(f"{self.path} opens with a passphrase: unset connections.key_file")
+                    raise ConfigError(
+                        f"{self.path} opens with a passphrase: unset connections.key_file, and restart the daemon"
+                    )
                 scrypt = Scrypt(salt=bytes.fromhex(by.salt), length=_KEY_BYTES, n=by.n, r=by.r, p=by.p)
                 return Fernet(base64.urlsafe_b64encode(scrypt.derive(self.ask().encode())))
             case _ByKeyFile():
                 if self.key_file is None:
-                    raise ConfigError(f"{self.path} opens with a key file: set connections.key_file to it")
+                    raise ConfigError(
+                        f"{self.path} opens with a key file: set connections.key_file to it, and restart the daemon"
+                    )
                 return _key_in(self.key_file.expanduser())
 
     def _value(self, fernet: Fernet, document: _Document, name: str) -> str:
@@ -224,8 +239,11 @@ class Vault:
             raise ConfigError(f"{self.path} is damaged: bring it back from a backup") from None
         except InvalidToken:
             what = "passphrase" if isinstance(document.key, _ByPassphrase) else f"key in {self.key_file}"
-            whole = "does not open" if name == _CHECK else f"opens, but not its entry {name!r}, which was changed:"
-            raise ConfigError(f"the {what} {whole} {self.path}; nothing was changed") from None
+            if name == _CHECK:
+                raise ConfigError(f"the {what} does not open {self.path}; nothing was changed; {REKEYED}") from None
+            raise ConfigError(
+                f"the {what} opens, but not its entry {name!r}, which was changed: {self.path}; nothing was changed"
+            ) from None
         if told != name:
             raise ConfigError(f"{self.path} was changed by hand: the entry {name!r} is another's")
         return str(value)

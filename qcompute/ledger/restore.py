@@ -3,7 +3,8 @@
 A copy says of its open jobs where they were; since then the daemon may have submitted any of them. So every job not
 yet at its vendor gets the mark of a paid call that may be in flight, and the daemon looks for it before anything else.
 A job may have been submitted in a pack with others, under a token nobody knows any more; the word ``restored`` in
-``prepared`` tells the daemon not to take "not found" for "never submitted" where there are packs.
+``prepared`` tells the daemon not to take "not found" for "never submitted" where there are packs, and to look at every
+account before it does: since the copy the job may have gone to any.
 
 Requests whose nonces were used since the copy could be sent once more; those from before the restore are refused
 (`qcompute.ledger.nonce_book.FLOOR`). Jobs accepted since the copy are not in it, and nothing here knows of them.
@@ -180,8 +181,9 @@ def mark(connection: Connection, token_of: Callable[[Job], str], floor_ns: int) 
             token = token_of(job_from({**row, "input_data_url": None}))
             unsubmitted.append({"job": row["execution_id"], "why": _RESTORED, "name": token})
         else:
-            # What was seen absent before the copy says nothing of later; so it is looked for as often again.
+            # What was seen absent before the copy says nothing of later; it is looked for as often again, everywhere.
             prepared = json.loads(row["prepared"] or "{}") | {"restored": True}
+            prepared.pop("absent_at", None)
             again.append({"job": row["execution_id"], "why": json.dumps(prepared, separators=(",", ":"))})
     if again:
         connection.execute(_MARK_AGAIN, again)

@@ -156,15 +156,9 @@ class Reopen(_Words):
     name: str = Field(max_length=128)
 
 
-class Accounts(_Words):
-    """Say which accounts are open, and which new jobs go to."""
-
-    command: Literal["accounts"] = "accounts"
-
-
 AboutJob: TypeAlias = Release | Fail | Adopt | Cancel | RetryDelivery
 AboutOwn: TypeAlias = Estimate | Run | Look | Parts
-AboutAccounts: TypeAlias = Use | Reopen | Accounts
+AboutAccounts: TypeAlias = Use | Reopen
 Said: TypeAlias = AboutJob | AboutOwn | AboutAccounts | Ask
 _SAID: Final[TypeAdapter[Said]] = TypeAdapter(Annotated[Said, Field(discriminator="command")])
 
@@ -422,7 +416,7 @@ class CommandSocket:
             if self._own is None:
                 raise CommandRefused("this daemon runs no jobs of its operator's")
             return {"ok": True, "answer": await self._own(said)}
-        if isinstance(said, (Use, Reopen, Accounts)):
+        if isinstance(said, (Use, Reopen)):
             return {"ok": True, **await self._switched(said, uid)}
         job = await self.commands.run(said, uid=uid)
         return {"ok": True, "state": job.state, "verdict": job.verdict, "execution_id": job.execution_id}
@@ -430,15 +424,12 @@ class CommandSocket:
     async def _switched(self, command: AboutAccounts, uid: int) -> dict[str, Any]:
         if self._switch is None:
             raise CommandRefused("this daemon does not switch accounts")
-        if not isinstance(command, Accounts):
-            _log.warning("operator (uid %d): %s %s", uid, command.command, command.name, extra={"action": "operator"})
+        _log.warning("operator (uid %d): %s %s", uid, command.command, command.name, extra={"action": "operator"})
         match command:
             case Use():
                 return {"accounts": await self._switch.use(command.name, unchecked=command.unchecked)}
             case Reopen():
                 return {"reopened": await self._switch.reopen(command.name)}
-            case Accounts():
-                return await self._switch.status()
 
 
 def socket_file(ledger: Path) -> Path:

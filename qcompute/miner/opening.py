@@ -33,8 +33,9 @@ CLOSE_SECONDS: Final = 3.0
 """For closing accounts that were opened to be looked at; see `open_fleet`."""
 
 SHARED: Final = (
-    "with ledger.url several processes may share the work, and each would have to change at once: set PROVIDER to the "
-    "connection's name in each process, and restart them one by one"
+    "with ledger.url several daemons may share the work, each with its own connections and credentials: have this "
+    "connection on every machine (`qcompute connections add`), set PROVIDER to its name in the settings of each, and "
+    "restart them one after the other (docs/how-to/two-machines.md)"
 )
 """Why there is no switching on Postgres."""
 
@@ -99,6 +100,10 @@ class AccountOpener:
         """All accounts that could be opened."""
         return self._home_accounts() | self._names()
 
+    def accounts(self) -> AbstractSet[str]:
+        """All accounts a job may be at: as `known`, without connections that only give nodes of the cluster theirs."""
+        return self._home_accounts() | (self._names() - nodes_by_connection(self._settings).keys())
+
     def choices(self) -> list[str]:
         """The groups that may be used. Raises `ConfigError` when the connections cannot be read."""
         taken = {self.home, *nodes_by_connection(self._settings)}
@@ -120,6 +125,8 @@ class AccountOpener:
             plan = open_account(self._settings.cluster, self._folder, account)
             if plan is not None:
                 return Renewed(plan.adapter, plan.health_check)
+        if account == self.home and not self._home_is_connection():
+            return Renewed(open_adapter(account, self._settings.provider_table, directory=self._folder))
         return Renewed(open_connection(account, self.definitions.get(account), self._folder))
 
     def open(self, name: str) -> list[Made]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from collections.abc import Set as AbstractSet
@@ -150,7 +151,9 @@ async def build(settings: Settings) -> Parts:
     gate = Gate(settings.axon, settings.blacklist, lambda: watch.current)
     endpoint = CircuitEndpoint(settings.axon, gate, intake, signer.hotkey)
     publisher = AxonPublisher(chain, watch, signer.hotkey, published_endpoint(settings))
-    shifts = Shifts(settings, road, fleet, circuits, downloader, job_server)
+    shifts = Shifts(
+        settings, road, fleet, circuits, downloader, job_server, partial(asyncio.to_thread, opener.accounts)
+    )
     duties: list[Duty] = []
     switch = Switch(
         road,
@@ -222,7 +225,9 @@ class Shifts:
         circuits: CircuitCache,
         downloader: GuardedDownloader,
         job_server: HttpJobServer,
+        accounts: Callable[[], Awaitable[AbstractSet[str]]],
     ) -> None:
+        self._accounts = accounts
         self._settings = settings
         self._road = road
         self._fleet = fleet
@@ -287,7 +292,8 @@ class Shifts:
                     held_seconds=miner.held_deadline_seconds,
                     second_look_seconds=miner.second_look_seconds,
                     max_unavailable_seconds=self._settings.routing.max_unavailable_seconds,
-                    others=self._fleet.names - {account.key},
+                    others=self._accounts,
+                    split_from=self._settings.routing.split_shots_from,
                     dry_run=miner.dry_run,
                 ),
                 WaitStage(

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import Awaitable, Callable
+from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
@@ -41,7 +42,7 @@ from qcompute.miner.result import complete_handle
 from qcompute.miner.road import Road, asked_pause_seconds
 from qcompute.miner.router import NO_ROOM, token_of_pack, wait_for_room
 from qcompute.miner.stage import STORE_PAUSE_SECONDS, Stage
-from qcompute.units import DeviceId, ExecutionId, Money, ProviderJobId
+from qcompute.units import DeviceId, ExecutionId, Money, ProviderJobId, ProviderKey
 
 _log = logging.getLogger(__name__)
 
@@ -74,7 +75,10 @@ ACCOUNT_PAUSE_SECONDS: Final = 300.0
 
 
 class SubmitStage(Stage):
-    """Submits, or finds what was submitted."""
+    """Submits, or finds what was submitted.
+
+    ``others`` says which accounts a job may be at, this one or not; ``split_from`` is ``routing.split_shots_from``.
+    """
 
     state: ClassVar[State] = State.SUBMITTING
 
@@ -88,7 +92,8 @@ class SubmitStage(Stage):
         held_seconds: float,
         second_look_seconds: float,
         max_unavailable_seconds: float = 600.0,
-        others: Collection[str] = (),
+        others: Callable[[], Awaitable[AbstractSet[str]]] | None = None,
+        split_from: int | None = None,
         dry_run: bool = False,
     ) -> None:
         super().__init__(road, concurrency=concurrency, lane=account.key)
@@ -98,7 +103,8 @@ class SubmitStage(Stage):
         self._held = timedelta(seconds=held_seconds)
         self._second_look = timedelta(seconds=second_look_seconds)
         self._patience = timedelta(seconds=max_unavailable_seconds)
-        self._others = sorted(others)
+        self._others = others
+        self._split_from = split_from
         self._dry_run = dry_run
         self._absent_since: dict[ExecutionId, float] = {}
         self._packer = Packer(
@@ -369,17 +375,18 @@ class SubmitStage(Stage):
             await self._adopt(job, handle)
             return
         # Submitted after the copy was made from which the ledger was restored: how its result is read is not in it.
-        where = replace(job, device_id=DeviceId(handle.device_id))
+        where = replace(job, device_id=DeviceId(handle.device_id), prepared=_RESTORED)
         try:
-            prepared = (await prepare_again(self._account, self._circuits, where)).prepared
+            ready = await prepare_again(self._account, self._circuits, where)
         except CannotRun as error:
             text = f"the vendor has it as {handle.provider_job_id}, but how to read its result is lost: {error.message}"
-            await self._hold(job, "restored", text)
+            await self._hold(where, "restored", text)
         except (SandboxUnavailable, VendorError) as error:
             due_at = self.road.clock() + timedelta(seconds=FIRST_LOOK_SECONDS)
             await self.road.store(job, replace(job, due_at=due_at, error_code=error.code, error=error.message))
         else:
-            await self._adopt(replace(where, prepared=_written_down(prepared, None)), handle)
+            estimate = ready.estimate if "routed_to" in _walk(job) else job.estimate
+            await self._adopt(replace(where, prepared=_written_down(ready.prepared, None), estimate=estimate), handle)
 
     async def _look_failed(self, job: Job, error: Exception) -> None:
         message = error.message if isinstance(error, VendorError) else f"the adapter raised {type(error).__name__}"
@@ -396,11 +403,6 @@ class SubmitStage(Stage):
             text = "since the copy was made it may have been submitted in a pack, which cannot be looked for"
             await self._hold(job, "restored", text)
             return
-        if _is_restored(job) and self._others:
-            there = ", ".join(self._others)
-            text = f"since the copy was made it may have been submitted at another account; look at {there}"
-            await self._hold(job, "restored", text)
-            return
         looks, needed = job.attempts + 1, LOOKS_BEFORE_RESUBMIT[self._account.adapter.idempotency]
         # By a clock that cannot be set: with the machine's moved forward, the second look would follow at once.
         now = self._account.monotonic()
@@ -414,8 +416,50 @@ class SubmitStage(Stage):
             extra={"action": "absent", "execution_id": job.execution_id},
         )
         del self._absent_since[job.execution_id]
+        if _is_restored(job):
+            await self._absent_since_copy(job)
+            return
         again = replace(job, submit_started_at=None, due_at=self.road.clock(), attempts=0)
         await self.road.store(job, again)
+
+    async def _absent_since_copy(self, job: Job) -> None:
+        """A job from a copy that is not here: since then it may have gone to any account, so each is asked in turn.
+
+        Its token is made of its id alone, so it is the same everywhere. Whoever has the lane of an account looks there;
+        only when every one has proved that it has no such job may it be submitted.
+        """
+        absent_at = {*_walk(job).get("absent_at", ()), self._account.key}
+        known = set[str]() if self._others is None else set(await self._others())
+        now = self.road.clock()
+        if not (left := sorted(known - absent_at)):
+            own = _where_routed(job)
+            await self.road.store(job, replace(own, submit_started_at=None, prepared=None, due_at=now, attempts=0))
+            return
+        if self._may_have_been_split(job):
+            text = (
+                f"it is not at {self._account.key}, but since the copy was made it may have been split over several "
+                f"accounts; look at {', '.join(left)}"
+            )
+            await self._hold(job, "restored", text)
+            return
+        routed_to = _walk(job).get("routed_to", self._account.key)
+        after = replace(
+            job,
+            provider=ProviderKey(left[0]),
+            prepared=_RESTORED | {"absent_at": sorted(absent_at), "routed_to": routed_to},
+            attempts=0,
+            due_at=now,
+            error_code="restored",
+            error=f"looking for it at {left[0]}: it is not at {', '.join(sorted(absent_at))}",
+        )
+        charge = self._budget.final_charge(job, None, may_be_paid=False)
+        await self.road.store(job, after, charge=charge)
+        self._budget.settle(job.execution_id, charge)
+
+    def _may_have_been_split(self, job: Job) -> bool:
+        """Whether parts of it, which have tokens of their own, may run instead of it, or the whole instead of it."""
+        is_large = self._split_from is not None and job.shots >= self._split_from
+        return is_large or job.parent_id is not None or job.configuration_data.get("split") is not None
 
     async def _cancel_extra(self, job: Job, extra: list[JobHandle]) -> None:
         for handle in extra:
@@ -448,7 +492,10 @@ class SubmitStage(Stage):
 
     async def _hold(self, job: Job, code: str, message: str) -> None:
         due_at = self.road.clock() + self._held
-        await self.road.save(job, replace(job, state=State.HELD, due_at=due_at, error_code=code, error=message))
+        if "routed_to" in _walk(job):  # what it is held for was found on the way through the accounts
+            message = f"at {self._account.key}: {message}"
+        held = replace(_where_routed(job), state=State.HELD, due_at=due_at, error_code=code, error=message)
+        await self.road.save(job, held)
 
 
 def _cause(error: QComputeError) -> Cause | None:
@@ -472,9 +519,23 @@ def _priced(job: Job, estimate: Money | None) -> Job:
     return replace(job, estimate=estimate, placement=placement.priced(estimate).document())
 
 
+_RESTORED: Final[dict[str, Any]] = {"restored": True}
+
+
 def _is_restored(job: Job) -> bool:
     """Whether the row comes from a copy, so that it may have been submitted since (`qcompute.ledger.restore`)."""
     return bool((job.prepared or {}).get("restored"))
+
+
+def _walk(job: Job) -> dict[str, Any]:
+    """What is known of a restored job that is looked for at one account after the other; empty for any other."""
+    return (job.prepared or {}) if _is_restored(job) else {}
+
+
+def _where_routed(job: Job) -> Job:
+    """The job at the account that was chosen for it, whichever is asked for it now; it is looked for anew there."""
+    routed_to = _walk(job).get("routed_to")
+    return job if routed_to is None else replace(job, provider=ProviderKey(routed_to), prepared=_RESTORED)
 
 
 def _written_down(prepared: Prepared, pack_index: int | None) -> dict[str, Any]:

@@ -243,27 +243,6 @@ class Switch:
                 _log.info("%s has its new credentials", account.key, extra={"action": "connections"})
             return bool(accounts)
 
-    async def status(self) -> dict[str, Any]:
-        """What is in use and what is open, for people."""
-        open_lanes = await self._lanes()
-        return {
-            "in_use": self.in_use,
-            "home": self._opener.home,
-            "accounts": [
-                {
-                    "name": account.key,
-                    "vendor": account.vendor,
-                    "connection": group.name,
-                    "takes_jobs": account in self._fleet.offered,
-                    "has_jobs": account.key in open_lanes,
-                    "offline_because": account.offline_because,
-                }
-                for group in self._groups.values()
-                for account in group.accounts
-            ],
-            "not_opened": {name: why for name, (_, why) in self._failed.items()},
-        }
-
     async def _tend(self) -> None:
         lanes = await self._lanes()
         now = asyncio.get_running_loop().time()

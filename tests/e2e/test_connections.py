@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import aiohttp
+import tomli_w
 from typing_extensions import override
 
 from qcompute.connections.definitions import FILE, Definition, Definitions
@@ -178,6 +179,34 @@ async def test_what_cannot_be_used_changes_nothing_and_a_new_key_needs_no_restar
             stored = (tmp_path / "data" / "credentials.json").read_text()
             assert KEY not in stored
             assert KEY not in (tmp_path / "data" / "connections.toml").read_text()
+
+
+async def test_the_key_of_the_settings_own_table_is_rotated_also_after_a_rekey(tmp_path: Path) -> None:
+    """`rotate` knew connections alone; after `rekey` the daemon kept the old key until it was restarted.
+
+    The new key file is moved to the old one's place, where the daemon reads it again.
+    """
+    key_file, next_file = tmp_path / "store.key", tmp_path / "next.key"
+    with lab() as double:
+        CredentialStore(ConnectionSettings(store=StoreKind.FILE, key_file=key_file), tmp_path / "data").put("qpu", KEY)
+        settings = {"providers": {"rest": table(double) | {"token": "qpu"}}}
+        (tmp_path / "miner.toml").write_text(tomli_w.dumps(settings))
+        async with operated(tmp_path, "rest", QCOMPUTE_CONFIG=str(tmp_path / "miner.toml")) as operator:
+            listed = json.loads(await operator.does("list", "--json"))["settings"]
+            assert (listed["provider"], listed["credentials"]) == ("rest", {"token": "qpu"})
+            assert listed["places"]["qpu"].startswith("the encrypted file")
+            double.token = NEW_KEY
+            rotated = await operator.does("rotate", "rest", "--stdin", value=f"{NEW_KEY}\n")
+            assert "rest: taken up by the daemon" in rotated
+            await operator.at(await operator.brought(), State.CLOSED, "rest")
+
+            told = await operator.does("rekey", "--key-file", str(next_file))
+            assert f"move the new key to {key_file}" in told
+            double.token = KEY
+            next_file.rename(key_file)
+            assert "rest: taken up by the daemon" in await operator.does("rotate", "rest", "--stdin", value=f"{KEY}\n")
+            await operator.at(await operator.brought(), State.CLOSED, "rest")
+            assert double.created == 2
 
 
 FLEET: Final = """

@@ -10,8 +10,10 @@ import sqlite3
 import sys
 import time
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
+from qcompute.connections.definitions import CHOICE, FILE, Choice, Definition, Definitions
 from qcompute.ledger.check import check_ledger
 from qcompute.local.miner_process import MinerProcess
 from qcompute.local.service import Fault, FaultKind
@@ -132,6 +134,34 @@ async def test_after_a_restore_nothing_in_the_copy_is_paid_for_twice(tmp_path: P
         assert set(again) == {*early, *late}
         assert {row.status for row in again.values()} == {ExecutionStatus.COMPLETED}
         assert "result    sound" in await did(scene.miner, "ledger", "check")
+
+
+async def test_after_a_restore_a_connection_that_was_used_since_is_asked_too(tmp_path: Path) -> None:
+    """Jobs went to the connection, then the operator went back to the settings: asked alone, their account has none.
+
+    They were submitted there a second time.
+    """
+    copy, trial = tmp_path / "copy.sqlite3", tmp_path / "trial.sqlite3"
+    async with running_scene(tmp_path) as scene:
+        data = scene.miner.folder / "data"
+        Definitions(data / FILE).add("trial", Definition(provider="mock", settings={"state_path": str(trial)}))
+        scene.platform.circuits.faults.append(Fault("GET", FaultKind.STATUS, times=None))
+        scene.add_jobs(2)
+        await scene.hand_over(2)
+        await did(scene.miner, "ledger", "backup", str(copy))
+        await scene.miner.kill()
+        Choice(data / CHOICE).write("trial")
+        await scene.restart()
+        scene.platform.circuits.faults.clear()
+        await scene.until_in(State.CLOSED, 2)
+        await scene.miner.kill()
+        at_trial = replace(scene, vendor_file=trial)
+        assert (len(at_trial.vendor_submits()), len(scene.vendor_submits())) == (2, 0)
+        Choice(data / CHOICE).write(None)
+        await did(scene.miner, "ledger", "restore", str(copy))
+        await scene.restart()
+        await scene.until_in(State.CLOSED, 2)
+        assert (len(at_trial.vendor_submits()), len(scene.vendor_submits())) == (2, 0)
 
 
 async def test_a_restored_job_that_never_was_submitted_is_submitted_once(tmp_path: Path) -> None:

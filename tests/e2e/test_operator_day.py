@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import re
 import sys
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
@@ -123,11 +124,27 @@ async def is_asked_at_a_terminal(scene: Scene, folder: Path) -> None:
     assert len(scene.vendor_submits()) == len(paid) + 1
 
 
+def interrupted(scene: Scene, circuit: Path) -> str:
+    """The id of a job whose operator presses Ctrl-C while ``qcompute run`` waits for it."""
+    with Terminal(*run_at_a_terminal(scene, circuit), environ={"HOME": str(scene.miner.folder)}) as terminal:
+        terminal.shows("Run it? [y/N]: ")
+        terminal.types("y")
+        terminal.shows("waiting")
+        terminal.interrupts()
+        assert terminal.ends() == 130, terminal.screen
+    (told,) = re.findall(r"^qcompute: (\S+) goes on without you: qcompute jobs show \1$", terminal.screen, re.MULTILINE)
+    assert "Traceback" not in terminal.screen
+    return told
+
+
+def run_at_a_terminal(scene: Scene, circuit: Path) -> list[str]:
+    words = ["-m", "qcompute.console", "run", str(circuit), "--shots", "40"]
+    return [*words, "--provider", "mock", "--neuron.full_path", str(scene.miner.folder / "data")]
+
+
 def at_a_terminal(scene: Scene, circuit: Path, answer: str) -> tuple[int, str]:
     """Exit code and screen of ``qcompute run``, whose question was answered."""
-    data, home = str(scene.miner.folder / "data"), str(scene.miner.folder)
-    words = ["-m", "qcompute.console", "run", str(circuit), "--shots", "40"]
-    with Terminal(*words, "--provider", "mock", "--neuron.full_path", data, environ={"HOME": home}) as terminal:
+    with Terminal(*run_at_a_terminal(scene, circuit), environ={"HOME": str(scene.miner.folder)}) as terminal:
         terminal.shows("Run it? [y/N]: ")
         terminal.types(answer)
         return terminal.ends(), terminal.screen
@@ -186,7 +203,7 @@ async def finds_no_daemon(scene: Scene, folder: Path) -> None:
 
 
 async def test_a_job_is_cancelled_at_its_vendor_and_an_operator_s_own_survives_a_kill(tmp_path: Path) -> None:
-    """It is on disk as a whole before the command is answered."""
+    """It is on disk as a whole before the command is answered. One whose operator does not wait goes on as well."""
     environment = {"QCOMPUTE_PROVIDERS__MOCK__QUEUE_SECONDS": "12", "QCOMPUTE_MINER__SECOND_LOOK_SECONDS": "1"}
     async with running_scene(tmp_path, environment=environment) as scene:
         (execution_id,) = scene.add_jobs(1)
@@ -199,10 +216,12 @@ async def test_a_job_is_cancelled_at_its_vendor_and_an_operator_s_own_survives_a
 
         file = tmp_path / "bell.qasm"
         file.write_text(BELL)
+        left = await asyncio.to_thread(interrupted, scene, file)
+        assert (await answered(scene, "jobs", "show", left))["state"] == "waiting"
         told = await answered(scene, "run", str(file), "--yes", "--no-wait")
         await scene.miner.kill()
         await scene.restart()
-        await scene.until_in(State.CLOSED, 2)
-        shown = await answered(scene, "jobs", "show", told["execution_id"])
-        assert shown["verdict"] == "succeeded"
-        assert len(scene.vendor_submits()) == 2
+        await scene.until_in(State.CLOSED, 3)
+        for own in (left, told["execution_id"]):
+            assert (await answered(scene, "jobs", "show", own))["verdict"] == "succeeded"
+        assert len(scene.vendor_submits()) == 3

@@ -297,8 +297,9 @@ class TestRestore:
         self, live: SqliteLedger, settings: LedgerSettings, tmp_path: Path
     ) -> None:
         job = await whole_job(live, "looked-for", State.SUBMITTING)
-        written_down = {"measurement": None, "pack_index": None}
-        await live.save(job, replace(job, attempts=1, submit_started_at=utc_now(), prepared=written_down))
+        written_down = {"measurement": None, "pack_index": None, "routed_to": "home"}
+        seen = written_down | {"restored": True, "absent_at": ["home"]}
+        await live.save(job, replace(job, attempts=1, submit_started_at=utc_now(), prepared=seen))
         make_backup(settings.file, tmp_path / "copy")
         await live.close()
         self.put_back(tmp_path / "copy", settings)

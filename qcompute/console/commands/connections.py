@@ -100,28 +100,34 @@ def add(  # noqa: PLR0917 - typer takes options from arguments
 def list_(context: typer.Context, *, json: Json = False) -> int:
     """List connections, where their credentials are kept, and which one new jobs go to.
 
-    With PROVIDER=cluster also the accounts of the cluster and their credentials. Exit code 1: the cluster cannot be
-    read.
+    Also the credentials that PROVIDER's own table in the settings names, or with PROVIDER=cluster those of every
+    account of the cluster. Exit code 1: the provider's settings or the cluster cannot be read.
     """
     ours = _connections(context)
     rows, in_use, chain = ours.rows(), ours.in_use(), ours.store.chain()
     try:
-        nodes, trouble = ours.node_rows(), None
+        home, nodes, trouble = ours.home_row(), ours.node_rows(), None
     except ConfigError as error:  # it may be mended with what else is listed
-        nodes, trouble = [], error.message
+        home, nodes, trouble = None, [], error.message
     code = ExitCode.DONE if trouble is None else ExitCode.FAILED
     output = output_for(as_json=json)
     if json:
-        shown = {"connections": [row.model_dump() for row in rows], "nodes": [row.model_dump() for row in nodes]}
+        shown = {
+            "connections": [row.model_dump() for row in rows],
+            "settings": home and home.model_dump(),
+            "nodes": [row.model_dump() for row in nodes],
+        }
         output.document({"in_use": in_use, "places": chain, **shown, "nodes_problem": trouble})
         return code
     cells = [("*" if row.in_use else "", row.name, row.provider, _kept(row.places)) for row in rows]
     output.table(("", "NAME", "PROVIDER", "CREDENTIALS"), cells, empty="no connections")
+    if home is not None:
+        output.table(("PROVIDER OF THE SETTINGS", "CREDENTIALS"), [(home.provider, _kept(home.places))], empty="")
     if nodes:
         cells = [(row.name, row.provider, row.connection, _kept(row.places)) for row in nodes]
         output.table(("ACCOUNT OF THE CLUSTER", "PROVIDER", "CONNECTION", "CREDENTIALS"), cells, empty="")
     if trouble is not None:
-        output.line(f"the accounts of the cluster cannot be listed: {trouble}", Style.BAD)
+        output.line(f"the accounts of the settings cannot be listed: {trouble}", Style.BAD)
     output.line(f"new jobs go to: {in_use}")
     output.line(f"credentials are looked for in: {', then '.join(chain)}")
     return code
@@ -133,7 +139,9 @@ def _kept(places: dict[str, str | None]) -> str | None:
 
 def look(
     context: typer.Context,
-    names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="all of them if left out")] = None,
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[NAME]...", help="all of them if left out; PROVIDER's name too")
+    ] = None,
     *,
     json: Json = False,
 ) -> int:
@@ -167,7 +175,7 @@ def use(
 
 def rotate(
     context: typer.Context,
-    name: Name,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="the connection, or PROVIDER's name for its own")],
     setting: Annotated[
         str | None, typer.Argument(metavar="[SETTING]", help="which credential, if it has several")
     ] = None,

@@ -7,9 +7,13 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import nullcontext, suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from aiohttp import web
+from typing_extensions import override
 
 from qcompute.connections.definitions import Choice, Definition, Definitions
 from qcompute.connections.findings import Grade
@@ -18,13 +22,19 @@ from qcompute.connections.vault import Vault
 from qcompute.console.__main__ import main
 from qcompute.console.arguments import Invocation, settings_from
 from qcompute.errors import ConfigError
+from qcompute.ledger.contract import Ledger
+from qcompute.miner.job import State, Verdict
 from qcompute.miner.opening import AccountOpener
 from qcompute.miner.settings import Settings
+from qcompute.testing.ledger_records import brought_to
+from qcompute.units import ProviderKey
 from tests.doubles.rest import TOKEN, RestDouble
+from tests.ledger.postgres_server import empty_database, ledger_database, shared_server
 from tests.terminal import Terminal
-from tests.unit.console.ledgers import with_held
+from tests.unit.console.ledgers import fill_ledger, with_held
 
 ROOT = Path(__file__).parents[3]
+STEPS = [State.READY, State.SUBMITTING, State.WAITING, State.SETTLED, State.CLOSED]
 
 
 def settings(folder: Path, **more: str) -> Settings:
@@ -160,11 +170,48 @@ def test_a_choice_that_is_gone_says_how_to_go_back(tmp_path: Path) -> None:
 def test_on_postgres_switching_is_refused_and_a_choice_too(tmp_path: Path) -> None:
     it = ours(tmp_path, **{"ledger.url": "postgresql://127.0.0.1/none"})
     it.definitions.add("trial", Definition(provider="mock"))
-    with pytest.raises(ConnectionRefused, match="set PROVIDER to the connection's name in each process"):
+    with pytest.raises(
+        ConnectionRefused,
+        match="set PROVIDER to its name in the settings of each, and restart them one after the other",
+    ):
         it.use("trial")
     it.choice.write("trial")
-    with pytest.raises(ConfigError, match="set PROVIDER to the connection's name in each process"):
+    with pytest.raises(
+        ConfigError, match="set PROVIDER to its name in the settings of each, and restart them one after the other"
+    ):
         AccountOpener(settings(tmp_path, **{"ledger.url": "postgresql://127.0.0.1/none"})).first()
+
+
+@pytest.mark.parametrize("is_shared", [False, True])
+def test_a_connection_with_open_jobs_is_not_removed_whichever_ledger_has_them(tmp_path: Path, is_shared: bool) -> None:  # noqa: FBT001 - a parameter of the test
+    """On Postgres the daemon on the same machine alone was asked: with none there, a connection with jobs went."""
+    with ledger_database() if is_shared else nullcontext("") as database:
+        told = settings(tmp_path, **({"ledger.url": shared_server().url(database)} if is_shared else {}))
+
+        async def fill(ledger: Ledger) -> None:
+            for account, state in (("trial", State.WAITING), ("trial", State.CLOSED), ("done", State.CLOSED)):
+                job = await brought_to(ledger, f"{account}-{state}", State.ACCEPTED)
+                for step in STEPS[: STEPS.index(state) + 1]:
+                    verdict = Verdict.SUCCEEDED if step in (State.SETTLED, State.CLOSED) else None
+                    job = await ledger.save(
+                        job, replace(job, state=step, verdict=verdict, provider=ProviderKey(account), upload_id="u")
+                    )
+
+        fill_ledger(told.ledger, fill)
+        it = Connections(told)
+        for name in ("done", "trial"):
+            it.definitions.add(name, Definition(provider="mock"))
+        assert it.remove("done") == []
+        with pytest.raises(ConnectionRefused, match="1 jobs at trial are not done yet"):
+            it.remove("trial")
+        assert list(it.definitions.all()) == ["trial"]
+
+
+def test_without_a_ledger_there_are_no_jobs_at_a_connection(tmp_path: Path) -> None:
+    with empty_database() as database:
+        it = ours(tmp_path, **{"ledger.url": shared_server().url(database)})
+        it.definitions.add("trial", Definition(provider="mock"))
+        assert it.remove("trial") == []
 
 
 def test_a_file_edited_by_hand_is_checked(tmp_path: Path) -> None:
@@ -263,6 +310,63 @@ def test_enter_leaves_out_what_a_provider_can_do_without(tmp_path: Path) -> None
             terminal.types("")
             assert terminal.ends() == 0, terminal.screen
     assert ours(tmp_path).definitions.get("open").settings == {"base_urls": [double.url]}
+
+
+class WatchedLab(RestDouble):
+    """Sees, while it is asked, which processes have a text among their arguments or variables."""
+
+    def __init__(self, *, token: str, looked_for: str) -> None:
+        super().__init__(token=token)
+        self._looked_for = looked_for.encode()
+        self.looks = 0
+        self.seen: list[str] = []
+
+    @override
+    def _let_in(self, request: web.Request, *, jobs: bool = False) -> None:
+        self.looks += 1
+        for file in [*Path("/proc").glob("[0-9]*/cmdline"), *Path("/proc").glob("[0-9]*/environ")]:
+            with suppress(OSError):  # another user's, or it has just ended
+                if self._looked_for in file.read_bytes():
+                    self.seen.append(str(file))
+        super()._let_in(request, jobs=jobs)
+
+
+def test_the_settings_own_key_is_listed_and_rotated_at_a_terminal_that_does_not_show_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The credentials of a ``[providers.X]`` table were in no list, and `rotate` knew connections alone."""
+    new = "a-key-nobody-may-see"
+    with WatchedLab(token=new, looked_for=new) as double:
+        (tmp_path / "miner.toml").write_text(f'[providers.rest]\nbase_urls = ["{double.url}"]\ntoken = "qpu"\n')
+        more = {"config": str(tmp_path / "miner.toml"), "provider": "rest", "connections.store": "file"}
+        told = settings(tmp_path, **more)
+        assert typed(["list"], told, monkeypatch) == 0
+        assert "qpu (NOT SET)" in capsys.readouterr().out
+        flags = [word for name, value in more.items() for word in (f"--{name}", value)]
+        flags += ["--neuron.full_path", str(tmp_path), "--connections.key_file", str(tmp_path / "key")]
+        words = ["connections", "rotate", "rest", *flags]
+        with Terminal("-m", "qcompute.console", *words, environ={"HOME": str(tmp_path)}) as terminal:
+            terminal.shows("new value of rest (not shown): ")
+            terminal.types(new)
+            terminal.shows("rest has its new value")
+            assert terminal.ends() == 0, terminal.screen
+    assert new not in terminal.screen
+    assert (double.looks > 0, double.seen) == (True, [])
+    it = Connections(told)
+    assert it.store.value("qpu") == new
+    assert typed(["list", "--json"], told, monkeypatch) == 0
+    place = f"the encrypted file {tmp_path / 'credentials.json'}"
+    row = {"provider": "rest", "credentials": {"token": "qpu"}, "places": {"qpu": place}}
+    assert json.loads(capsys.readouterr().out)["settings"] == row
+
+
+def test_a_key_of_the_settings_needs_a_name_there(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"give one a name in the settings first: providers.rest.token"):
+        ours(tmp_path, provider="rest").rotate("rest", None, "new")
+    it = ours(tmp_path)
+    assert it.home_row() is None
+    it.definitions.add("lab", Definition(provider="rest", settings={"token": "lab_token"}))
+    assert ours(tmp_path, provider="lab").home_row() is None
 
 
 FLEET = """

@@ -123,6 +123,46 @@ def test_from_one_key_file_to_another(tmp_path: Path, capsys: pytest.CaptureFixt
     assert (opens(by_key(tmp_path)), opens(by_key(tmp_path, "next"))) == (False, True)
 
 
+# ---- a daemon that has the file open ----
+
+
+def test_a_new_key_in_the_old_one_s_place_is_read_again(tmp_path: Path) -> None:
+    """It kept the old key for as long as it lived, and took every value for one that somebody had changed."""
+    filled(by_key(tmp_path))
+    daemon = by_key(tmp_path)
+    assert daemon.get("acme") == VALUES["acme"]
+    by_key(tmp_path).reseal(by_key(tmp_path, "next"))
+    with pytest.raises(
+        ConfigError, match=r"the key in .* does not open .*after `qcompute connections rekey` put the new"
+    ):
+        daemon.get("acme")
+    (tmp_path / "next").rename(tmp_path / "key")
+    assert opens(daemon)
+
+
+def test_a_new_passphrase_is_asked_for_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    filled(by_passphrase(tmp_path, OLD))
+    (tmp_path / "passphrase").write_text(OLD)
+    (tmp_path / "passphrase").chmod(0o600)
+    monkeypatch.setenv(f"{VARIABLE}_FILE", str(tmp_path / "passphrase"))
+    daemon = CredentialStore(ConnectionSettings(store=StoreKind.FILE), tmp_path)
+    assert daemon.value("acme") == VALUES["acme"]
+    by_passphrase(tmp_path, OLD).reseal(by_passphrase(tmp_path, NEW))
+    with pytest.raises(ConfigError, match=r"the passphrase does not open .* or restart the daemon"):
+        daemon.value("acme")
+    (tmp_path / "passphrase").write_text(NEW)
+    assert daemon.value("acme") == VALUES["acme"]
+
+
+def test_another_kind_of_key_needs_a_restart(tmp_path: Path) -> None:
+    filled(by_passphrase(tmp_path, OLD))
+    daemon = by_passphrase(tmp_path, OLD)
+    daemon.prove()
+    by_passphrase(tmp_path, OLD).reseal(by_key(tmp_path))
+    with pytest.raises(ConfigError, match=r"set connections\.key_file to it, and restart the daemon"):
+        daemon.get("acme")
+
+
 # ---- what is refused ----
 
 

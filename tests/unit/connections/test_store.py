@@ -17,7 +17,7 @@ from keyring.backends.null import Keyring as NullKeyring
 from qcompute.connections.credentials import checked_value, named, trying
 from qcompute.connections.settings import ConnectionSettings, StoreKind
 from qcompute.connections.store import CredentialStore
-from qcompute.connections.vault import Vault
+from qcompute.connections.vault import REKEYED, Vault
 from qcompute.errors import ConfigError
 
 VALUE = "sk-live-4242"
@@ -161,7 +161,7 @@ def test_a_wrong_passphrase_is_refused_and_changes_nothing(tmp_path: Path) -> No
     by_passphrase(tmp_path, "correct horse").put("acme", VALUE)
     before = (tmp_path / "vault.json").read_bytes()
     wrong = by_passphrase(tmp_path, "battery staple")
-    refusal = f"the passphrase does not open {tmp_path / 'vault.json'}; nothing was changed"
+    refusal = f"the passphrase does not open {tmp_path / 'vault.json'}; nothing was changed; {REKEYED}"
     for act in (lambda: wrong.get("acme"), lambda: wrong.put("other", "x")):
         with pytest.raises(ConfigError) as refused:
             act()
