@@ -311,7 +311,10 @@ class Ledger(ABC):
 
     @abstractmethod
     async def purge(self, closed_before: datetime) -> int:
-        """Remove jobs closed before then, with all their parts. Returns how many."""
+        """Remove jobs closed before then, with all their parts. Returns how many.
+
+        A part stays while its whole waits for others, and what was closed after it stays with it.
+        """
 
     @abstractmethod
     async def close(self) -> None:

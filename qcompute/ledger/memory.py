@@ -45,7 +45,7 @@ from qcompute.ledger.rows import (
     summed_by_day,
 )
 from qcompute.ledger.times import DAY_MICROS, from_micros, micros
-from qcompute.miner.job import NOBODYS_LANE, Charge, DayCharges, Job, NewJob, Nonce, Outcome, State
+from qcompute.miner.job import NOBODYS_LANE, SPLIT_LANE, Charge, DayCharges, Job, NewJob, Nonce, Outcome, State
 from qcompute.units import ExecutionId, Hotkey, ProviderJobId, ProviderKey, utc_now
 
 _POLL_COLUMNS: Final = ("execution_id", "version", "handle", "vendor_status", "submitted_at")
@@ -369,13 +369,19 @@ class MemoryLedger(Ledger):
     @override
     async def purge(self, closed_before: datetime) -> int:
         self._check_open()
-        kept = bisect_right(self._closed, micros(closed_before) - 1, key=lambda closed: closed[1])
+        before = min([micros(closed_before), *(at for _, at, name in self._closed if self._is_needed(name))])
+        kept = bisect_right(self._closed, before - 1, key=lambda closed: closed[1])
         purged, self._closed = self._closed[:kept], self._closed[kept:]
         for _, _, execution_id in purged:
             del self._rows[execution_id]
             for parts in (self._circuits, self._outcomes, self._receipts):
                 parts.pop(execution_id, None)
         return len(purged)
+
+    def _is_needed(self, execution_id: ExecutionId) -> bool:
+        """Whether it is a part whose whole still waits for others."""
+        whole = self._rows.get(self._rows[execution_id]["parent_id"])
+        return whole is not None and (whole["state"], whole["lane"]) == (State.WAITING, SPLIT_LANE)
 
     @override
     async def close(self) -> None:
