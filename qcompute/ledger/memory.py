@@ -6,7 +6,6 @@ import secrets
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Sequence
-from collections.abc import Set as AbstractSet
 from datetime import datetime, timedelta
 from itertools import islice, pairwise
 from typing import Final
@@ -20,6 +19,7 @@ from qcompute.ledger.contract import (
     AT_ONCE,
     Intake,
     Ledger,
+    Names,
     OpenWork,
     Page,
     Poll,
@@ -110,13 +110,7 @@ class MemoryLedger(Ledger):
 
     @override
     async def due(
-        self,
-        state: State,
-        now: datetime,
-        limit: int,
-        *,
-        lane: str = NOBODYS_LANE,
-        skip: AbstractSet[ExecutionId] = frozenset(),
+        self, state: State, now: datetime, limit: int, *, lane: str = NOBODYS_LANE, skip: Names = frozenset()
     ) -> list[Job]:
         self._check_open()
         now_us = micros(now)
@@ -132,13 +126,7 @@ class MemoryLedger(Ledger):
 
     @override
     async def polls_due(
-        self,
-        now: datetime,
-        limit: int,
-        *,
-        lane: str,
-        skip: AbstractSet[ExecutionId] = frozenset(),
-        within: timedelta = AT_ONCE,
+        self, now: datetime, limit: int, *, lane: str, skip: Names = frozenset(), within: timedelta = AT_ONCE
     ) -> list[Poll]:
         jobs = await self.due(State.WAITING, now + within, len(self._rows), lane=lane, skip=skip)
         rows = [
