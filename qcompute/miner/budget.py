@@ -109,35 +109,38 @@ class Budget:
             raise CannotRun(message, reason="over_budget")
         return estimate
 
-    def require_room(self, estimate: Money | None) -> None:
+    def require_room(self, estimate: Money | None, *, of: ExecutionId | None = None) -> None:
         """Say at once, without asking a vendor for the price, that a job must wait.
+
+        ``of`` is the job, where it may have reserved some of the room itself.
 
         Raises:
             BudgetSpent: there is no room for ``estimate``; for None, none at all.
         """
         amount = estimate.amount if estimate is not None else None
         for period, limit in self._limits.items():
-            room = limit - self._committed(period)
+            room = limit - self._committed(period, but=of)
             if room <= 0 if not amount else room < amount:
                 raise BudgetSpent(self._spent_text(period), until=period.next_start(self._today()))
 
     def reserve(self, execution_id: ExecutionId, estimate: Money | None) -> Charge | None:
         """Reserve a job's expected cost; the charge to store with its move, None when it is free or unknown.
 
-        Whoever cannot store it calls `take_back`. A second call for the same job replaces the first.
+        Whoever cannot store it calls `take_back`. A second call for the same job replaces the first; when it raises,
+        what was reserved before stays so: it is in the ledger until the job ends.
 
         Raises:
             CannotRun, BudgetSpent: see `checked` and `require_room`.
         """
-        self.take_back(execution_id)
         money = self.checked(estimate)
         if money is None or not money.amount:
             return None
         try:
-            self.require_room(money)
+            self.require_room(money, of=execution_id)
         except BudgetSpent:
             self._too_large = money.amount if self._too_large is None else min(self._too_large, money.amount)
             raise
+        self.take_back(execution_id)
         charge = Charge(self.account, money, self._clock())
         self._open[execution_id] = charge
         self._add(charge, +1)
@@ -229,15 +232,21 @@ class Budget:
         until = period.next_start(self._today())
         return f"this miner's budget of the {period} has no room until {until:%Y-%m-%d %H:%M} UTC; try another miner"
 
-    def _committed(self, period: Period) -> Decimal:
+    def _committed(self, period: Period, *, but: ExecutionId | None = None) -> Decimal:
+        """What is spent or reserved in the period, without what the job ``but`` has reserved."""
         today = self._today()
         first = period.first_day(today)
         currency = self._settings.currency
-        charged = (amount for (day, unit), amount in self._days.items() if unit == currency and first <= day <= today)
-        return sum(charged, Decimal(0))
+
+        def counts(key: tuple[date, str]) -> bool:
+            return key[1] == currency and first <= key[0] <= today
+
+        charged = sum((amount for key, amount in self._days.items() if counts(key)), Decimal(0))
+        own = None if but is None else self._open.get(but)
+        return charged - own.money.amount if own is not None and counts(_key(own)) else charged
 
     def _add(self, charge: Charge, sign: int) -> None:
-        key = (charge.charged_at.date(), charge.money.currency)
+        key = _key(charge)
         self._days[key] = self._days.get(key, Decimal(0)) + sign * charge.money.amount
 
     def _alert(self) -> None:
@@ -259,6 +268,10 @@ class Budget:
 
     def _today(self) -> date:
         return self._clock().date()
+
+
+def _key(charge: Charge) -> tuple[date, str]:
+    return charge.charged_at.date(), charge.money.currency
 
 
 class Budgets:

@@ -130,7 +130,7 @@ class SubmitStage(Stage):
             return
         try:
             if job.error_code == BudgetSpent.code:  # it waits for room: looking again must cost next to nothing
-                self._budget.require_room(job.estimate)
+                self._budget.require_room(job.estimate, of=job.execution_id)
             if has_another(job):
                 await self._require_available(job)
             ready = await prepare_again(self._account, self._circuits, job)
