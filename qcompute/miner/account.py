@@ -322,6 +322,8 @@ class Account:
         ``health`` asks the new one; an account that was made without a health check goes on without.
         The old one is closed once the calls that it is in have come back, and after the limit in any case.
         """
+        if self.tells_ends:
+            adapter.on_end(self._ends.tell)
         old, self.adapter = self.adapter, adapter
         self._health = health
         self._availability.clear()
