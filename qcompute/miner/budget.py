@@ -14,10 +14,10 @@ from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from enum import StrEnum
+from functools import partial
 from typing import Any, Final, Protocol, assert_never
 
 from qcompute.errors import BudgetSpent, CannotRun
-from qcompute.ledger.contract import Ledger
 from qcompute.miner.job import Charge, DayCharges, Job
 from qcompute.miner.limits import BudgetSettings
 from qcompute.units import ExecutionId, Money, ProviderKey, utc_now
@@ -83,13 +83,16 @@ class Budget:
         """The least amount that found no room; new jobs are not taken while the room is smaller."""
         self._alerted: set[tuple[Period, date]] = set()
 
-    async def load(self, ledger: ChargesBook) -> None:
-        """Read what was charged this month and what is reserved."""
+    async def load(self, ledger: ChargesBook, *, unless: Callable[[], bool] = lambda: False) -> None:
+        """Read what was charged this month and what is reserved; kept as it was where ``unless`` says so by then."""
         today = self._today()
         first = datetime.combine(Period.MONTH.first_day(today), time(), UTC)
         days = await ledger.charged_by_day(self.account, first)
+        reserved = await ledger.open_charges(self.account)
+        if unless():
+            return
         self._days = {(one.day, one.money.currency): one.money.amount for one in days}
-        self._open = await ledger.open_charges(self.account)
+        self._open = reserved
         self._alert()
 
     def checked(self, estimate: Money | None) -> Money | None:
@@ -270,6 +273,10 @@ class Budget:
         return self._clock().date()
 
 
+def _is_among(account: ProviderKey, accounts: Callable[[], AbstractSet[ProviderKey]]) -> bool:
+    return account in accounts()
+
+
 def _key(charge: Charge) -> tuple[date, str]:
     return charge.charged_at.date(), charge.money.currency
 
@@ -294,11 +301,14 @@ class Budgets:
         known = None if account is None else self._budgets.get(account)
         return known or Budget(account or ProviderKey(""), BudgetSettings(), clock=utc_now)
 
-    async def load(self, ledger: Ledger, *, but: AbstractSet[ProviderKey] = frozenset()) -> None:
-        """Read what every account was charged, except those of ``but``, whose budgets this process keeps itself."""
+    async def load(self, ledger: ChargesBook, *, ours: Callable[[], AbstractSet[ProviderKey]] = frozenset) -> None:
+        """Read what every account was charged but those that are ``ours``: this process keeps their budgets itself.
+
+        ``ours`` is asked again when an account has been read: what was reserved meanwhile may not be stored yet.
+        """
         for account, budget in list(self._budgets.items()):
-            if account not in but:
-                await budget.load(ledger)
+            if account not in ours():
+                await budget.load(ledger, unless=partial(_is_among, account, ours))
 
     def closed_because(self) -> str | None:
         """Why no new jobs are taken, in words for users; None while any account they go to has room."""

@@ -201,6 +201,28 @@ async def test_a_job_the_budget_kept_waiting_says_so_at_its_deadline(opened: Cal
     assert "budget" in (row.error or "")
 
 
+async def test_a_budget_that_becomes_ours_while_it_is_read_keeps_what_was_reserved(
+    opened: Callable[..., Scene], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process had the account and ended; what was then reserved here was overwritten by what was read before.
+
+    The account could spend so much more than its budget.
+    """
+    scene = opened(per_day=10)
+    ours = set[ProviderKey]()
+    read = scene.ledger.open_charges
+
+    async def read_slowly(account: ProviderKey) -> dict[ExecutionId, Charge]:
+        found = await read(account)
+        ours.add(account)
+        scene.budget.reserve(ExecutionId("job-1"), Money(COST, "USD"))
+        return found
+
+    monkeypatch.setattr(scene.ledger, "open_charges", read_slowly)
+    await scene.road.budgets.load(scene.ledger, ours=lambda: ours)
+    assert (committed(scene.budget), reserved(scene.budget)) == (COST, COST)
+
+
 async def test_what_a_job_reserved_that_finds_no_room_later_is_not_kept_for_ever(opened: Callable[..., Scene]) -> None:
     """Its vendor was away, and the next day's budget was spent by others: at its deadline the job ended unsubmitted.
 
