@@ -288,6 +288,10 @@ class Budgets:
         self._budgets = {budget.account: budget for budget in budgets}
         self._offered = frozenset(self._budgets)
 
+    def __contains__(self, account: object) -> bool:
+        """Whether the miner has this account."""
+        return account in self._budgets
+
     def add(self, budget: Budget) -> None:
         """Take in an account's budget, in place of one of that account."""
         self._budgets[budget.account] = budget

@@ -246,6 +246,20 @@ async def test_what_a_job_reserved_that_finds_no_room_later_is_not_kept_for_ever
         assert (reserved(budget), committed(budget, Period.MONTH)) == (COST, COST)
 
 
+async def test_what_a_job_reserved_at_an_account_that_is_gone_is_settled_with_it(opened: Callable[..., Scene]) -> None:
+    """Its reservation was never looked for, and counted again when the account was set up again."""
+    scene = opened()
+    gone = ProviderKey("gone")
+    job = await scene.submitting("job-1")
+    charge = Charge(gone, Money(COST, "USD"), scene.clock())
+    held = replace(job, state=State.HELD, provider=gone, estimate=None)
+    held = await scene.road.save(job, replace(held, submit_started_at=scene.clock()), charge=charge)
+    await scene.road.end_without_result(held, Verdict.FAILED, code="operator", message="given up")
+    assert await scene.ledger.open_charges(gone) == {}
+    (day,) = await scene.ledger.charged_by_day(gone, scene.clock() - timedelta(days=1))
+    assert day.money == Money(COST, "USD")
+
+
 async def test_a_job_finds_room_in_what_it_reserved_itself(opened: Callable[..., Scene]) -> None:
     """It waited for room, and a restart read from the ledger what it had reserved before: it stood in its own way."""
     scene = opened(per_day=2)
