@@ -176,7 +176,11 @@ async def simulate() -> list[Figure]:
 
 
 def _latency(case: Case, adapter: Ours, direct: ProcessPoolExecutor) -> list[Figure]:
-    """Turn by turn, so that a machine that is slow for a moment is slow for both."""
+    """Turn by turn, so that a machine that is slow for a moment is slow for both.
+
+    What the adapter adds is the difference of the fastest: that of the medians is 30 ms off, either way, where one
+    takes half a second and others use the machine.
+    """
     warm = 6
     theirs: list[float] = []
     mine: list[float] = []
@@ -193,7 +197,8 @@ def _latency(case: Case, adapter: Ours, direct: ProcessPoolExecutor) -> list[Fig
             mine.append(took)
     alone, inside = statistics.median(mine) * 1e3, statistics.median(theirs) * 1e3
     figures = [Figure(f"{case.name}: one job", alone, "ms", DIRECT, inside, higher_is_better=False)]
-    figures.append(Figure(f"{case.name}: overhead", alone - inside, "ms", "the limit", 3.0, higher_is_better=False))
+    overhead = (min(mine) - min(theirs)) * 1e3
+    figures.append(Figure(f"{case.name}: overhead", overhead, "ms", "the limit", 3.0, higher_is_better=False))
     if case.name == "20-qubit GHZ":
         figures.append(Figure(f"{case.name}: result", size, "bytes", "the limit", 1000, higher_is_better=False))
     return figures

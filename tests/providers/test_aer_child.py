@@ -72,6 +72,34 @@ def test_the_stabilizer_method_says_so() -> None:
     assert simulated(GHZ, method="stabilizer")["method"] == "stabilizer"
 
 
+def _clifford(qubits: int, *, on_the_way: str = "") -> str:
+    chain = "".join(f"cx q[{number}],q[{number + 1}];\n" for number in range(qubits - 1))
+    head = f'OPENQASM 2.0;\ninclude "qelib1.inc";\nqreg q[{qubits}];\ncreg c[{qubits}];\n'
+    return f"{head}x q[0];\n{on_the_way}{chain}measure q -> c;\n"
+
+
+@pytest.mark.parametrize(
+    ("source", "changes", "method"),
+    [
+        (_clifford(8), {}, "statevector"),
+        (_clifford(9), {}, "stabilizer"),
+        (_clifford(8), {"seed": 7}, "stabilizer"),
+        (_clifford(8), {"method": "stabilizer"}, "stabilizer"),
+        (_clifford(8, on_the_way="reset q[1];\n"), {}, "stabilizer"),
+        (_clifford(8, on_the_way="measure q[0] -> c[0];\n"), {}, "stabilizer"),
+        (_clifford(8, on_the_way="measure q[0] -> c[0];\nif (c == 0) x q[0];\n"), {}, "stabilizer"),
+    ],
+    ids=["narrow", "wide", "with a seed", "as told", "reset", "measured", "branches"],
+)
+def test_a_narrow_clifford_circuit_is_sampled_from_its_amplitudes(
+    source: str, changes: dict[str, Any], method: str
+) -> None:
+    answer = simulated(source, **({"seed": None} | changes))
+    assert answer["method"] == method
+    width = 9 if "q[9]" in source else 8
+    assert answer["counts"] == {"1" * width: 1000}
+
+
 def test_noise_is_that_of_the_machine_named() -> None:
     answer = simulated(BELL, noise_backend="fake_manila", optimization_level=1)
     assert answer["counts"] == directly(BELL, None, 7, level=1)
