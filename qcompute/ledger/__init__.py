@@ -8,6 +8,7 @@ from datetime import datetime
 
 from qcompute.errors import ConfigError
 from qcompute.ledger.contract import Ledger
+from qcompute.ledger.moved import refuse_half_moved
 from qcompute.ledger.settings import LedgerSettings
 from qcompute.units import utc_now
 
@@ -28,6 +29,7 @@ def open_ledger(settings: LedgerSettings, clock: Callable[[], datetime] = utc_no
         from qcompute.ledger.sqlite import SqliteLedger  # noqa: PLC0415
 
         return SqliteLedger(settings, clock)
+    refuse_half_moved(settings.file)
     with require_driver():
         from qcompute.ledger.postgres import PostgresLedger  # noqa: PLC0415
     return PostgresLedger(settings, clock, alone=not shared, enforce=shared)

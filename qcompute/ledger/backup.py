@@ -25,6 +25,7 @@ from urllib.parse import quote
 from qcompute.errors import ConfigError, StoreError
 from qcompute.files import sync_folder
 from qcompute.ledger.failures import translated
+from qcompute.ledger.moved import refuse_to_begin
 from qcompute.ledger.schema import REVISIONS
 from qcompute.ledger.secretbox import load_box
 
@@ -68,6 +69,7 @@ def connect_read_only(file: Path) -> sqlite3.Connection:
         sqlite3.Error: it cannot be opened.
     """
     if not file.is_file():
+        refuse_to_begin(file)
         raise ConfigError(f"there is no ledger {file}; name another with --ledger.path or --neuron.name")
     address = f"file:{quote(str(file.absolute()))}?mode=ro"
     return sqlite3.connect(address, uri=True, timeout=_BUSY_SECONDS, isolation_level=None)

@@ -14,6 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from qcompute.errors import ConfigError
 from qcompute.ledger.failures import sqlite_code, translated
+from qcompute.ledger.moved import refuse_to_begin
 from qcompute.ledger.opening import Opened, Where, count_all, identity, own_box, upgrade
 from qcompute.ledger.settings import LedgerSettings
 
@@ -64,6 +65,8 @@ def prepare_folder(path: Path) -> None:
 
 
 def _create_file(path: Path) -> None:
+    if not path.exists():
+        refuse_to_begin(path)
     # SQLite gives its log and its index the mode of the database file.
     try:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))

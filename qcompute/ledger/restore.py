@@ -12,6 +12,7 @@ Requests whose nonces were used since the copy could be sent once more; those fr
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import secrets
 import sqlite3
@@ -22,7 +23,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final
 
-from sqlalchemy import create_engine
+from sqlalchemy import Connection, bindparam, create_engine, delete, func, insert, select, update
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -31,20 +32,37 @@ from qcompute.files import sync_folder
 from qcompute.ledger.backup import copy_database, key_file, put_file, reading, revision_of
 from qcompute.ledger.failures import translated
 from qcompute.ledger.nonce_book import FLOOR
-from qcompute.ledger.rows import job_from
-from qcompute.ledger.schema import REVISIONS
+from qcompute.ledger.rows import Row, job_from
+from qcompute.ledger.schema import REVISIONS, jobs, nonces
 from qcompute.ledger.secretbox import load_box
 from qcompute.ledger.times import from_micros
 from qcompute.miner.job import Job
 
 _LOGS: Final = ("-wal", "-shm", "-journal")
 
-_UNSUBMITTED: Final = """
-    state IN ('accepted', 'ready', 'submitting', 'held') AND submit_started_at IS NULL AND provider_job_id IS NULL
-"""
-_MARKED: Final = """
-    state IN ('accepted', 'ready', 'submitting', 'held') AND submit_started_at IS NOT NULL AND provider_job_id IS NULL
-"""
+_MAY_BE_SUBMITTED: Final = jobs.c.state.in_(["accepted", "ready", "submitting", "held"]) & jobs.c.provider_job_id.is_(
+    None
+)
+
+_MARK_AGAIN: Final = (
+    update(jobs)
+    .where(jobs.c.execution_id == bindparam("job"))
+    .values(attempts=0, version=jobs.c.version + 1, prepared=bindparam("why"))
+)
+_MARK: Final = _MARK_AGAIN.values(submit_started_at=jobs.c.received_at, token=bindparam("name"))
+
+
+_RESTORED: Final = '{"restored":true}'
+
+
+@dataclass(frozen=True, slots=True)
+class Marked:
+    """What a restored ledger does not know."""
+
+    to_look_for: int
+    """Jobs that may have been submitted since the copy."""
+    latest_received_at: datetime | None
+    """When the last job in the copy was received: later ones are not in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +71,7 @@ class Restored:
 
     aside: Path | None
     """Where the replaced ledger lies now; None when there was none."""
-    to_look_for: int
-    """Jobs that may have been submitted since the copy."""
-    latest_received_at: datetime | None
-    """When the last job in the copy was received: later ones are not in it."""
+    marked: Marked
 
 
 def restore(
@@ -86,8 +101,7 @@ def restore(
         key = _key(copy, ledger, draft, forget_urls=forget_urls)
         if revision != REVISIONS[-1]:
             _upgrade(draft)
-        floor_ns = int((now.timestamp() + ahead_seconds) * 1_000_000_000)
-        to_look_for, latest = _mark(draft, token_of, floor_ns)
+        marked = _marked(draft, token_of, floor_of(now, ahead_seconds))
         aside = _set_aside(ledger, now)
         if key is not None:
             put_file(key, key_file(ledger))
@@ -101,7 +115,12 @@ def restore(
         for leftover in (draft, *_logs(draft)):
             with contextlib.suppress(OSError):
                 leftover.unlink(missing_ok=True)
-    return Restored(aside, to_look_for, latest)
+    return Restored(aside, marked)
+
+
+def floor_of(now: datetime, ahead_seconds: float) -> int:
+    """Up to which nonce (nanoseconds since 1970) requests may have come that a copy does not know."""
+    return int((now.timestamp() + ahead_seconds) * 1_000_000_000)
 
 
 def _key(copy: Path, ledger: Path, draft: Path, *, forget_urls: bool) -> bytes | None:
@@ -137,28 +156,42 @@ def _upgrade(draft: Path) -> None:
         engine.dispose()
 
 
-def _mark(draft: Path, token_of: Callable[[Job], str], floor_ns: int) -> tuple[int, datetime | None]:
-    """Mark what may have been submitted since; how many, and when the last job of the copy was received."""
-    with closing(sqlite3.connect(draft, isolation_level=None)) as connection:
-        connection.row_factory = sqlite3.Row
-        connection.execute("BEGIN IMMEDIATE")
-        rows = connection.execute(f"SELECT * FROM jobs WHERE {_UNSUBMITTED}")  # noqa: S608 - no value in it
-        unsubmitted = [job_from({**dict(row), "input_data_url": None}) for row in rows]
-        # What was seen absent before the copy says nothing of later; so it is looked for as often again.
-        marked = connection.execute(
-            "UPDATE jobs SET attempts = 0, version = version + 1, "  # noqa: S608 - no value in it
-            f"prepared = json_set(coalesce(prepared, '{{}}'), '$.restored', json('true')) WHERE {_MARKED}"
-        ).rowcount
-        # Looked for from when it was received: before that it cannot have been submitted.
-        connection.executemany(
-            "UPDATE jobs SET submit_started_at = received_at, token = ?, attempts = 0, version = version + 1, "
-            """prepared = '{"restored": true}' WHERE execution_id = ?""",
-            [(token_of(job), job.execution_id) for job in unsubmitted],
-        )
-        connection.execute("INSERT OR REPLACE INTO nonces VALUES (?, ?, ?)", (*FLOOR, floor_ns))
-        (latest,) = connection.execute("SELECT max(received_at) FROM jobs").fetchone()
-        connection.execute("COMMIT")
-    return len(unsubmitted) + marked, None if latest is None else from_micros(latest)
+def _marked(draft: Path, token_of: Callable[[Job], str], floor_ns: int) -> Marked:
+    engine = create_engine(URL.create("sqlite+pysqlite", database=str(draft)), hide_parameters=True)
+    try:
+        with engine.begin() as connection:
+            return mark(connection, token_of, floor_ns)
+    finally:
+        engine.dispose()
+
+
+def mark(connection: Connection, token_of: Callable[[Job], str], floor_ns: int) -> Marked:
+    """Mark what may have been submitted since the copy was made, in the caller's transaction.
+
+    A second call marks the same jobs again, which changes nothing for them.
+    ``floor_ns``: requests signed before then are refused from now on. ``token_of`` makes the idempotency token of a job
+    submitted by itself.
+    """
+    again: list[Row] = []
+    unsubmitted: list[Row] = []
+    for row in connection.execute(select(jobs).where(_MAY_BE_SUBMITTED)).mappings().all():
+        if row["submit_started_at"] is None:
+            # Looked for from when it was received: before that it cannot have been submitted.
+            token = token_of(job_from({**row, "input_data_url": None}))
+            unsubmitted.append({"job": row["execution_id"], "why": _RESTORED, "name": token})
+        else:
+            # What was seen absent before the copy says nothing of later; so it is looked for as often again.
+            prepared = json.loads(row["prepared"] or "{}") | {"restored": True}
+            again.append({"job": row["execution_id"], "why": json.dumps(prepared, separators=(",", ":"))})
+    if again:
+        connection.execute(_MARK_AGAIN, again)
+    if unsubmitted:
+        connection.execute(_MARK, unsubmitted)
+    hotkey, scope = FLOOR
+    connection.execute(delete(nonces).where(nonces.c.hotkey == hotkey, nonces.c.scope == scope))
+    connection.execute(insert(nonces).values(hotkey=hotkey, scope=scope, value_ns=floor_ns))
+    latest = connection.execute(select(func.max(jobs.c.received_at))).scalar()
+    return Marked(len(again) + len(unsubmitted), None if latest is None else from_micros(latest))
 
 
 def _set_aside(ledger: Path, now: datetime) -> Path | None:

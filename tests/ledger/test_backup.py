@@ -270,7 +270,7 @@ class TestRestore:
     async def test_every_job_not_yet_at_its_vendor_may_have_been_submitted_since(
         self, copy: Path, settings: LedgerSettings
     ) -> None:
-        assert self.put_back(copy, settings).to_look_for == 4
+        assert self.put_back(copy, settings).marked.to_look_for == 4
         ledger = SqliteLedger(settings)
         jobs = await every_job(ledger)
         for state in (State.ACCEPTED, State.READY, State.SUBMITTING):
@@ -290,7 +290,7 @@ class TestRestore:
     ) -> None:
         self.put_back(copy, settings)
         make_backup(settings.file, tmp_path / "second")
-        assert self.put_back(tmp_path / "second", settings).to_look_for == 4
+        assert self.put_back(tmp_path / "second", settings).marked.to_look_for == 4
         assert check_ledger(settings.file).problems == []
 
     async def test_a_job_seen_absent_once_before_the_copy_is_looked_for_as_often_again(
@@ -427,6 +427,6 @@ class TestRestore:
         assert check_ledger(copy).problems == []
         target = LedgerSettings(path=tmp_path / "back" / "ledger.sqlite3")
         target.file.parent.mkdir()
-        assert self.put_back(copy, target).to_look_for == 4
+        assert self.put_back(copy, target).marked.to_look_for == 4
         assert run_sql(target, "SELECT version_num FROM alembic_version") == [(REVISIONS[-1],)]
         assert check_ledger(target.file, now=utc_now() + timedelta(seconds=1)).problems == []

@@ -16,12 +16,14 @@ from qcompute.console.arguments import invocation_of, output_for
 from qcompute.console.exit_codes import ExitCode
 from qcompute.console.output import Output, Style
 from qcompute.errors import ConfigError, StoreError
+from qcompute.ledger import require_driver
 from qcompute.ledger.backup import make_backup, sha256_of
 from qcompute.ledger.check import CheckReport, check_ledger
 from qcompute.ledger.database import prepare_folder
 from qcompute.ledger.import_reference import Became, ImportPlan
 from qcompute.ledger.import_reference import import_reference as take_over
 from qcompute.ledger.lock import LedgerLock
+from qcompute.ledger.restore import Marked, floor_of
 from qcompute.ledger.restore import restore as put_back
 from qcompute.miner.providers import registry
 from qcompute.miner.router import token_of
@@ -39,6 +41,8 @@ def add_to(app: typer.Typer, name: str, summary: str) -> None:
     command(ours, "backup", backup)
     command(ours, "check", check)
     command(ours, "restore", restore)
+    command(ours, "move", move)
+    command(ours, "mark-restored", mark_restored)
     command(ours, "import-reference", import_reference)
     app.add_typer(ours, name=name)
 
@@ -182,37 +186,103 @@ def restore(
             forget_urls=settings.ledger.forget_unreadable_urls,
         )
     output = output_for(as_json=json)
-    latest = restored.latest_received_at
     if json:
         output.document(
             {
                 "ledger": ledger,
                 "file": file,
                 "replaced": restored.aside,
-                "to_look_for": restored.to_look_for,
-                "latest_received_at": latest,
+                "to_look_for": restored.marked.to_look_for,
+                "latest_received_at": restored.marked.latest_received_at,
             }
         )
         return ExitCode.DONE
-    last = "the copy has no jobs" if latest is None else f"the last job in the copy came {latest:%Y-%m-%d %H:%M:%S} UTC"
     output.facts(
         {
             "restored": ledger,
             "from": file,
             "replaced": restored.aside or "nothing: there was no ledger",
-            "to find": f"{restored.to_look_for} jobs may have been submitted since; the daemon looks before it submits",
-            "lost": f"{last}; later ones are not in it",
+            **_unknown(restored.marked),
         }
     )
     return ExitCode.DONE
 
 
-def _require_sound(file: Path, *, force: bool) -> None:
+def _unknown(marked: Marked) -> dict[str, str]:
+    latest = marked.latest_received_at
+    last = "the copy has no jobs" if latest is None else f"the last job in the copy came {latest:%Y-%m-%d %H:%M:%S} UTC"
+    return {
+        "to find": f"{marked.to_look_for} jobs may have been submitted since; the daemon looks before it submits",
+        "lost": f"{last}; later ones are not in it",
+    }
+
+
+def mark_restored(ctx: typer.Context, *, json: Json = False) -> int:
+    """After a dump was put into the Postgres database of ledger.url; every daemon must be stopped.
+
+    What `restore` does for a file: whatever may have been submitted since the dump is looked for at the vendor before
+    anything is submitted, and requests signed before now are refused.
+    """
+    settings = _settings_of_database(ctx)
+    with require_driver():
+        from qcompute.ledger.move import mark_database  # noqa: PLC0415 - only where psycopg is installed
+    floor_ns = floor_of(utc_now(), settings.axon.forward_skew_seconds)
+    marked = mark_database(settings.ledger, token_of, floor_ns)
+    output = output_for(as_json=json)
+    if json:
+        output.document({"to_look_for": marked.to_look_for, "latest_received_at": marked.latest_received_at})
+    else:
+        output.facts(_unknown(marked))
+    return ExitCode.DONE
+
+
+def move(ctx: typer.Context, *, json: Json = False) -> int:
+    """Move the SQLite file of ledger.path into the empty Postgres database of ledger.url; the daemon must be stopped.
+
+    The file is checked first; every row is copied, read back and compared, in one transaction. Then the file is called
+    NAME.moved, and no daemon starts on it by mistake. Validators' cursors go on. Broken off, it is ended by a second
+    run.
+    """
+    settings = _settings_of_database(ctx)
+    with require_driver():
+        from qcompute.ledger.move import move as move_to_database  # noqa: PLC0415 - only where psycopg is installed
+    ledger = settings.ledger.file
+    with _lock(ledger):
+        if ledger.exists():
+            _require_sound(ledger)
+        moved = move_to_database(settings.ledger)
+    output = output_for(as_json=json)
+    if json:
+        output.document({"ledger": ledger, "aside": moved.aside, "rows": moved.rows})
+        return ExitCode.DONE
+    rows = ", ".join(f"{count} {name}" for name, count in moved.rows.items() if count)
+    output.facts(
+        {
+            "moved": ledger,
+            "rows": rows or ("none" if moved.rows else "copied before; this run had only the file's name to change"),
+            "the file": moved.aside,
+            "key": f"{settings.ledger.key}: copy it to every machine that is to work on this ledger, mode 600",
+        }
+    )
+    return ExitCode.DONE
+
+
+def _settings_of_database(ctx: typer.Context) -> Settings:
+    settings = invocation_of(ctx).settings()
+    if settings.ledger.url is None:
+        raise ConfigError(f"qcompute ledger {ctx.info_name} needs the database: name it with ledger.url")
+    return settings
+
+
+def _require_sound(file: Path, *, force: bool | None = None) -> None:
+    """``force`` is None where there is no such choice."""
     report = check_ledger(file)
     if report.is_sound or (report.is_database and force):
         return
     for problem in report.problems:
         sys.stderr.write(f"WRONG     {problem}\n")
+    if force is None:
+        raise StoreError(f"{file} is not sound; nothing was changed")
     way_out = ", or restore it all the same with --force" if report.is_database else ""
     raise StoreError(f"{file} is not sound: take another copy{way_out}")
 

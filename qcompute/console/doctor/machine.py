@@ -25,6 +25,7 @@ from qcompute.errors import ConfigError, DeliveryError, StoreError
 from qcompute.jobserver.web import new_session, read_object
 from qcompute.ledger.backup import NoTables, reading, revision_of
 from qcompute.ledger.looking import looked_at
+from qcompute.ledger.moved import refuse_half_moved, refuse_to_begin
 from qcompute.ledger.schema import REVISIONS
 from qcompute.ledger.settings import LedgerSettings
 
@@ -69,6 +70,8 @@ def disk(directory: Path) -> Finding:
 
 def ledger(settings: LedgerSettings) -> Finding:
     """The ledger's file: none yet, ours, or something the daemon will refuse."""
+    if (finding := _on_its_way(settings)) is not None:
+        return finding
     if settings.url is not None:
         return _on_postgres(settings)
     if not settings.file.exists():
@@ -83,6 +86,18 @@ def ledger(settings: LedgerSettings) -> Finding:
         fix = "`qcompute ledger check` says what is damaged, `qcompute ledger restore` puts a copy in its place"
         return failed("ledger", f"{settings.file} cannot be read ({type(error).__name__})", fix)
     return _with_key(settings, str(settings.file), revision)
+
+
+def _on_its_way(settings: LedgerSettings) -> Finding | None:
+    """Of a ledger that was moved to Postgres, or half moved, what the daemon would refuse."""
+    try:
+        if settings.url is not None:
+            refuse_half_moved(settings.file)
+        elif not settings.file.exists():
+            refuse_to_begin(settings.file)
+    except ConfigError as error:
+        return failed("ledger", error.message, "docs/how-to/postgres.md, Bring a file's jobs along, has the steps")
+    return None
 
 
 def _on_postgres(settings: LedgerSettings) -> Finding:
