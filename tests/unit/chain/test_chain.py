@@ -281,7 +281,7 @@ def test_a_hotkey_without_its_private_half_is_no_key_to_start_with(tmp_path: Pat
     file = tmp_path / "w" / "hotkeys" / "h"
     file.parent.mkdir(parents=True)
     file.write_text(f'{{"ss58Address": "{signer_from_uri("//Alice").hotkey}"}}')
-    with pytest.raises(ConfigError, match="--wallet.hotkey"):
+    with pytest.raises(ConfigError, match=r"--wallet\.hotkey"):
         load_signer(WalletSettings(name="w", hotkey="h", path=tmp_path))
 
 
