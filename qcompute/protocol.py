@@ -39,7 +39,7 @@ _PART = re.compile(r"[0-9]{2}")
 
 
 OWN_PREFIX: Final = "operator."
-"""How the execution ids of the operator's own jobs begin (`qcompute run`). No request may carry it."""
+"""How the execution ids of the operator's own jobs begin (`qcompute run`, `expect`). No request may carry it."""
 
 
 def is_own(execution_id: str) -> bool:

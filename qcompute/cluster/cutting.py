@@ -34,6 +34,10 @@ LEAST_SHOTS: Final = 16
 """Shots of every subexperiment, however small its weight: below, its spread cannot be estimated."""
 
 MAX_TERMS: Final = 100
+
+DEFAULT_MAX_OVERHEAD: Final = 100.0
+"""Allows two CX cuts (81) and refuses three: most of what costs more was not meant."""
+
 _PAULI: Final = re.compile(r"[IXYZ]+")
 _MAX_REPLY_BYTES: Final = 64 << 20
 
@@ -97,12 +101,14 @@ class CuttingPlan(BaseModel):
 
     ``sampling_overhead`` is gamma squared. ``is_minimal`` says whether no cheaper cut exists; the search for one is
     bounded. ``widths`` are the qubits of each piece. Subexperiments that read the same run once for all their terms.
+    ``measurements_left_out`` were at the end of the circuit.
     """
 
     model_config = ConfigDict(frozen=True)
 
     circuit_sha256: str
     observable: tuple[tuple[str, float], ...]
+    measurements_left_out: int
     max_subcircuit_qubits: int
     cuts: tuple[Cut, ...]
     sampling_overhead: float
@@ -131,7 +137,7 @@ class CuttingRequest(BaseModel):
 
     observable: dict[str, float]
     max_subcircuit_qubits: int = Field(ge=1)
-    max_overhead: float = Field(default=1000.0, ge=1, le=1e6)
+    max_overhead: float = Field(default=DEFAULT_MAX_OVERHEAD, ge=1, le=1e6)
 
     @classmethod
     def of(cls, configuration_data: Mapping[str, Any]) -> CuttingRequest | None:

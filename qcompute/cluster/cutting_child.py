@@ -47,6 +47,7 @@ def handle(request: dict[str, Any]) -> dict[str, Any]:
 def _plan(request: dict[str, Any]) -> dict[str, Any]:
     source, width = request["source"], request["max_subcircuit_qubits"]
     _, circuit = read_unmeasured(source, CircuitSettings.model_validate(request["settings"]))
+    measurements = circuit.count_ops().get("measure", 0)
     circuit = _gates_only(circuit)
     terms: list[Term] = [(pauli, float(coefficient)) for pauli, coefficient in request["observable"]]
     if len(terms[0][0]) != circuit.num_qubits:
@@ -61,7 +62,8 @@ def _plan(request: dict[str, Any]) -> dict[str, Any]:
     for cut in facts["cuts"]:
         cut["qubits"] = [active[index] for index in cut["qubits"]]
     facts["recipe"] |= {"constant": constant, "terms": [coefficient for _, coefficient in terms]}
-    return facts | {"circuit_sha256": hashlib.sha256(source.encode()).hexdigest()}
+    digest = hashlib.sha256(source.encode()).hexdigest()
+    return facts | {"circuit_sha256": digest, "measurements_left_out": measurements}
 
 
 def _nothing_to_run() -> dict[str, Any]:
@@ -188,7 +190,8 @@ def _check_price(overhead: float, max_overhead: float, mappings: Sequence[int], 
     if overhead > max_overhead * (1 + _ROUNDING):
         raise CannotRun(
             f"cutting this circuit into pieces of at most {width} qubits takes {len(mappings)} cuts and {overhead:.4g} "
-            f"times the shots; max_overhead allows {max_overhead:.4g} times",
+            f"times the shots; max_overhead allows {max_overhead:.4g} times, {math.ceil(overhead * (1 - _ROUNDING))} "
+            "would do",
             reason="cutting_overhead",
         )
     if math.prod(mappings) > MAX_EXPERIMENTS:

@@ -20,6 +20,7 @@ GROUPS: Final[Mapping[str, str]] = {
     "init": "ask for what a miner needs, and write its settings file",
     "doctor": "look whether everything a miner needs is there, with the fix for what is not",
     "run": "run a circuit of your own on the running daemon",
+    "expect": "give an expectation value of a circuit too wide for your devices, by cutting it",
     "devices": "list the devices of all accounts: qubits, state, queue, price",
     "providers": "list every provider, usable or why not",
     "connections": "named ways to reach accounts, their credentials, and which one new jobs go to",

@@ -18,12 +18,14 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, TypeAlias, assert_never
+from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from qcompute.errors import ConfigError, QComputeError, StaleRow
 from qcompute.faults import first_fault
 from qcompute.miner.job import Job, State, Verdict
+from qcompute.miner.own_requests import MAX_PARTS, PartOf
 from qcompute.miner.providers.base import JobHandle
 from qcompute.miner.result import complete_handle
 from qcompute.miner.road import Road
@@ -118,9 +120,18 @@ class Estimate(_Circuit):
 
 
 class Run(_Circuit):
-    """Run it, on the road of all jobs."""
+    """Run it, on the road of all jobs. As a ``part`` of a request it is made once, however often this is said."""
 
     command: Literal["run"] = "run"
+    part: PartOf | None = None
+
+
+class Parts(_Words):
+    """Which jobs of a request are here, of the parts with these numbers, and how they are; without their counts."""
+
+    command: Literal["parts"] = "parts"
+    request: UUID
+    numbers: list[int] = Field(max_length=MAX_PARTS)
 
 
 class Look(_Words):
@@ -152,7 +163,7 @@ class Accounts(_Words):
 
 
 AboutJob: TypeAlias = Release | Fail | Adopt | Cancel | RetryDelivery
-AboutOwn: TypeAlias = Estimate | Run | Look
+AboutOwn: TypeAlias = Estimate | Run | Look | Parts
 AboutAccounts: TypeAlias = Use | Reopen | Accounts
 Said: TypeAlias = AboutJob | AboutOwn | AboutAccounts | Ask
 _SAID: Final[TypeAdapter[Said]] = TypeAdapter(Annotated[Said, Field(discriminator="command")])
@@ -407,7 +418,7 @@ class CommandSocket:
             if asked is None:
                 raise CommandRefused(f"this daemon knows nothing about {said.about!r}")
             return {"ok": True, "answer": await asked()}
-        if isinstance(said, (Estimate, Run, Look)):
+        if isinstance(said, (Estimate, Run, Look, Parts)):
             if self._own is None:
                 raise CommandRefused("this daemon runs no jobs of its operator's")
             return {"ok": True, "answer": await self._own(said)}

@@ -15,9 +15,8 @@ from qcompute.console.arguments import invocation_of, output_for
 from qcompute.console.exit_codes import ExitCode
 from qcompute.console.histogram import histogram
 from qcompute.console.output import Output, Style
-from qcompute.console.sources import must_be_told
-from qcompute.errors import ConfigError
-from qcompute.miner.commands import THINK_SECONDS, Estimate, Look, Run
+from qcompute.console.own_jobs import answered, circuit_text, is_agreed
+from qcompute.miner.commands import Estimate, Look, Run
 from qcompute.miner.job import State, Verdict
 from qcompute.miner.settings import Settings
 
@@ -54,21 +53,21 @@ def run(
     settings = invocation_of(ctx).settings()
     output = output_for(as_json=json)
     given: dict[str, Any] = {
-        "circuit": _text(file),
+        "circuit": circuit_text(file),
         "shots": shots,
         "options": {} if device is None else {"device": device},
     }
-    there = _answer(settings, Estimate(**given))
+    there = answered(settings, Estimate(**given))
     if not json:
         _tell_estimate(there, output)
     if estimate:
         if json:
             output.document(there)
         return ExitCode.DONE
-    if not _is_agreed(yes=yes, as_json=json):
+    if not is_agreed("Run it?", yes=yes, as_json=json):
         output.line("nothing was submitted")
         return ExitCode.FAILED
-    execution_id: str = _answer(settings, Run(**given))["execution_id"]
+    execution_id: str = answered(settings, Run(**given))["execution_id"]
     if not wait:
         if json:
             output.document({"execution_id": execution_id, "expected": there})
@@ -76,19 +75,6 @@ def run(
             output.line(f"{execution_id} is on its way: qcompute jobs show {execution_id}")
         return ExitCode.DONE
     return _followed(settings, execution_id, there, output)
-
-
-def _text(file: Path) -> str:
-    try:
-        return file.read_text(encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(f"{file} cannot be read ({error.strerror})") from error
-    except UnicodeDecodeError:
-        raise ConfigError(f"{file} is no text in UTF-8") from None
-
-
-def _answer(settings: Settings, words: Estimate | Run | Look) -> dict[str, Any]:
-    return must_be_told(settings, words, within_seconds=THINK_SECONDS)["answer"]
 
 
 def _tell_estimate(there: dict[str, Any], output: Output) -> None:
@@ -101,14 +87,6 @@ def _tell_estimate(there: dict[str, Any], output: Output) -> None:
             "cost": "not known beforehand" if price is None else f"{price['amount']} {price['currency']} expected",
         }
     )
-
-
-def _is_agreed(*, yes: bool, as_json: bool) -> bool:
-    if yes:
-        return True
-    if as_json or not sys.stdin.isatty():
-        raise ConfigError("nobody can be asked whether the cost is right: say --yes, or --estimate to see it")
-    return typer.confirm("Run it?")
 
 
 def _followed(settings: Settings, execution_id: str, there: dict[str, Any], output: Output) -> ExitCode:
@@ -155,7 +133,7 @@ def _with_progress(settings: Settings, execution_id: str, output: Output) -> dic
 
 def _ended(settings: Settings, execution_id: str, show: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
     while True:
-        told = _answer(settings, Look(execution_id=execution_id))
+        told = answered(settings, Look(execution_id=execution_id))
         show(told["job"])
         if told["job"]["state"] in (State.CLOSED, State.HELD):
             return told

@@ -30,6 +30,7 @@ from qcompute.cluster.cutting import (
     allocate_shots,
     run,
 )
+from qcompute.console.expectation import planned
 from qcompute.errors import BadReply, Bug, CannotRun, Unavailable
 from qcompute.units import Counts, Shots
 
@@ -150,6 +151,7 @@ def test_idle_qubits_and_measurements_at_the_end_need_no_run(cutter: CircuitCutt
     circuit.measure(range(5), range(5))
     plan = cutter.plan(qasm2.dumps(circuit), observable, 2, 10)
     assert plan.recipe.constant == 0.5
+    assert plan.measurements_left_out == 5
     assert {qubit for cut in plan.cuts for qubit in cut.qubits} <= {0, 2, 4}
     check(cutter, simulate, plan, want)
 
@@ -176,6 +178,16 @@ def test_more_than_the_cap_is_refused_with_the_price(cutter: CircuitCutter) -> N
     with pytest.raises(CannotRun, match=r"2 cuts and 81 times the shots; max_overhead allows 80 times") as refused:
         cutter.plan(qasm2.dumps(chain(6)), {"ZZZZZZ": 1.0}, 2, 80)
     assert refused.value.reason == "cutting_overhead"
+
+
+def test_the_command_names_the_cap_that_would_do(cutter: CircuitCutter) -> None:
+    """`qcompute expect`: the number it names is enough, and what is told is how to say it."""
+    text, observable = qasm2.dumps(chain(6)), {"ZZZZZZ": 1.0}
+    with pytest.raises(CannotRun, match=r"allows 80 times, 81 would do \(--max-overhead; or a larger --max-qubits\)"):
+        planned(cutter, text, observable, 2, 80)
+    assert planned(cutter, text, observable, 2, 81).sampling_overhead == pytest.approx(81.0)
+    with pytest.raises(CannotRun, match="the observable has 5 letters and the circuit 6 qubits"):
+        planned(cutter, text, {"ZZZZZ": 1.0}, 2, 81)
 
 
 def test_weak_gates_cost_few_shots_and_too_many_circuits(cutter: CircuitCutter) -> None:
