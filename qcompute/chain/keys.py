@@ -84,9 +84,11 @@ def load_signer(settings: WalletSettings) -> HotkeySigner:
     if keyfile_data_is_encrypted(data):
         raise ConfigError(f"{where} is encrypted; a daemon cannot ask for a password: use a hotkey without one")
     try:
-        return HotkeySigner(deserialize_keypair_from_keyfile_data(data))
+        signer = HotkeySigner(deserialize_keypair_from_keyfile_data(data))
+        signer.sign(b"")  # a file may hold the address alone
     except (KeyfileError, WrongPasswordError, ValueError) as error:
         raise ConfigError(f"{where} is not a usable key file ({type(error).__name__}); {flags}") from None
+    return signer
 
 
 def signer_from_uri(uri: str) -> HotkeySigner:

@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 
 _WHERE: Final = re.compile(r"(?:<input>:|L)?(\d+)[,:]C?\d+:\s*(.*)", re.DOTALL)
 _MAX_REASON: Final = 200
-_IDLE_OPERATIONS: Final = frozenset({"barrier", "measure"})
 
 
 def handle(request: dict[str, Any]) -> dict[str, Any]:

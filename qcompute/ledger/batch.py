@@ -245,7 +245,10 @@ class Batch:
         return None
 
     def _purge(self, operation: Purge) -> int:
-        parameters = {"closed_before": operation.closed_before_us, "most": operation.limit}
+        first_needed: int | None = self._connection.execute(statements.FIRST_NEEDED).scalar()
+        # Nor what was closed behind it: the numbers of closed jobs have no gaps.
+        before = operation.closed_before_us if first_needed is None else min(operation.closed_before_us, first_needed)
+        parameters = {"closed_before": before, "most": operation.limit}
         purged = self._connection.execute(statements.PURGE, parameters).rowcount
         self.effects.states[State.CLOSED] -= purged
         return purged

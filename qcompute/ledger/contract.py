@@ -33,6 +33,7 @@ from qcompute.miner.job import (
 from qcompute.units import DeviceId, ExecutionId, Hotkey, ProviderJobId, ProviderKey
 
 AT_ONCE: Final = timedelta(0)
+Names: TypeAlias = AbstractSet[ExecutionId]
 Hear: TypeAlias = Callable[[Sequence[Job] | None], None]
 """See `Ledger.hearing`; must not block or raise."""
 
@@ -139,13 +140,7 @@ class Ledger(ABC):
 
     @abstractmethod
     async def due(
-        self,
-        state: State,
-        now: datetime,
-        limit: int,
-        *,
-        lane: str = NOBODYS_LANE,
-        skip: AbstractSet[ExecutionId] = frozenset(),
+        self, state: State, now: datetime, limit: int, *, lane: str = NOBODYS_LANE, skip: Names = frozenset()
     ) -> list[Job]:
         """Jobs of one lane in ``state`` whose ``due_at`` has come, longest due first, at most ``limit``.
 
@@ -154,13 +149,7 @@ class Ledger(ABC):
 
     @abstractmethod
     async def polls_due(
-        self,
-        now: datetime,
-        limit: int,
-        *,
-        lane: str,
-        skip: AbstractSet[ExecutionId] = frozenset(),
-        within: timedelta = AT_ONCE,
+        self, now: datetime, limit: int, *, lane: str, skip: Names = frozenset(), within: timedelta = AT_ONCE
     ) -> list[Poll]:
         """As `due` for jobs that wait, of those with which nothing is the matter: no problem, deadline or cancel.
 
@@ -311,7 +300,10 @@ class Ledger(ABC):
 
     @abstractmethod
     async def purge(self, closed_before: datetime) -> int:
-        """Remove jobs closed before then, with all their parts. Returns how many."""
+        """Remove jobs closed before then, with all their parts. Returns how many.
+
+        A part stays while its whole waits for others, and what was closed after it stays with it.
+        """
 
     @abstractmethod
     async def close(self) -> None:

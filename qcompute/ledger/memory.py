@@ -6,7 +6,6 @@ import secrets
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Sequence
-from collections.abc import Set as AbstractSet
 from datetime import datetime, timedelta
 from itertools import islice, pairwise
 from typing import Final
@@ -20,6 +19,7 @@ from qcompute.ledger.contract import (
     AT_ONCE,
     Intake,
     Ledger,
+    Names,
     OpenWork,
     Page,
     Poll,
@@ -45,7 +45,7 @@ from qcompute.ledger.rows import (
     summed_by_day,
 )
 from qcompute.ledger.times import DAY_MICROS, from_micros, micros
-from qcompute.miner.job import NOBODYS_LANE, Charge, DayCharges, Job, NewJob, Nonce, Outcome, State
+from qcompute.miner.job import NOBODYS_LANE, SPLIT_LANE, Charge, DayCharges, Job, NewJob, Nonce, Outcome, State
 from qcompute.units import ExecutionId, Hotkey, ProviderJobId, ProviderKey, utc_now
 
 _POLL_COLUMNS: Final = ("execution_id", "version", "handle", "vendor_status", "submitted_at")
@@ -110,13 +110,7 @@ class MemoryLedger(Ledger):
 
     @override
     async def due(
-        self,
-        state: State,
-        now: datetime,
-        limit: int,
-        *,
-        lane: str = NOBODYS_LANE,
-        skip: AbstractSet[ExecutionId] = frozenset(),
+        self, state: State, now: datetime, limit: int, *, lane: str = NOBODYS_LANE, skip: Names = frozenset()
     ) -> list[Job]:
         self._check_open()
         now_us = micros(now)
@@ -132,13 +126,7 @@ class MemoryLedger(Ledger):
 
     @override
     async def polls_due(
-        self,
-        now: datetime,
-        limit: int,
-        *,
-        lane: str,
-        skip: AbstractSet[ExecutionId] = frozenset(),
-        within: timedelta = AT_ONCE,
+        self, now: datetime, limit: int, *, lane: str, skip: Names = frozenset(), within: timedelta = AT_ONCE
     ) -> list[Poll]:
         jobs = await self.due(State.WAITING, now + within, len(self._rows), lane=lane, skip=skip)
         rows = [
@@ -369,13 +357,19 @@ class MemoryLedger(Ledger):
     @override
     async def purge(self, closed_before: datetime) -> int:
         self._check_open()
-        kept = bisect_right(self._closed, micros(closed_before) - 1, key=lambda closed: closed[1])
+        before = min([micros(closed_before), *(at for _, at, name in self._closed if self._is_needed(name))])
+        kept = bisect_right(self._closed, before - 1, key=lambda closed: closed[1])
         purged, self._closed = self._closed[:kept], self._closed[kept:]
         for _, _, execution_id in purged:
             del self._rows[execution_id]
             for parts in (self._circuits, self._outcomes, self._receipts):
                 parts.pop(execution_id, None)
         return len(purged)
+
+    def _is_needed(self, execution_id: ExecutionId) -> bool:
+        """Whether it is a part whose whole still waits for others."""
+        whole = self._rows.get(self._rows[execution_id]["parent_id"])
+        return whole is not None and (whole["state"], whole["lane"]) == (State.WAITING, SPLIT_LANE)
 
     @override
     async def close(self) -> None:

@@ -180,5 +180,6 @@ def count_all(connection: Connection, latest: Place) -> Figures:
     states = Counter({State(state): count for state, count in by_state})
     unclosed = jobs.c.state.in_([state.value for state in State if state is not State.CLOSED])
     hotkey = jobs.c.validator_hotkey
-    by_hotkey = connection.execute(select(hotkey, func.count()).where(unclosed).group_by(hotkey))
+    wholes = jobs.c.parent_id.is_(None)
+    by_hotkey = connection.execute(select(hotkey, func.count()).where(unclosed, wholes).group_by(hotkey))
     return Figures(latest, states, Counter({Hotkey(key): count for key, count in by_hotkey}))

@@ -29,6 +29,7 @@ from qcompute.ledger.contract import (
     AT_ONCE,
     Intake,
     Ledger,
+    Names,
     OpenWork,
     Page,
     Poll,
@@ -146,13 +147,7 @@ class SqlLedger(Ledger):
 
     @override
     async def due(
-        self,
-        state: State,
-        now: datetime,
-        limit: int,
-        *,
-        lane: str = NOBODYS_LANE,
-        skip: AbstractSet[ExecutionId] = frozenset(),
+        self, state: State, now: datetime, limit: int, *, lane: str = NOBODYS_LANE, skip: Names = frozenset()
     ) -> list[Job]:
         self._check_open()
         wanted = max(limit, 0)  # SQLite takes a negative limit for none, Postgres refuses it
@@ -168,13 +163,7 @@ class SqlLedger(Ledger):
 
     @override
     async def polls_due(
-        self,
-        now: datetime,
-        limit: int,
-        *,
-        lane: str,
-        skip: AbstractSet[ExecutionId] = frozenset(),
-        within: timedelta = AT_ONCE,
+        self, now: datetime, limit: int, *, lane: str, skip: Names = frozenset(), within: timedelta = AT_ONCE
     ) -> list[Poll]:
         self._check_open()
         wanted = max(limit, 0)

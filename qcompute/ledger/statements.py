@@ -25,7 +25,7 @@ from sqlalchemy import (
 from qcompute.ledger.rows import FINISHED_COLUMNS
 from qcompute.ledger.schema import charges, circuits, jobs, meta, nonces, outcomes, owners, receipts, used_nonces
 from qcompute.ledger.times import DAY_MICROS
-from qcompute.miner.job import State
+from qcompute.miner.job import SPLIT_LANE, State
 
 
 def until_deadline(due: ColumnElement[int]) -> ColumnElement[int]:
@@ -162,6 +162,11 @@ FORGET_CHARGES: Final = delete(charges).where(
 )
 MOVE_LATEST: Final = update(meta).values(last_cursor_seq=bindparam("seq"), last_closed_at=bindparam("micros"))
 
+_whole = jobs.alias("whole")
+FIRST_NEEDED: Final = select(func.min(jobs.c.closed_at)).where(
+    jobs.c.parent_id == _whole.c.execution_id, _whole.c.state == State.WAITING.value, _whole.c.lane == SPLIT_LANE
+)
+"""When the first of those parts was closed whose whole still waits for others; NULL when there is none."""
 _CLOSED_FIRST = (
     select(jobs.c.execution_id)
     .where(jobs.c.closed_at < bindparam("closed_before"))

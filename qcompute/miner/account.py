@@ -311,12 +311,8 @@ class Account:
         return await self._poll_batch(batch)
 
     async def _poll_batch(self, batch: list[JobHandle]) -> list[BaseExecutionStatus | Exception]:
-        answer = await caught(self.call(Verb.POLL, self.adapter.poll_many, batch))
-        if isinstance(answer, Exception):
-            return [answer] * len(batch)
-        if len(answer) != len(batch):
-            return [ValueError(f"poll_many answered {len(answer)} statuses for {len(batch)} handles")] * len(batch)
-        return list(answer)
+        answer = await caught(self.call(Verb.POLL, _poll_many, self.adapter, batch))
+        return [answer] * len(batch) if isinstance(answer, Exception) else answer
 
     async def replace_adapter(
         self, adapter: ProviderAdapter, *, limit_seconds: float, health: Callable[[], None] | None = None
@@ -326,6 +322,8 @@ class Account:
         ``health`` asks the new one; an account that was made without a health check goes on without.
         The old one is closed once the calls that it is in have come back, and after the limit in any case.
         """
+        if self.tells_ends:
+            adapter.on_end(self._ends.tell)
         old, self.adapter = self.adapter, adapter
         self._health = health
         self._availability.clear()
@@ -346,6 +344,17 @@ class Account:
         elif (error := closing.exception()) is not None:
             _log.warning("%s: closing failed: %s", self.key, type(error).__name__, extra={"action": "close"})
         self._threads.close()
+
+
+def _poll_many(adapter: ProviderAdapter, batch: list[JobHandle]) -> list[BaseExecutionStatus | Exception]:
+    """What the adapter answers, in a thread of the account; what is no status is an error of that handle."""
+    answers: list[object] = list(adapter.poll_many(batch))
+    if len(answers) != len(batch):
+        raise ValueError(f"poll_many answered {len(answers)} statuses for {len(batch)} handles")
+    return [
+        one if isinstance(one, BaseExecutionStatus) else ValueError(f"poll_many answered a {type(one).__name__}")
+        for one in answers
+    ]
 
 
 async def caught(call: Coroutine[Any, Any, T]) -> T | Exception:

@@ -202,11 +202,14 @@ class Daemon:
     async def _refresh_budgets(self) -> None:
         """Look from time to time at what the accounts spend that another process works on: it closes our intake too."""
         parts = self._parts
+
+        def ours() -> set[ProviderKey]:
+            return {ProviderKey(duty.lane) for duty in parts.duties if duty.is_ours}
+
         while True:
             await asyncio.sleep(BUDGET_SECONDS)
-            ours = {ProviderKey(duty.lane) for duty in parts.duties if duty.is_ours}
             try:
-                await parts.fleet.budgets.load(parts.ledger, but=ours)
+                await parts.fleet.budgets.load(parts.ledger, ours=ours)
             except StoreError as error:
                 _log.warning("the budgets could not be read: %s", error, extra={"action": "budget"})
 

@@ -14,10 +14,10 @@ from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from enum import StrEnum
+from functools import partial
 from typing import Any, Final, Protocol, assert_never
 
 from qcompute.errors import BudgetSpent, CannotRun
-from qcompute.ledger.contract import Ledger
 from qcompute.miner.job import Charge, DayCharges, Job
 from qcompute.miner.limits import BudgetSettings
 from qcompute.units import ExecutionId, Money, ProviderKey, utc_now
@@ -83,13 +83,16 @@ class Budget:
         """The least amount that found no room; new jobs are not taken while the room is smaller."""
         self._alerted: set[tuple[Period, date]] = set()
 
-    async def load(self, ledger: ChargesBook) -> None:
-        """Read what was charged this month and what is reserved."""
+    async def load(self, ledger: ChargesBook, *, unless: Callable[[], bool] = lambda: False) -> None:
+        """Read what was charged this month and what is reserved; kept as it was where ``unless`` says so by then."""
         today = self._today()
         first = datetime.combine(Period.MONTH.first_day(today), time(), UTC)
         days = await ledger.charged_by_day(self.account, first)
+        reserved = await ledger.open_charges(self.account)
+        if unless():
+            return
         self._days = {(one.day, one.money.currency): one.money.amount for one in days}
-        self._open = await ledger.open_charges(self.account)
+        self._open = reserved
         self._alert()
 
     def checked(self, estimate: Money | None) -> Money | None:
@@ -109,35 +112,38 @@ class Budget:
             raise CannotRun(message, reason="over_budget")
         return estimate
 
-    def require_room(self, estimate: Money | None) -> None:
+    def require_room(self, estimate: Money | None, *, of: ExecutionId | None = None) -> None:
         """Say at once, without asking a vendor for the price, that a job must wait.
+
+        ``of`` is the job, where it may have reserved some of the room itself.
 
         Raises:
             BudgetSpent: there is no room for ``estimate``; for None, none at all.
         """
         amount = estimate.amount if estimate is not None else None
         for period, limit in self._limits.items():
-            room = limit - self._committed(period)
+            room = limit - self._committed(period, but=of)
             if room <= 0 if not amount else room < amount:
                 raise BudgetSpent(self._spent_text(period), until=period.next_start(self._today()))
 
     def reserve(self, execution_id: ExecutionId, estimate: Money | None) -> Charge | None:
         """Reserve a job's expected cost; the charge to store with its move, None when it is free or unknown.
 
-        Whoever cannot store it calls `take_back`. A second call for the same job replaces the first.
+        Whoever cannot store it calls `take_back`. A second call for the same job replaces the first; when it raises,
+        what was reserved before stays so: it is in the ledger until the job ends.
 
         Raises:
             CannotRun, BudgetSpent: see `checked` and `require_room`.
         """
-        self.take_back(execution_id)
         money = self.checked(estimate)
         if money is None or not money.amount:
             return None
         try:
-            self.require_room(money)
+            self.require_room(money, of=execution_id)
         except BudgetSpent:
             self._too_large = money.amount if self._too_large is None else min(self._too_large, money.amount)
             raise
+        self.take_back(execution_id)
         charge = Charge(self.account, money, self._clock())
         self._open[execution_id] = charge
         self._add(charge, +1)
@@ -229,15 +235,21 @@ class Budget:
         until = period.next_start(self._today())
         return f"this miner's budget of the {period} has no room until {until:%Y-%m-%d %H:%M} UTC; try another miner"
 
-    def _committed(self, period: Period) -> Decimal:
+    def _committed(self, period: Period, *, but: ExecutionId | None = None) -> Decimal:
+        """What is spent or reserved in the period, without what the job ``but`` has reserved."""
         today = self._today()
         first = period.first_day(today)
         currency = self._settings.currency
-        charged = (amount for (day, unit), amount in self._days.items() if unit == currency and first <= day <= today)
-        return sum(charged, Decimal(0))
+
+        def counts(key: tuple[date, str]) -> bool:
+            return key[1] == currency and first <= key[0] <= today
+
+        charged = sum((amount for key, amount in self._days.items() if counts(key)), Decimal(0))
+        own = None if but is None else self._open.get(but)
+        return charged - own.money.amount if own is not None and counts(_key(own)) else charged
 
     def _add(self, charge: Charge, sign: int) -> None:
-        key = (charge.charged_at.date(), charge.money.currency)
+        key = _key(charge)
         self._days[key] = self._days.get(key, Decimal(0)) + sign * charge.money.amount
 
     def _alert(self) -> None:
@@ -261,12 +273,24 @@ class Budget:
         return self._clock().date()
 
 
+def _is_among(account: ProviderKey, accounts: Callable[[], AbstractSet[ProviderKey]]) -> bool:
+    return account in accounts()
+
+
+def _key(charge: Charge) -> tuple[date, str]:
+    return charge.charged_at.date(), charge.money.currency
+
+
 class Budgets:
     """The budgets of all accounts of a miner."""
 
     def __init__(self, budgets: Iterable[Budget]) -> None:
         self._budgets = {budget.account: budget for budget in budgets}
         self._offered = frozenset(self._budgets)
+
+    def __contains__(self, account: object) -> bool:
+        """Whether the miner has this account."""
+        return account in self._budgets
 
     def add(self, budget: Budget) -> None:
         """Take in an account's budget, in place of one of that account."""
@@ -281,11 +305,14 @@ class Budgets:
         known = None if account is None else self._budgets.get(account)
         return known or Budget(account or ProviderKey(""), BudgetSettings(), clock=utc_now)
 
-    async def load(self, ledger: Ledger, *, but: AbstractSet[ProviderKey] = frozenset()) -> None:
-        """Read what every account was charged, except those of ``but``, whose budgets this process keeps itself."""
+    async def load(self, ledger: ChargesBook, *, ours: Callable[[], AbstractSet[ProviderKey]] = frozenset) -> None:
+        """Read what every account was charged but those that are ``ours``: this process keeps their budgets itself.
+
+        ``ours`` is asked again when an account has been read: what was reserved meanwhile may not be stored yet.
+        """
         for account, budget in list(self._budgets.items()):
-            if account not in but:
-                await budget.load(ledger)
+            if account not in ours():
+                await budget.load(ledger, unless=partial(_is_among, account, ours))
 
     def closed_because(self) -> str | None:
         """Why no new jobs are taken, in words for users; None while any account they go to has room."""

@@ -23,6 +23,10 @@ from qcompute.units import ExecutionId
 REST: Final = timedelta(minutes=10)
 """A row rests for so long at most: what is forgotten here by mistake is found in the table again."""
 
+FIRST_REST: Final = 2 * REST
+"""Rows of whoever worked on the account before rest past `REST` from now where their clock was ahead. So we look for
+them until then, and let ours rest for longer meanwhile, to be told from them."""
+
 MOST_RESTING: Final = 200_000
 """Half a kilobyte each. Of more jobs, each has its next time written at every poll."""
 

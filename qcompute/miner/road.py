@@ -182,6 +182,8 @@ class Road:
         receipt = build_receipt(after, outcome, self._signer, parts=parts)
         may_be_paid = job.submit_started_at is not None and not unsubmitted
         budget = self.budgets.of(job.provider)
+        if job.provider is not None and job.provider not in self.budgets and not parts:
+            await budget.load(self.ledger)  # of an account that this miner does not have any more
         charge = None if parts else budget.final_charge(job, outcome.cost, may_be_paid=may_be_paid)
         stored = await self.store(job, after, outcome=outcome, receipt=receipt, charge=charge)
         budget.settle(job.execution_id, charge)

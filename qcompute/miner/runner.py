@@ -8,20 +8,21 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import ClassVar, Final, assert_never
 
 from typing_extensions import override
 
-from qcompute.errors import BadReply, Bug, CannotRun, StoreError, VendorError
+from qcompute.errors import BadReply, Bug, CannotRun, StaleRow, StoreError, VendorError
 from qcompute.ledger.contract import Postponed
 from qcompute.miner.account import Account
 from qcompute.miner.circuit_cache import CircuitCache
 from qcompute.miner.ends import EndedRows
 from qcompute.miner.job import Job, State, Verdict
 from qcompute.miner.providers.base import BaseExecutionStatus, JobHandle, JobReceipt, ProviderStatus, Verb
-from qcompute.miner.resting import REST, Asked, Resting, asked_from, handles_of
+from qcompute.miner.resting import FIRST_REST, REST, Asked, Resting, asked_from, handles_of
 from qcompute.miner.result import ended, failure_text, succeeded
 from qcompute.miner.road import Road, asked_pause_seconds
 from qcompute.miner.stage import Stage
@@ -170,15 +171,28 @@ class WaitStage(Stage):
         """Let those with no news wait on, and keep the answers of the others; whether more may be due."""
         now, most = self.road.clock(), min(POLLS_AT_ONCE, 4 * max(self._account.limits.max_poll_batch, 1))
         jobs = self._resting.take(now, most)
-        if len(jobs) < most:
-            jobs += await self._due_in_table(now, most - len(jobs))
-        if not jobs:
-            return False
-        answers = await self._account.poll_all(handles_of(jobs))
-        self._keep_asking(jobs, answers, written := [])
-        if written:
-            await self.road.postpone(written)
+        try:
+            if len(jobs) < most:
+                jobs += await self._due_in_table(now, most - len(jobs))
+            if not jobs:
+                return False
+            answers = await self._account.poll_all(handles_of(jobs))
+            self._keep_asking(jobs, answers, written := [])
+            if written:
+                with suppress(StaleRow):  # another process has the account: whoever runs this stage hears of it
+                    await self.road.postpone(written)
+        except StoreError:
+            self._ask_again(jobs, now)
+            raise
         return len(jobs) == most
+
+    def _ask_again(self, jobs: Sequence[Asked], now: datetime) -> None:
+        """As if they had not been asked for: what the table was to know of them it does not."""
+        for job in jobs:
+            self._answers.pop(job.execution_id, None)
+            self._resting.forget(job.execution_id)
+            if job.rests_until is not None:
+                self._resting.keep(job, now)
 
     async def _due_in_table(self, now: datetime, most: int) -> list[Asked]:
         """Rows that are due, and at first those that rest too: whoever let them rest has ended."""
@@ -187,7 +201,7 @@ class WaitStage(Stage):
             return asked_from(await self.road.ledger.polls_due(now, most, lane=self.lane, skip=skip), now)
         # Not those that we let rest, from the first moment on: they would be asked for over and over.
         self._began_at = self._began_at or now
-        within = self._began_at + REST - now - _MICROSECOND
+        within = self._began_at + FIRST_REST - now - _MICROSECOND
         polls = await self.road.ledger.polls_due(now, most, lane=self.lane, skip=skip, within=within)
         self._finds_resting = len(polls) == most and not self._resting.is_full
         return asked_from(polls, now, rested_until=now)
@@ -198,7 +212,7 @@ class WaitStage(Stage):
         """When each is asked for next; to ``written`` goes what the table must know of it."""
         now = self.road.clock()
         due_after: dict[float, datetime] = {}  # thousands of one age and pace share a moment
-        rests_until = now + REST
+        rests_until = now + (FIRST_REST if self._finds_resting else REST)
         for job, answer in zip(jobs, answers, strict=True):
             if isinstance(answer, Exception) or answer.status not in _NO_NEWS or answer.status != job.vendor_status:
                 self._answers[job.execution_id] = job.version, answer

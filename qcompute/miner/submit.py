@@ -136,7 +136,7 @@ class SubmitStage(Stage):
             return
         try:
             if job.error_code == BudgetSpent.code:  # it waits for room: looking again must cost next to nothing
-                self._budget.require_room(job.estimate)
+                self._budget.require_room(job.estimate, of=job.execution_id)
             if has_another(job):
                 await self._require_available(job)
             ready = await prepare_again(self._account, self._circuits, job)
@@ -264,13 +264,17 @@ class SubmitStage(Stage):
             ),
             return_exceptions=True,
         )
-        for member, one in zip(members, saved, strict=True):
-            if isinstance(one, StaleRow):
-                self._budget.take_back(member.job.execution_id)
+        ours = [(job, member.prepared) for job, member in zip(saved, members, strict=True) if isinstance(job, Job)]
         if failure := next((one for one in saved if isinstance(one, BaseException)), None):
-            # Nothing was submitted, and those marked will look, find nothing and come again.
+            for member, one in zip(members, saved, strict=True):
+                if isinstance(one, StaleRow):
+                    self._budget.take_back(member.job.execution_id)
+            if isinstance(failure, StaleRow):  # one left; the places written down for the others are not theirs now
+                for job, _ in ours:
+                    await self._unmarked(job)
+            # Nothing was submitted: after a failure of the database those marked look, find nothing and come again.
             raise failure
-        return [(job, member.prepared) for job, member in zip(saved, members, strict=True) if isinstance(job, Job)]
+        return ours
 
     async def _paid(self, marked: list[tuple[Job, Prepared]]) -> list[JobHandle]:
         first, prepared = marked[0]

@@ -157,3 +157,18 @@ class SplitContract(LedgerFixtures):
         assert closed.closed_at is not None
         assert await ledger.purge(closed.closed_at.replace(year=closed.closed_at.year + 1)) == 2
         assert await ledger.get(part.execution_id) is None
+
+    async def test_a_part_stays_while_its_whole_waits_for_others(self, ledger: Ledger) -> None:
+        """It was removed when it was old, and the job ended well with the counts of the parts that were left."""
+        job = await _ready(ledger, "a")
+        whole = await ledger.split(job, _waiting(job), _parts(job, "left", "right"))
+        left, right = await ledger.parts(job.execution_id)
+        await _closed(ledger, left)
+        late = await brought_to(ledger, "b", State.CLOSED)
+        assert late.closed_at is not None
+        much_later = late.closed_at.replace(year=late.closed_at.year + 1)
+        assert await ledger.purge(much_later) == 0
+        assert len(await ledger.parts(job.execution_id)) == 2
+        await _closed(ledger, right)
+        await _closed(ledger, whole)
+        assert await ledger.purge(much_later) == 4

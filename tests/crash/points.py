@@ -54,36 +54,20 @@ _EACH_JOB: Final = (
 )
 """What is done once for each job that comes so far: killed at the first of them, and at the last."""
 
+AROUND_SUBMIT: Final = ("save submitting>submitting mark", "submit", "save submitting>waiting")
+
+_TO_THE_END: Final = (*AROUND_SUBMIT, "receipt", "save waiting>settled", "PUT upload", "save settled>closed")
+
 EXPECTED: Final[Mapping[str, tuple[str, ...]]] = {
     ROAD.name: (*_ONCE, *_EACH_JOB),
     LOST.name: ("save submitting>submitting", "find", "save submitting>waiting"),
     LATE.name: ("cancel", "save waiting>waiting", "receipt", "save waiting>settled", "PATCH executions"),
     HELD.name: ("find", "save submitting>held", "save held>settled", "PATCH executions"),
-    SPLIT.name: (
-        "save ready>waiting",
-        "save submitting>submitting mark",
-        "submit",
-        "save submitting>waiting",
-        "receipt",
-        "save waiting>settled",
-        "PUT upload",
-        "save settled>closed",
-    ),
-    PACK.name: (
-        "save ready>submitting",
-        "save submitting>submitting mark",
-        "submit",
-        "save submitting>waiting",
-        "receipt",
-        "save waiting>settled",
-        "PUT upload",
-        "save settled>closed",
-    ),
+    SPLIT.name: ("save ready>waiting", *_TO_THE_END),
+    PACK.name: ("save ready>submitting", *_TO_THE_END),
 }
 """Every place, and the story whose run without a kill comes by. The matrix takes its points from that run; a place that
 is not met any more fails it, so that none vanishes unnoticed."""
-
-AROUND_SUBMIT: Final = ("save submitting>submitting mark", "submit", "save submitting>waiting")
 
 _CRITICAL: Final = (
     "accept",

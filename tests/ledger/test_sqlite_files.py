@@ -21,9 +21,10 @@ from qcompute.ledger.database import open_database
 from qcompute.ledger.schema import REVISIONS, metadata
 from qcompute.ledger.settings import LedgerSettings
 from qcompute.ledger.sqlite import SqliteLedger
-from qcompute.miner.job import State, Verdict
+from qcompute.miner.job import SPLIT_LANE, State, Verdict
 from qcompute.protocol import FIRST_CURSOR
 from qcompute.testing.ledger_records import (
+    ALICE,
     SIGNED_URL,
     START_OF_TIME,
     SetClock,
@@ -34,7 +35,7 @@ from qcompute.testing.ledger_records import (
     own_nonce,
     succeeded,
 )
-from qcompute.units import ExecutionId
+from qcompute.units import ExecutionId, ProviderKey
 from tests.ledger.database_side import python_says, run_sql
 from tests.ledger.old_ledgers import BACK_TO_FIRST
 
@@ -75,6 +76,35 @@ async def test_everything_is_there_after_reopening(settings: LedgerSettings, clo
     later = await brought_to(second, "d", State.CLOSED)
     assert later.cursor_seq == 2
     assert [job.execution_id for job in (await second.finished_after(cursor, 10)).jobs] == ["d"]
+    await second.close()
+
+
+async def test_a_job_in_parts_is_one_in_its_validators_share_after_reopening_too(
+    settings: LedgerSettings, clock: SetClock
+) -> None:
+    """Its open parts were counted as jobs when the file was opened, and never taken off again when they closed.
+
+    Whoever had split jobs at a restart was refused new ones long before their share was used up, until the next one.
+    """
+    first = SqliteLedger(settings, clock)
+    job = await brought_to(first, "a", State.READY)
+    whole = replace(job, state=State.WAITING, provider=ProviderKey(SPLIT_LANE))
+    part = replace(job, version=0, state=State.SUBMITTING, parent_id=job.execution_id, input_data_url=None)
+    parts = [replace(part, execution_id=ExecutionId(f"a/{number}"), provider=ProviderKey("x")) for number in range(2)]
+    await first.split(job, whole, parts)
+    await first.close()
+    second = SqliteLedger(settings, clock)
+    assert await second.open_by_validator() == {ALICE: 1}
+    for name in ("a/0", "a/1", "a"):
+        one = await second.get(ExecutionId(name))
+        assert one is not None
+        waits = one if one.state is State.WAITING else await second.save(one, replace(one, state=State.WAITING))
+        settled = await second.save(waits, replace(waits, state=State.SETTLED, verdict=Verdict.SUCCEEDED))
+        await second.save(settled, replace(settled, state=State.CLOSED))
+    assert await second.open_by_validator() == {}
+    clock.move(10)
+    assert await second.purge(clock.now) == 3
+    assert await second.count_by_state() == dict.fromkeys(State, 0)
     await second.close()
 
 

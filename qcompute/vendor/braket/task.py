@@ -98,9 +98,7 @@ def map_to_tag(measurement: MeasurementMap) -> str | None:
 
 def map_of_tag(tag: str) -> MeasurementMap | None:
     """What `map_to_tag` wrote; None for anything else."""
-    if not re.fullmatch(
-        r"\w+:\d{1,6}(/\w+:\d{1,6})*=\d{1,6}:\d{1,6}:\d{1,6}(/\d{1,6}:\d{1,6}:\d{1,6})*", tag, re.ASCII
-    ):
+    if not _TAG.fullmatch(tag):
         return None
     registers, runs = ([part.split(":") for part in half.split("/")] for half in tag.split("="))
     return MeasurementMap(

@@ -276,6 +276,15 @@ def test_a_wallet_that_cannot_be_used_names_the_flags(tmp_path: Path, content: s
         load_signer(WalletSettings(name="w", hotkey="h", path=tmp_path))
 
 
+def test_a_hotkey_without_its_private_half_is_no_key_to_start_with(tmp_path: Path) -> None:
+    """A file with the address alone was taken for a hotkey, and the daemon met that at its first signature."""
+    file = tmp_path / "w" / "hotkeys" / "h"
+    file.parent.mkdir(parents=True)
+    file.write_text(f'{{"ss58Address": "{signer_from_uri("//Alice").hotkey}"}}')
+    with pytest.raises(ConfigError, match=r"--wallet\.hotkey"):
+        load_signer(WalletSettings(name="w", hotkey="h", path=tmp_path))
+
+
 @pytest.mark.parametrize("hotkey", ["", "nobody", ALICE[:-1], ALICE + "x", "5" * 48])
 def test_what_is_no_address_verifies_nothing(hotkey: str) -> None:
     assert not verify_signature(b"m", b"\1" * 64, Hotkey(hotkey))

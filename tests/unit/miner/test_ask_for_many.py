@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -9,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from qcompute.errors import Unavailable
+from qcompute.errors import StoreError, Unavailable
 from qcompute.miner import runner
 from qcompute.miner.account import Account
 from qcompute.miner.job import Job, State, Verdict
@@ -261,3 +262,101 @@ def test_a_poll_a_moment_late_does_not_skip_the_next_one() -> None:
         assert due_at - asked_at < timedelta(seconds=interval, milliseconds=80)
         asked_at = due_at + timedelta(milliseconds=80)
     assert asked_at < on_grid(START, interval) + timedelta(seconds=10 * interval + 1)
+
+
+async def test_a_failing_database_does_not_let_who_ended_rest_on(
+    scene: Scene, stage: WaitStage, vendor: Listing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The news came, the word that the row is due did not arrive, and the job was asked for again ten minutes later."""
+    await waits(scene, vendor, "one", "RUNNING", vendor_status="RUNNING")
+    await stage._fetch_rows()
+    vendor.words["one"] = BaseExecutionStatus(status="COMPLETED")
+    scene.clock.pass_seconds(2)
+    with monkeypatch.context() as broken:
+        broken.setattr(scene.ledger, "postpone", fails)
+        with pytest.raises(StoreError):
+            await stage._fetch_rows()
+    scene.clock.pass_seconds(2)
+    await stage._fetch_rows()
+    assert sorted(stage._backlog) == ["one"]
+    stage._backlog.clear()
+
+
+async def test_who_was_to_be_asked_for_when_the_database_failed_is_asked_for_later(
+    scene: Scene, stage: WaitStage, vendor: Listing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Taken to be asked for and dropped by the error, they rested for the ten minutes written in their rows."""
+    await waits(scene, vendor, "one", "RUNNING", vendor_status="RUNNING")
+    await stage._fetch_rows()
+    scene.clock.pass_seconds(2)
+    with monkeypatch.context() as broken:
+        broken.setattr(scene.ledger, "polls_due", fails)
+        with pytest.raises(StoreError):
+            await stage._fetch_rows()
+    scene.clock.pass_seconds(2)
+    await stage._fetch_rows()
+    assert vendor.lists == 2
+
+
+async def fails(*_: Any, **__: Any) -> None:
+    raise StoreError("the server closed the connection")
+
+
+@dataclass
+class Odd(Listing):
+    """Answers what no adapter may."""
+
+    answer: Any = None
+
+    def poll_many(self, handles: Sequence[JobHandle]) -> list[BaseExecutionStatus]:
+        del handles
+        return self.answer
+
+
+@pytest.mark.parametrize("answer", [None, [None], [], ({} for _ in range(1)), ["RUNNING"]])
+async def test_an_adapter_that_answers_nonsense_does_not_end_the_daemon(scene: Scene, answer: Any) -> None:
+    """Its answers are looked at in the stage's own loop, and what that raises ended the process, at each restart."""
+    vendor = Odd(answer=answer)
+    account = Account(ProviderKey("scripted"), vendor, threads=1)
+    stage = WaitStage(scene.road, account, scene.circuits, held_seconds=600, unknown_seconds=300)
+    await waits(scene, vendor, "one", "RUNNING", vendor_status="RUNNING")
+    await stage._fetch_rows()
+    await stage.handle(stage._backlog.pop(ExecutionId("one")))
+    row = await scene.row("one")
+    assert (row.state, row.error_code) == (State.WAITING, "poll_failed")
+    scene.clock.pass_seconds(60)
+    await asyncio.wait_for(stage.handle(row), 5)
+    assert (await scene.row("one")).attempts == 2
+    await account.close(limit_seconds=1)
+
+
+async def test_who_lost_the_account_in_the_middle_of_a_round_stops_quietly(
+    scene: Scene, stage: WaitStage, vendor: Listing
+) -> None:
+    """Another process has it: what is written is refused, and that ended the whole daemon, other accounts and all."""
+    tenure = await scene.ledger.claims.take(stage.lane)
+    assert tenure is not None
+    stage.road = scene.road.under(tenure)
+    await waits(scene, vendor, "one", "RUNNING", vendor_status="RUNNING")
+    await scene.ledger.claims.take(stage.lane)
+    before = await scene.row("one")
+    await stage._fetch_rows()
+    assert await scene.row("one") == before
+    stage._backlog.clear()
+
+
+async def test_rows_are_found_at_once_that_a_process_with_a_clock_ahead_let_rest(
+    scene: Scene, stage: WaitStage, vendor: Listing
+) -> None:
+    """Two machines' clocks differ by seconds, and jobs were not asked for until ten minutes after the takeover.
+
+    Their rows rested a moment longer than was looked for.
+    """
+    await waits(scene, vendor, "one", "RUNNING", vendor_status="RUNNING")
+    scene.clock.pass_seconds(5)
+    await stage._fetch_rows()
+    scene.clock.pass_seconds(-5)
+    vendor.words["one"] = BaseExecutionStatus(status="COMPLETED")
+    again = WaitStage(scene.road, stage._account, scene.circuits, held_seconds=600, unknown_seconds=300)
+    await again._fetch_rows()
+    assert vendor.lists == 2

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from qcompute.errors import BudgetSpent, CannotRun, Refused, StaleRow, StoreError, SubmitUnknown
+from qcompute.errors import BudgetSpent, CannotRun, Refused, StaleRow, StoreError, SubmitUnknown, Unavailable
 from qcompute.miner.budget import Budget, Budgets, Period
 from qcompute.miner.intake import JobIntake
 from qcompute.miner.job import Charge, CostKind, Job, Outcome, State, Verdict
@@ -199,6 +199,78 @@ async def test_a_job_the_budget_kept_waiting_says_so_at_its_deadline(opened: Cal
     row = await scene.row("job-2")
     assert (row.verdict, row.error_code) == (Verdict.FAILED, "deadline")
     assert "budget" in (row.error or "")
+
+
+async def test_a_budget_that_becomes_ours_while_it_is_read_keeps_what_was_reserved(
+    opened: Callable[..., Scene], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process had the account and ended; what was then reserved here was overwritten by what was read before.
+
+    The account could spend so much more than its budget.
+    """
+    scene = opened(per_day=10)
+    ours = set[ProviderKey]()
+    read = scene.ledger.open_charges
+
+    async def read_slowly(account: ProviderKey) -> dict[ExecutionId, Charge]:
+        found = await read(account)
+        ours.add(account)
+        scene.budget.reserve(ExecutionId("job-1"), Money(COST, "USD"))
+        return found
+
+    monkeypatch.setattr(scene.ledger, "open_charges", read_slowly)
+    await scene.road.budgets.load(scene.ledger, ours=lambda: ours)
+    assert (committed(scene.budget), reserved(scene.budget)) == (COST, COST)
+
+
+async def test_what_a_job_reserved_that_finds_no_room_later_is_not_kept_for_ever(opened: Callable[..., Scene]) -> None:
+    """Its vendor was away, and the next day's budget was spent by others: at its deadline the job ended unsubmitted.
+
+    Its reservation had been forgotten in memory alone. In the ledger it stayed, and counted again after a restart.
+    """
+    scene = opened(per_day=2)
+    scene.vendor.fail_submit = [Unavailable("away")]
+    unsent = await sent(scene)
+    assert unsent.submit_started_at is None
+    await scene.road.store(unsent, replace(unsent, deadline_at=scene.clock() + timedelta(days=7)))
+    scene.clock.pass_seconds(86400)
+    assert (await sent(scene, "job-2")).state is State.WAITING
+    for _ in range(2):
+        await submitter(scene).handle(await scene.row("job-1"))
+        assert (await scene.row("job-1")).error_code == BudgetSpent.code
+    scene.clock.pass_seconds(8 * 86400)
+    await submitter(scene).handle(await scene.row("job-1"))
+    assert (await scene.row("job-1")).state is State.SETTLED
+    again = await restarted(scene, per_day=2)
+    for budget in (scene.budget, again):
+        assert (reserved(budget), committed(budget, Period.MONTH)) == (COST, COST)
+
+
+async def test_what_a_job_reserved_at_an_account_that_is_gone_is_settled_with_it(opened: Callable[..., Scene]) -> None:
+    """Its reservation was never looked for, and counted again when the account was set up again."""
+    scene = opened()
+    gone = ProviderKey("gone")
+    job = await scene.submitting("job-1")
+    charge = Charge(gone, Money(COST, "USD"), scene.clock())
+    held = replace(job, state=State.HELD, provider=gone, estimate=None)
+    held = await scene.road.save(job, replace(held, submit_started_at=scene.clock()), charge=charge)
+    await scene.road.end_without_result(held, Verdict.FAILED, code="operator", message="given up")
+    assert await scene.ledger.open_charges(gone) == {}
+    (day,) = await scene.ledger.charged_by_day(gone, scene.clock() - timedelta(days=1))
+    assert day.money == Money(COST, "USD")
+
+
+async def test_a_job_finds_room_in_what_it_reserved_itself(opened: Callable[..., Scene]) -> None:
+    """It waited for room, and a restart read from the ledger what it had reserved before: it stood in its own way."""
+    scene = opened(per_day=2)
+    scene.vendor.fail_submit = [Unavailable("away"), Unavailable("away")]
+    await sent(scene)
+    for _ in range(2):
+        waits = await scene.row("job-1")
+        spent = replace(waits, error_code=BudgetSpent.code, error="no room")
+        await submitter(scene).handle(await scene.road.store(waits, spent))
+    assert (await scene.row("job-1")).state is State.WAITING
+    assert committed(scene.budget) == COST
 
 
 async def test_jobs_submitted_at_once_do_not_overshoot(opened: Callable[..., Scene]) -> None:

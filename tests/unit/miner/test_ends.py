@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
@@ -161,3 +161,15 @@ async def test_only_so_many_rows_are_remembered(scene: Scene) -> None:
     rows.heard(["a"])
     assert rows.take(()) == []
     assert not rows.waits(replace(job, provider_job_id=None))
+
+
+async def test_an_adapter_with_new_credentials_is_heard_as_the_one_before() -> None:
+    """What it told went nowhere after `qcompute connections rotate`, and each end was noticed by the next poll."""
+    account = Account(ProviderKey("scripted"), Telling(), threads=1)
+    renewed = Telling()
+    await account.replace_adapter(renewed, limit_seconds=1)
+    told: asyncio.Future[Sequence[str]] = asyncio.get_running_loop().create_future()
+    with account.hearing_ends(told.set_result):
+        renewed.tell("vendor-1")
+        assert await asyncio.wait_for(told, 5) == ["vendor-1"]
+    await account.close(limit_seconds=1)

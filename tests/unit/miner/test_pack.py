@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from qcompute.errors import Refused, SubmitUnknown, Unavailable
+from qcompute.errors import Refused, StaleRow, SubmitUnknown, Unavailable
 from qcompute.miner.account import Account
 from qcompute.miner.job import Job, State, Verdict
 from qcompute.miner.providers.base import Absent, Found, JobHandle, Limits, Prepared, Rate, Verb
@@ -105,6 +105,29 @@ async def test_a_refused_pack_is_submitted_one_by_one(scene: PackingScene) -> No
     await asyncio.gather(*(stage.handle(job) for job in again))
     assert [size for _, size in scene.vendor.packs] == [3, 1, 1, 1]
     assert {(await scene.row(job.execution_id)).state for job in jobs} == {State.WAITING}
+
+
+async def test_who_leaves_a_pack_while_it_waits_does_not_have_the_others_looked_for(scene: PackingScene) -> None:
+    """The operator called one off while the pack waited for its turn: the others were marked, and never submitted.
+
+    Each was then looked for as though it might be paid, a minute long; where the vendor cannot be asked for what it
+    has, each was held for the operator. They are unmarked, and go together at the next turn.
+    """
+    first, *others = await scene.jobs(3)
+    stage = scene.stage()
+    tasks = [asyncio.create_task(stage.handle(job)) for job in (first, *others)]
+    while not any(len(pack) == 3 for pack in stage._packer._open.values()):  # noqa: ASYNC110 - it has no event for it
+        await asyncio.sleep(0.01)
+    await scene.road.end_without_result(first, Verdict.CANCELLED, code="operator", message="gone", unsubmitted=True)
+    results = await asyncio.gather(*tasks, return_exceptions=True)
+    assert {type(one) for one in results} == {StaleRow}
+    again = [await scene.row(job.execution_id) for job in others]
+    assert {(row.state, row.submit_started_at) for row in again} == {(State.SUBMITTING, None)}
+    assert scene.vendor.packs == []
+    await asyncio.gather(*(stage.handle(job) for job in again))
+    rows = [await scene.row(job.execution_id) for job in others]
+    assert [(row.handle or {})["pack_index"] for row in rows] == [0, 1]
+    assert (scene.vendor.packs, scene.vendor.looks) == ([(token_of_pack(others), 2)], 0)
 
 
 async def test_a_refused_job_by_itself_is_refused(scene: PackingScene) -> None:
