@@ -8,7 +8,7 @@ import re
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -158,7 +158,17 @@ def test_every_package_has_its_layer() -> None:
 )
 def test_the_daemon_s_process_imports_nothing_heavy(module: str, may: tuple[str, ...]) -> None:
     """They cost seconds and hundreds of megabytes, and crash in threads: children alone load them."""
-    unwanted = [name for name in HEAVY if name not in may]
+    assert _loaded_with(module, [name for name in HEAVY if name not in may]) == ""
+
+
+@pytest.mark.parametrize("module", ["qcompute.miner.settings_load", "qcompute.cluster"])
+def test_settings_load_neither_a_database_nor_a_cluster(module: str) -> None:
+    """Every command reads them first, and half of its CPU time went into what it then did not use."""
+    assert _loaded_with(module, ["sqlalchemy", "qcompute.cluster.builder", "aiohttp"]) == ""
+
+
+def _loaded_with(module: str, unwanted: Sequence[str]) -> str:
+    """Those of ``unwanted`` that a new process loads when it imports ``module``."""
     code = f"import sys, {module}; print(*[m for m in {unwanted!r} if m in sys.modules])"
     done = subprocess.run(  # noqa: S603 - our own interpreter
         [sys.executable, "-c", code],
@@ -169,7 +179,8 @@ def test_the_daemon_s_process_imports_nothing_heavy(module: str, may: tuple[str,
         timeout=60,
         check=False,
     )
-    assert (done.stdout.strip(), done.returncode) == ("", 0), done.stderr
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
 
 
 def _lines(file: Path) -> int:

@@ -12,7 +12,8 @@ from sqlalchemy import ColumnElement, CursorResult, Executable, func, or_, selec
 
 from qcompute.errors import ConfigError
 from qcompute.ledger import statements
-from qcompute.ledger.browse import OPEN_STATES, contains
+from qcompute.ledger.browse import contains
+from qcompute.ledger.listing import OPEN_STATES
 from qcompute.ledger.looking import Look, looked_at
 from qcompute.ledger.rows import charge_from, job_from, outcome_from, summed_by_day
 from qcompute.ledger.schema import charges, jobs, receipts

@@ -8,7 +8,7 @@ kept for this: the road's saves cost what they did.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from datetime import datetime
 from typing import Any, Final
 
@@ -17,57 +17,16 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 
+from qcompute.ledger.listing import OPEN_STATES, ClosedJobs, JobLine, Wish
 from qcompute.ledger.schema import jobs
 from qcompute.ledger.times import from_micros, micros
 from qcompute.miner.job import State, Verdict
-from qcompute.units import DeviceId, ExecutionId, Hotkey, ProviderJobId, ProviderKey
-
-OPEN_STATES: Final = tuple(state for state in State if state is not State.CLOSED)
+from qcompute.units import ExecutionId
 
 _SEARCHED: Final = ("execution_id", "provider_job_id", "validator_hotkey", "device_id", "error_code", "error")
 """Where a text is looked for."""
 
 _TIMES: Final = frozenset({"received_at", "due_at", "settled_at", "closed_at"})
-
-
-@dataclass(frozen=True, slots=True)
-class Wish:
-    """Which jobs are wanted; what is None or empty is no condition. Case of ASCII letters in ``text`` is ignored."""
-
-    state: State | None = None
-    verdict: Verdict | None = None
-    provider: ProviderKey | None = None
-    validator: Hotkey | None = None
-    text: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class JobLine:
-    """What a list shows of a job; field meanings are those of `qcompute.miner.job.Job`."""
-
-    execution_id: ExecutionId
-    validator_hotkey: Hotkey
-    shots: int
-    state: State
-    verdict: Verdict | None
-    provider: ProviderKey | None
-    device_id: DeviceId | None
-    provider_job_id: ProviderJobId | None
-    received_at: datetime
-    due_at: datetime
-    settled_at: datetime | None
-    closed_at: datetime | None
-    cursor_seq: int | None
-    error_code: str | None
-    error: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class ClosedJobs:
-    """Some closed jobs, latest first; ``below`` continues behind them, None when there are no more to look at."""
-
-    lines: list[JobLine]
-    below: int | None
 
 
 _NAMES: Final = tuple(field.name for field in fields(JobLine))

@@ -16,8 +16,8 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final, NamedTuple, TypeAlias
 
-from qcompute.ledger.browse import ClosedJobs, JobLine, Wish
 from qcompute.ledger.claims import Claims, Tenure
+from qcompute.ledger.listing import ClosedJobs, JobLine, Wish
 from qcompute.ledger.times import from_micros
 from qcompute.miner.job import (
     NOBODYS_LANE,

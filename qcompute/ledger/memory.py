@@ -13,7 +13,7 @@ from typing import Final
 from typing_extensions import override
 
 from qcompute.errors import Bug, StaleRow, StoreError
-from qcompute.ledger.browse import ClosedJobs, JobLine, Wish, is_wanted, line_from, next_below
+from qcompute.ledger.browse import is_wanted, line_from, next_below
 from qcompute.ledger.claims import Claims, Fenced, SoleClaims, Tenure
 from qcompute.ledger.contract import (
     AT_ONCE,
@@ -28,6 +28,7 @@ from qcompute.ledger.contract import (
     polls_from,
 )
 from qcompute.ledger.cursor import START, read_cursor, write_cursor
+from qcompute.ledger.listing import ClosedJobs, JobLine, Wish
 from qcompute.ledger.rows import (
     Row,
     brings_forward,

@@ -15,15 +15,7 @@ from typing_extensions import override
 from qcompute.errors import StoreError
 from qcompute.ledger import statements
 from qcompute.ledger.batch import Effects
-from qcompute.ledger.browse import (
-    ClosedJobs,
-    JobLine,
-    Wish,
-    lines_of,
-    look_at_closed,
-    open_parameters,
-    open_statement,
-)
+from qcompute.ledger.browse import lines_of, look_at_closed, open_parameters, open_statement
 from qcompute.ledger.claims import Claims, SoleClaims, Tenure
 from qcompute.ledger.contract import (
     AT_ONCE,
@@ -40,6 +32,7 @@ from qcompute.ledger.contract import (
 from qcompute.ledger.cursor import read_cursor, write_cursor
 from qcompute.ledger.figures import Figures
 from qcompute.ledger.keepers import Read
+from qcompute.ledger.listing import ClosedJobs, JobLine, Wish
 from qcompute.ledger.opening import Opened
 from qcompute.ledger.operations import (
     Accept,

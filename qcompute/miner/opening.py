@@ -8,7 +8,7 @@ from collections.abc import Set as AbstractSet
 from functools import partial
 from typing import Final
 
-from qcompute.cluster.accounts import AccountPlan, open_account, open_cluster, slots_of
+from qcompute import cluster
 from qcompute.connections.checks import looked_at, open_connection
 from qcompute.connections.definitions import CHOICE, FILE, Choice, Definitions
 from qcompute.connections.findings import Grade
@@ -122,7 +122,7 @@ class AccountOpener:
     def renewed(self, account: ProviderKey) -> Renewed:
         """A new adapter of an account."""
         if self.home == CLUSTER:
-            plan = open_account(self._settings.cluster, self._folder, account)
+            plan = cluster.open_account(self._settings.cluster, self._folder, account)
             if plan is not None:
                 return Renewed(plan.adapter, plan.health_check)
         if account == self.home and not self._home_is_connection():
@@ -166,10 +166,10 @@ class AccountOpener:
             raise ConfigError(
                 f"{own}: with PROVIDER=cluster each account has its own budget: write [cluster.nodes.budget]"
             )
-        plans = open_cluster(self._settings.cluster, self._folder)
+        plans = cluster.open_cluster(self._settings.cluster, self._folder)
         return [(plan.adapter, partial(self._planned, plan)) for plan in plans]
 
-    def _planned(self, plan: AccountPlan) -> Opened:
+    def _planned(self, plan: cluster.AccountPlan) -> Opened:
         account = Account(
             plan.name,
             plan.adapter,
@@ -186,7 +186,7 @@ class AccountOpener:
 
     def _home_accounts(self) -> frozenset[str]:
         if self.home == CLUSTER:
-            return frozenset(slot.name for slot in slots_of(self._settings.cluster))
+            return frozenset(slot.name for slot in cluster.slots_of(self._settings.cluster))
         return frozenset({self.home})
 
     def _names(self) -> frozenset[str]:
@@ -228,7 +228,7 @@ def nodes_by_connection(settings: Settings) -> dict[str, list[ProviderKey]]:
         ConfigError: the fleet cannot be read.
     """
     found: dict[str, list[ProviderKey]] = {}
-    for slot in slots_of(settings.cluster) if settings.provider == CLUSTER else ():
+    for slot in cluster.slots_of(settings.cluster) if settings.provider == CLUSTER else ():
         if slot.connection is not None:
             found.setdefault(slot.connection, []).append(slot.name)
     return found
@@ -248,7 +248,7 @@ def _changed(budget: BudgetSettings) -> list[str]:
     return [name for name in BudgetSettings.model_fields if getattr(budget, name) != getattr(defaults, name)]
 
 
-def _tags(plan: AccountPlan) -> dict[str, set[str]] | None:
+def _tags(plan: cluster.AccountPlan) -> dict[str, set[str]] | None:
     """What the operator calls each device: its nodes' names and tags; None when the vendor says which devices are."""
     words: dict[str, set[str]] = {}
     for node in plan.nodes:

@@ -8,7 +8,7 @@ from datetime import datetime
 from qcompute.axon.visitors import Visitors, Visits
 from qcompute.console.dashboard.facts import AccountState, Choice, Facts, Health, JobFacts, Spending
 from qcompute.errors import CannotRun
-from qcompute.ledger.browse import ClosedJobs, JobLine, Wish
+from qcompute.ledger.listing import ClosedJobs, JobLine, Wish
 from qcompute.ledger.memory import MemoryLedger
 from qcompute.miner.commands import AboutJob, CommandRefused
 from qcompute.miner.job import Job, State

@@ -204,7 +204,8 @@ async def finds_no_daemon(scene: Scene, folder: Path) -> None:
 
 async def test_a_job_is_cancelled_at_its_vendor_and_an_operator_s_own_survives_a_kill(tmp_path: Path) -> None:
     """It is on disk as a whole before the command is answered. One whose operator does not wait goes on as well."""
-    environment = {"QCOMPUTE_PROVIDERS__MOCK__QUEUE_SECONDS": "12", "QCOMPUTE_MINER__SECOND_LOOK_SECONDS": "1"}
+    # Until the daemon is started anew no job ends by itself, however long the commands take.
+    environment = {"QCOMPUTE_PROVIDERS__MOCK__QUEUE_SECONDS": "600", "QCOMPUTE_MINER__SECOND_LOOK_SECONDS": "1"}
     async with running_scene(tmp_path, environment=environment) as scene:
         (execution_id,) = scene.add_jobs(1)
         await scene.hand_over(1)
@@ -217,10 +218,10 @@ async def test_a_job_is_cancelled_at_its_vendor_and_an_operator_s_own_survives_a
         file = tmp_path / "bell.qasm"
         file.write_text(BELL)
         left = await asyncio.to_thread(interrupted, scene, file)
-        assert (await answered(scene, "jobs", "show", left))["state"] == "waiting"
+        await scene.until_in(State.WAITING, 1)
         told = await answered(scene, "run", str(file), "--yes", "--no-wait")
         await scene.miner.kill()
-        await scene.restart()
+        await scene.restart(QCOMPUTE_PROVIDERS__MOCK__QUEUE_SECONDS="0")
         await scene.until_in(State.CLOSED, 3)
         for own in (left, told["execution_id"]):
             assert (await answered(scene, "jobs", "show", own))["verdict"] == "succeeded"

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection
 
-from qcompute.ledger.browse import OPEN_STATES, JobLine, Wish
 from qcompute.ledger.contract import Ledger
+from qcompute.ledger.listing import OPEN_STATES, JobLine, Wish
 from qcompute.ledger.memory import MemoryLedger
 from qcompute.ledger.postgres import PostgresLedger
 from qcompute.ledger.settings import LedgerSettings

@@ -18,7 +18,7 @@ from qcompute.axon.visitors import Visitors, Visits
 from qcompute.circuits.draw import CircuitDrawer
 from qcompute.console.dashboard.facts import AccountState, Choice, Facts, Health, JobFacts, ReceiptCheck, Spending
 from qcompute.errors import CannotRun, ConfigError, QComputeError
-from qcompute.ledger.browse import ClosedJobs, JobLine, Wish
+from qcompute.ledger.listing import ClosedJobs, JobLine, Wish
 from qcompute.miner.account import Account, caught
 from qcompute.miner.commands import AboutJob, OperatorCommands
 from qcompute.miner.heartbeat import AT_WORK

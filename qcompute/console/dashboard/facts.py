@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from qcompute.axon.visitors import Visits
-from qcompute.ledger.browse import ClosedJobs, JobLine, Wish
+from qcompute.ledger.listing import ClosedJobs, JobLine, Wish
 from qcompute.miner.commands import AboutJob
 from qcompute.miner.heartbeat import DeviceReport
 from qcompute.miner.job import Job, Outcome, State

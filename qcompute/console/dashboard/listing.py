@@ -10,7 +10,7 @@ from typing import Final
 from urllib.parse import urlencode
 
 from qcompute.console.dashboard.facts import Facts
-from qcompute.ledger.browse import JobLine, Wish
+from qcompute.ledger.listing import JobLine, Wish
 from qcompute.ledger.times import from_micros, micros
 from qcompute.miner.job import State, Verdict
 from qcompute.protocol import is_row_id
