@@ -48,6 +48,7 @@ def test_counts_are_those_of_aer_used_directly(source: str, method: str) -> None
     assert answer["counts"] == directly(source, method, 7)
     assert answer["seed"] == 7
     assert set(answer["versions"]) == {"qiskit", "qiskit-aer"}
+    assert 0 < answer["simulation_seconds"] < 60
 
 
 @pytest.mark.parametrize(

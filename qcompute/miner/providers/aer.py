@@ -195,6 +195,7 @@ class AerAdapter(KeepingAdapter):
                 "method": (result or {}).get("method"),
                 "device": (result or {}).get("device"),
                 "seed": (result or {}).get("seed"),
+                "simulation_seconds": (result or {}).get("simulation_seconds"),
                 "noise_backend": job.get("noise_backend"),
                 "versions": (result or {}).get("versions"),
             },

@@ -44,7 +44,7 @@ from qcompute.vendor.spooled import job_id_of, timestamps
 _FIRST: Final = next(iter(DEVICES))
 _START_SECONDS: Final = 20.0
 """Beside ``connect_seconds``: the driver's own start."""
-_OF_A_REPLY: Final = ("counts", "method", "seed", "versions")
+_OF_A_REPLY: Final = ("counts", "method", "seed", "simulation_seconds", "versions")
 """What is taken of a worker's answer; how it ended is not the worker's to say."""
 _QUEUED_PER_CORE: Final = 2
 """So that a core that becomes free finds its next circuit at the scheduler."""
@@ -143,7 +143,7 @@ class DaskAdapter(KeepingAdapter):
         result = self._spool.result(handle.provider_job_id) or {}
         status = ProviderStatus(self.status_of(handle.provider_job_id).status)
         counts = result.get("counts")
-        metadata = {name: result.get(name) for name in ("message", "method", "seed", "versions")}
+        metadata = {name: result.get(name) for name in ("message", *_OF_A_REPLY[1:])}
         return JobReceipt(
             provider="dask",
             provider_job_id=handle.provider_job_id,

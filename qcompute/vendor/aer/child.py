@@ -74,6 +74,7 @@ def _simulate(request: dict[str, Any]) -> dict[str, Any]:
         "method": str(experiment.metadata.get("method")),
         "device": str(experiment.metadata.get("device")),
         "seed": int(experiment.seed_simulator),
+        "simulation_seconds": float(experiment.time_taken),
         "versions": {"qiskit": qiskit.__version__, "qiskit-aer": qiskit_aer.__version__},
     }
 
@@ -125,11 +126,11 @@ def _compiled(source: str, language: str | None, facts: Facts, level: int | None
 
 def _names(circuit: Any) -> set[str]:  # noqa: ANN401 - qiskit ships no types
     """Every operation in a circuit and in the branches and loops of it."""
-    names: set[str] = set()
-    for instruction in circuit.data:
-        names.add(instruction.operation.name)
-        for block in getattr(instruction.operation, "blocks", ()):
-            names |= _names(block)
+    names = set(circuit.count_ops())
+    if names & CONTROL_FLOW_OP_NAMES:  # looking at each instruction costs more than all else that is done to a circuit
+        for instruction in circuit.data:
+            for block in getattr(instruction.operation, "blocks", ()):
+                names |= _names(block)
     return names
 
 
