@@ -19,11 +19,13 @@ ROOT: Final = Path(__file__).resolve().parents[1]
 PATIENCE_SECONDS: Final = 60.0
 
 _IN_IT: Final = (
-    "import os, sys\n"
+    "import os, signal, sys\n"
+    "signal.signal(signal.SIGINT, signal.SIG_DFL)\n"  # tests that run in the background have it ignored, for all below
     "os.close(os.open(os.ttyname(0), os.O_RDWR))\n"  # a session's leader gets the terminal that it opens first
     "os.execv(sys.executable, [sys.executable, *sys.argv[1:]])\n"
 )
-"""getpass asks at /dev/tty, which must be this terminal and not that of whoever runs the tests."""
+"""getpass asks at /dev/tty, which must be this terminal and not that of whoever runs the tests. Ctrl-C must reach it:
+in CI that was started with ``&`` an interrupted command went on waiting."""
 
 _CONTROL: Final = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
