@@ -270,7 +270,7 @@ def move(ctx: typer.Context, *, json: Json = False) -> int:
 def _settings_of_database(ctx: typer.Context) -> Settings:
     settings = invocation_of(ctx).settings()
     if settings.ledger.url is None:
-        raise ConfigError(f"qcompute ledger {ctx.info_name} needs the database: name it with ledger.url")
+        raise ConfigError(f"{ctx.info_name} needs the database: name it with ledger.url")
     return settings
 
 
