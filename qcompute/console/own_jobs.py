@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
@@ -12,6 +12,11 @@ from qcompute.console.sources import must_be_told
 from qcompute.errors import ConfigError
 from qcompute.miner.commands import THINK_SECONDS, AboutOwn
 from qcompute.miner.settings import Settings
+
+CircuitFile = Annotated[Path, typer.Argument(metavar="FILE", help="OpenQASM 2 or 3")]
+ChosenDevice = Annotated[
+    str | None, typer.Option(metavar="DEVICE_ID", help="a device, or ACCOUNT/DEVICE; the miner chooses if left out")
+]
 
 
 def circuit_text(file: Path) -> str:

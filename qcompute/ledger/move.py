@@ -24,10 +24,9 @@ from qcompute.errors import ConfigError, StoreError
 from qcompute.files import sync_folder
 from qcompute.ledger import failures, postgres_failures
 from qcompute.ledger.backup import key_file, put_file, reading, revision_of
-from qcompute.ledger.database import open_database
 from qcompute.ledger.moved import moved_file, moving_file
 from qcompute.ledger.postgres_open import open_postgres
-from qcompute.ledger.restore import Marked, mark
+from qcompute.ledger.restore import Marked, mark, upgrade_file
 from qcompute.ledger.schema import (
     REVISIONS,
     charges,
@@ -39,7 +38,7 @@ from qcompute.ledger.schema import (
     receipts,
     used_nonces,
 )
-from qcompute.ledger.secretbox import load_box
+from qcompute.ledger.secretbox import fitting_key
 from qcompute.ledger.settings import LedgerSettings
 from qcompute.miner.job import Job
 
@@ -72,49 +71,41 @@ def move(settings: LedgerSettings) -> Moved:
     ledger, source = settings.file, moving_file(settings.file)
     if moved_file(ledger).exists():
         raise ConfigError(f"{ledger} was moved before: put {moved_file(ledger)} elsewhere to move another one")
-    if not source.exists():
-        _made_ready(settings)
+    is_resumed = source.exists()
+    if not is_resumed:
+        _made_ready(ledger)
     elif ledger.exists():
         raise ConfigError(
             f"a move of {source} was broken off, and there is {ledger} as well: put one of them elsewhere"
         )
-    _bring_key(settings, source if source.exists() else ledger)
+    _bring_key(settings, source if is_resumed else ledger)
     with _alone(settings) as there:
-        if (_ledger_id(source) if source.exists() else None) == _id_there(there):
+        if is_resumed and _ledger_id(source) == _id_there(there):
             return Moved(_ended(ledger), {})
         _require_empty(there)
-        if not source.exists():
+        if not is_resumed:
             ledger.rename(source)
             sync_folder(source.parent)
         rows = _copied(source, ledger, there)
         return Moved(_ended(ledger), rows)
 
 
-def _made_ready(settings: LedgerSettings) -> None:
+def _made_ready(ledger: Path) -> None:
     """One file of today's schema, without a log beside it."""
-    ledger = settings.file
     if not ledger.is_file():
         raise ConfigError(f"there is no ledger {ledger} to move; name another with --ledger.path or --neuron.name")
     try:
         with reading(ledger) as connection:
             revision = revision_of(connection, ledger)
         if revision != REVISIONS[-1]:
-            opened = open_database(LedgerSettings(path=ledger, key_file=_own_key(settings)))
-            opened.engine.dispose()
-            opened.reading_engine.dispose()
+            upgrade_file(ledger)
         with closing(sqlite3.connect(ledger, isolation_level=None)) as connection:
             (busy, *_) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
             (mode,) = connection.execute("PRAGMA journal_mode = DELETE").fetchone()
-    except sqlite3.Error as error:
+    except (sqlite3.Error, SQLAlchemyError) as error:
         raise failures.translated(error) from error
     if busy or mode != "delete":
         raise StoreError(f"another program has {ledger} open; end it and try again")
-
-
-def _own_key(settings: LedgerSettings) -> Path:
-    """The key the file was used with: beside it, unless the settings name another."""
-    beside = key_file(settings.file)
-    return settings.key if settings.key.exists() or not beside.exists() else beside
 
 
 def _bring_key(settings: LedgerSettings, source: Path) -> None:
@@ -127,13 +118,11 @@ def _bring_key(settings: LedgerSettings, source: Path) -> None:
         found = connection.execute(
             "SELECT input_data_url FROM jobs WHERE input_data_url IS NOT NULL LIMIT 1"
         ).fetchone()
-    for file in (settings.key, key_file(settings.file)):
-        box = load_box(file)
-        if box is not None and (found is None or box.fits(found[0])):
-            if file != settings.key:
-                _put_key(file, settings.key)
-            return
-    if found is not None:
+    fitting = fitting_key((settings.key, key_file(settings.file)), None if found is None else found[0])
+    if fitting is not None:
+        if fitting != settings.key:
+            _put_key(fitting, settings.key)
+    elif found is not None:
         raise ConfigError(
             f"neither {settings.key} (setting ledger.key_file) nor {key_file(settings.file)} is this ledger's key, "
             "and jobs wait for circuits whose URLs it locks; bring it back from a backup"

@@ -17,7 +17,7 @@ import json
 import os
 import secrets
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
@@ -35,7 +35,7 @@ from qcompute.ledger.failures import translated
 from qcompute.ledger.nonce_book import FLOOR
 from qcompute.ledger.rows import Row, job_from
 from qcompute.ledger.schema import REVISIONS, jobs, nonces
-from qcompute.ledger.secretbox import load_box
+from qcompute.ledger.secretbox import fitting_key
 from qcompute.ledger.times import from_micros
 from qcompute.miner.job import Job
 
@@ -101,8 +101,9 @@ def restore(
         copy_database(copy, draft)
         key = _key(copy, ledger, draft, forget_urls=forget_urls)
         if revision != REVISIONS[-1]:
-            _upgrade(draft)
-        marked = _marked(draft, token_of, floor_of(now, ahead_seconds))
+            upgrade_file(draft)
+        with _transaction(draft) as connection:
+            marked = mark(connection, token_of, floor_of(now, ahead_seconds))
         aside = _set_aside(ledger, now)
         if key is not None:
             put_file(key, key_file(ledger))
@@ -133,10 +134,9 @@ def _key(copy: Path, ledger: Path, draft: Path, *, forget_urls: bool) -> bytes |
     open_urls = "input_data_url IS NOT NULL AND state NOT IN ('settled', 'closed')"
     with closing(sqlite3.connect(draft)) as connection, connection:
         sample = connection.execute(f"SELECT input_data_url FROM jobs WHERE {open_urls}").fetchone()  # noqa: S608
-        for file in (key_file(copy), key_file(ledger)):
-            box = load_box(file)
-            if box is not None and (sample is None or box.fits(sample[0])):
-                return file.read_bytes()
+        fitting = fitting_key((key_file(copy), key_file(ledger)), None if sample is None else sample[0])
+        if fitting is not None:
+            return fitting.read_bytes()
         if sample is not None and not forget_urls:
             raise ConfigError(
                 f"{key_file(copy)} is missing, or is not the key of this copy; bring it from where the copy was, or "
@@ -146,22 +146,20 @@ def _key(copy: Path, ledger: Path, draft: Path, *, forget_urls: bool) -> bytes |
     return None
 
 
-def _upgrade(draft: Path) -> None:
+def upgrade_file(file: Path) -> None:
+    """Bring a file of an earlier schema, which nobody else uses, to today's."""
     from qcompute.ledger.migrations import upgrade  # noqa: PLC0415 - alembic is slow to import
 
-    engine = create_engine(URL.create("sqlite+pysqlite", database=str(draft)), hide_parameters=True)
-    try:
-        with engine.begin() as connection:
-            upgrade(connection)
-    finally:
-        engine.dispose()
+    with _transaction(file) as connection:
+        upgrade(connection)
 
 
-def _marked(draft: Path, token_of: Callable[[Job], str], floor_ns: int) -> Marked:
-    engine = create_engine(URL.create("sqlite+pysqlite", database=str(draft)), hide_parameters=True)
+@contextlib.contextmanager
+def _transaction(file: Path) -> Generator[Connection]:
+    engine = create_engine(URL.create("sqlite+pysqlite", database=str(file)), hide_parameters=True)
     try:
         with engine.begin() as connection:
-            return mark(connection, token_of, floor_ns)
+            yield connection
     finally:
         engine.dispose()
 

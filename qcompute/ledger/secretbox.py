@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 import secrets
 import stat
+from collections.abc import Iterable
 from pathlib import Path
 
 from cryptography.fernet import Fernet, InvalidToken
@@ -71,6 +72,19 @@ def load_box(path: Path) -> SecretBox | None:
         return SecretBox(key)
     except ValueError as error:
         raise ConfigError(f"{path} holds no ledger key; bring it back from a backup.") from error
+
+
+def fitting_key(files: Iterable[Path], sealed: bytes | None) -> Path | None:
+    """The first of these files whose key opens ``sealed``, any key where that is None; None when there is none.
+
+    Raises:
+        ConfigError: as `load_box`.
+    """
+    for file in files:
+        box = load_box(file)
+        if box is not None and (sealed is None or box.fits(sealed)):
+            return file
+    return None
 
 
 def create_box(path: Path) -> SecretBox:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Generator
 from contextlib import contextmanager
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Annotated, Final
 from uuid import UUID
 
@@ -16,7 +15,7 @@ from qcompute.console.app import Json, command
 from qcompute.console.arguments import invocation_of, output_for
 from qcompute.console.expectation import RequestRun, planned
 from qcompute.console.expecting import Request, parse_observable
-from qcompute.console.own_jobs import answered, circuit_text
+from qcompute.console.own_jobs import ChosenDevice, CircuitFile, answered, circuit_text
 from qcompute.errors import ConfigError
 from qcompute.miner.commands import Parts
 from qcompute.miner.own_requests import new_request_id
@@ -33,7 +32,7 @@ def add_to(app: typer.Typer, name: str, summary: str) -> None:
 
 def expect(
     ctx: typer.Context,
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="OpenQASM 2 or 3")],
+    file: CircuitFile,
     *,
     observable: Annotated[
         str,
@@ -46,9 +45,7 @@ def expect(
     shots: Annotated[
         int, typer.Option(metavar="N", min=1, help=f"of all circuits together; each gets at least {LEAST_SHOTS}")
     ] = 10_000,
-    device: Annotated[
-        str | None, typer.Option(metavar="DEVICE_ID", help="a device, or ACCOUNT/DEVICE; the miner chooses if left out")
-    ] = None,
+    device: ChosenDevice = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="do not ask whether plan and cost are right")] = False,
     estimate: Annotated[bool, typer.Option("--estimate", help="only show the plan and what it costs")] = False,
     resume: Annotated[

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
@@ -15,7 +14,7 @@ from qcompute.console.arguments import invocation_of, output_for
 from qcompute.console.exit_codes import ExitCode
 from qcompute.console.histogram import histogram
 from qcompute.console.output import Output, Style
-from qcompute.console.own_jobs import answered, circuit_text, is_agreed
+from qcompute.console.own_jobs import ChosenDevice, CircuitFile, answered, circuit_text, is_agreed
 from qcompute.miner.commands import Estimate, Look, Run
 from qcompute.miner.job import State, Verdict
 from qcompute.miner.settings import Settings
@@ -33,11 +32,9 @@ def add_to(app: typer.Typer, name: str, summary: str) -> None:
 
 def run(
     ctx: typer.Context,
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="OpenQASM 2 or 3")],
+    file: CircuitFile,
     *,
-    device: Annotated[
-        str | None, typer.Option(metavar="DEVICE_ID", help="a device, or ACCOUNT/DEVICE; the miner chooses if left out")
-    ] = None,
+    device: ChosenDevice = None,
     shots: Annotated[int, typer.Option(metavar="N", min=1, help="how often it is run")] = 1000,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="do not ask whether the cost is right")] = False,
     estimate: Annotated[bool, typer.Option("--estimate", help="only say where it would run and what it costs")] = False,
