@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from playwright.async_api import Browser, Page, Request, ViewportSize, async_playwright
+from playwright.async_api import Browser, ConsoleMessage, Page, Request, ViewportSize, async_playwright
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 SCREENSHOTS: Final = ROOT / "build" / "screenshots"
@@ -20,12 +20,21 @@ DESKTOP: Final[ViewportSize] = {"width": 1280, "height": 900}
 PHONE: Final[ViewportSize] = {"width": 360, "height": 740}
 
 
+GIVEN_UP: Final = ("htmx:afterRequest,", "htmx:sendAbort,")
+"""What htmx says of a request that a newer one replaced. One that failed says `sendError` or `responseError` as well."""
+
+
 @dataclass
 class Watched:
     """A page, and everything it complained of."""
 
     page: Page
     complaints: list[str] = field(default_factory=list[str])
+
+    def said(self, message: ConsoleMessage) -> None:
+        """A line on the console."""
+        if message.type != "log" and not message.text.startswith(GIVEN_UP):
+            self.complaints.append(message.text)
 
     def failed(self, request: Request) -> None:
         """A request that came to nothing; those a page leaves behind when it goes are no failures."""
@@ -81,7 +90,7 @@ async def watched(
     context.set_default_timeout(30_000)
     page = await context.new_page()
     watch = Watched(page)
-    page.on("console", lambda message: watch.complaints.append(message.text) if message.type != "log" else None)
+    page.on("console", watch.said)
     page.on("pageerror", lambda error: watch.complaints.append(str(error)))
     page.on("requestfailed", watch.failed)
     page.on("dialog", lambda dialog: watch.complaints.append(f"a dialog: {dialog.message}"))

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, Page, expect
+from playwright.async_api import Browser, Error, Page, Route, expect
 
 from qcompute.chain.keys import signer_from_uri
 from qcompute.console.operator_token import token_file
@@ -168,6 +169,43 @@ async def test_jobs_are_filtered_searched_and_paged(dashboard: Dashboard) -> Non
         assert len(seen) == len(set(seen)) >= CLOSED + 3
         await page.go_back()
         await expect(page.locator("h1")).to_have_text("Jobs")
+        assert watch.complaints == []
+
+
+async def test_a_late_live_update_does_not_undo_a_filter(dashboard: Dashboard) -> None:
+    """An update asked for before the filter was set, and answered after it, put the whole list back under the filter.
+
+    Every later update then asked with the same old query, so that it stayed so.
+    """
+    async with dashboard.open() as watch:
+        page = watch.page
+        asked, answer, over = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+        async def hold(route: Route) -> None:
+            if "hx-request" in route.request.headers and "verdict=failed" not in route.request.url:
+                asked.set()
+                await answer.wait()
+                with suppress(Error):  # given up by the page, as it should be
+                    await route.continue_()
+                over.set()
+            else:
+                await route.continue_()
+
+        await page.route(re.compile(r"/dashboard/jobs(\?|$)"), hold)
+        await _opened(page, "/dashboard/jobs")
+        async with asyncio.timeout(30):
+            await asked.wait()
+        await page.get_by_label("Ended as").select_option("failed")
+        await expect(page.locator("table.jobs .verdict-succeeded")).to_have_count(0)
+        answer.set()
+        async with asyncio.timeout(30):
+            await over.wait()
+        async with page.expect_response(lambda response: "verdict=failed" in response.url):
+            dashboard.scene.add_jobs(1)
+            await dashboard.scene.hand_over(1)
+        await page.wait_for_load_state("networkidle")
+        assert await page.locator("table.jobs .verdict-succeeded").count() == 0
+        await expect(page.locator("table.jobs .verdict-failed").first).to_be_visible()
         assert watch.complaints == []
 
 
