@@ -49,6 +49,26 @@ def write_private(path: Path, content: bytes) -> None:
     Raises:
         OSError: it could not be written; the old file, if there was one, is as it was.
     """
+    with _private_draft(path, content) as draft:
+        draft.replace(path)
+    sync_folder(path.parent)
+
+
+def create_private(path: Path, content: bytes) -> None:
+    """As `write_private` for a file that is not there yet; of two that make it at once, one does.
+
+    Raises:
+        FileExistsError: it is there, whole, and is as it was.
+        OSError: it could not be written, and is not there.
+    """
+    with _private_draft(path, content) as draft:
+        os.link(draft, path)
+    sync_folder(path.parent)
+
+
+@contextmanager
+def _private_draft(path: Path, content: bytes) -> Generator[Path]:
+    """A file beside ``path`` with the content on disk, gone afterwards unless it was given a name of its own."""
     draft = path.with_name(f"{path.name}.{os.getpid()}.{secrets.token_hex(4)}.draft")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
@@ -56,11 +76,9 @@ def write_private(path: Path, content: bytes) -> None:
             file.write(content)
             file.flush()
             os.fsync(descriptor)
-        draft.replace(path)
-    except BaseException:
+        yield draft
+    finally:
         draft.unlink(missing_ok=True)
-        raise
-    sync_folder(path.parent)
 
 
 @contextmanager

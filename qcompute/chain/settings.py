@@ -2,9 +2,28 @@
 
 from __future__ import annotations
 
+import difflib
 from pathlib import Path
+from typing import Annotated, Final
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo
+
+NETWORKS: Final = ("finney", "test", "archive", "devnet", "local")
+"""The names bittensor 11 knows (its ``settings.NETWORKS``; a test compares them): to import it takes a second."""
+
+_ADDRESSES: Final = ("ws://", "wss://")
+"""What an address begins with, for bittensor too."""
+
+
+def _network(given: str, info: ValidationInfo) -> str:
+    """A network as bittensor takes it; with an endpoint beside it, any name: then it is only told to the platform."""
+    if given in NETWORKS or given.startswith(_ADDRESSES) or info.data.get("chain_endpoint") is not None:
+        return given
+    near = difflib.get_close_matches(given.lower(), NETWORKS, n=1)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    raise ValueError(
+        f"{given!r} is no network: write {', '.join(NETWORKS)}, or a node's address, ws://… or wss://…{hint}"
+    )
 
 
 class WalletSettings(BaseModel):
@@ -27,11 +46,11 @@ class SubtensorSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    network: str = Field(default="finney", min_length=1)
-    """``finney``, ``test``, ``local``, or an endpoint ``wss://…``."""
-
-    chain_endpoint: str | None = None
+    chain_endpoint: Annotated[str, AfterValidator(_network)] | None = None
     """An endpoint that is used instead of the network's own."""
+
+    network: Annotated[str, AfterValidator(_network)] = Field(default="finney", min_length=1)
+    """``finney``, ``test``, ``archive``, ``devnet``, ``local``, or a node's address ``ws://…`` or ``wss://…``."""
 
 
 class ChainSettings(BaseModel):

@@ -6,7 +6,6 @@ Deciding about jobs can cost money, and all users of the machine reach a loopbac
 
 from __future__ import annotations
 
-import os
 import secrets
 from contextlib import suppress
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Final
 
 from qcompute.connections.credentials import Secret, named
 from qcompute.errors import ConfigError
+from qcompute.files import create_private
 from qcompute.miner.watching import OperatorSettings
 
 SHORTEST_TOKEN: Final = 16
@@ -43,16 +43,15 @@ def token_file(ledger: Path) -> Path:
 
 
 def kept_token(file: Path) -> str:
-    """The token kept in ``file``, made at the first call, for its owner alone.
+    """The token kept in ``file``, made at the first call, for its owner alone; a killed process leaves no part of one.
 
     Raises:
         ConfigError: it cannot be read or written, or others may read it.
     """
     try:
         with suppress(FileExistsError):
-            descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-            with os.fdopen(descriptor, "w", encoding="ascii") as made:
-                made.write(f"{secrets.token_urlsafe(32)}\n")
+            if not file.exists():
+                create_private(file, f"{secrets.token_urlsafe(32)}\n".encode())
         if file.stat().st_mode & 0o077:
             raise ConfigError(f"others may read the operator's token {file}: chmod 600 it, or remove it for a new one")
         token = file.read_text(encoding="ascii").strip()

@@ -41,7 +41,10 @@ class _Token:
 
 
 class TokenSource:
-    """One token for all callers. Callers that need one at the same time share one request."""
+    """One token for all callers. Callers that need one at the same time share one request.
+
+    ``is_logged``: what goes wrong is written to the log; not for a caller who tells it himself.
+    """
 
     def __init__(
         self,
@@ -50,7 +53,9 @@ class TokenSource:
         *,
         monotonic: Callable[[], float] = time.monotonic,
         unix: Callable[[], float] = time.time,
+        is_logged: bool = True,
     ) -> None:
+        self._is_logged = is_logged
         self._url = checked_base(settings.tensorauth_url, "TENSORAUTH_URL", settings) + "/token"
         self._settings = settings
         self._signer = signer
@@ -112,7 +117,7 @@ class TokenSource:
             pause = min(FIRST_PAUSE_SECONDS * 2 ** min(self._failures - 1, 10), LONGEST_PAUSE_SECONDS)
             pause = max(pause * random.uniform(0.5, 1.0), min(error.retry_after_seconds or 0.0, LONGEST_PAUSE_SECONDS))  # noqa: S311 - spreading load
             self._silent_until = self._monotonic() + pause
-            if self._failures == 1:
+            if self._failures == 1 and self._is_logged:
                 _log.warning("no token: %s; deliveries wait", error, extra={"action": "token"})
             raise
         if self._failures:

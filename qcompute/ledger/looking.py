@@ -6,18 +6,20 @@ Nothing is created, upgraded, locked or claimed, and no key is needed. All that 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 
-from sqlalchemy import Connection, NullPool, create_engine, event, inspect
+from sqlalchemy import Connection, NullPool, create_engine, event, func, inspect, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from qcompute.ledger import require_driver
-from qcompute.ledger.backup import connect_read_only, known_revision
+from qcompute.ledger.backup import NoTables, connect_read_only, known_revision
 from qcompute.ledger.failures import translated
+from qcompute.ledger.schema import jobs
 from qcompute.ledger.settings import LedgerSettings
+from qcompute.miner.job import State
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,20 @@ def looked_at(settings: LedgerSettings) -> LookedAt:
         from qcompute.ledger.postgres_looking import look_at_postgres  # noqa: PLC0415 - most ledgers are files
     name, connected = look_at_postgres(settings)
     return LookedAt(name, partial(_look, f"{name} (setting ledger.url)", connected))
+
+
+def count_at(settings: LedgerSettings, account: str, states: Iterable[State]) -> int:
+    """How many jobs are at an account in one of these states; none where no daemon has made the tables yet.
+
+    Raises:
+        ConfigError, StoreError: see `LookedAt`.
+    """
+    there = jobs.c.provider == account, jobs.c.state.in_([state.value for state in states])
+    try:
+        with looked_at(settings).look() as look:
+            return look.connection.execute(select(func.count()).select_from(jobs).where(*there)).scalar_one()
+    except NoTables:
+        return 0
 
 
 def _file(settings: LedgerSettings) -> LookedAt:

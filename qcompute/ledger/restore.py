@@ -64,6 +64,8 @@ class Marked:
     """Jobs that may have been submitted since the copy."""
     latest_received_at: datetime | None
     """When the last job in the copy was received: later ones are not in it."""
+    accounts: frozenset[str]
+    """Where its jobs are or were: one that the settings do not have any more is not asked whether it has others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +193,10 @@ def mark(connection: Connection, token_of: Callable[[Job], str], floor_ns: int) 
     connection.execute(delete(nonces).where(nonces.c.hotkey == hotkey, nonces.c.scope == scope))
     connection.execute(insert(nonces).values(hotkey=hotkey, scope=scope, value_ns=floor_ns))
     latest = connection.execute(select(func.max(jobs.c.received_at))).scalar()
-    return Marked(len(again) + len(unsubmitted), None if latest is None else from_micros(latest))
+    accounts = connection.execute(select(jobs.c.provider).where(jobs.c.provider.is_not(None)).distinct()).scalars()
+    return Marked(
+        len(again) + len(unsubmitted), None if latest is None else from_micros(latest), frozenset(map(str, accounts))
+    )
 
 
 def _set_aside(ledger: Path, now: datetime) -> Path | None:

@@ -11,8 +11,6 @@ meanwhile. So it is left off.
 
 from __future__ import annotations
 
-import os
-import secrets
 import stat
 from collections.abc import Iterable
 from pathlib import Path
@@ -20,7 +18,7 @@ from pathlib import Path
 from cryptography.fernet import Fernet, InvalidToken
 
 from qcompute.errors import ConfigError, StoreError
-from qcompute.files import sync_folder
+from qcompute.files import create_private
 
 
 class SecretBox:
@@ -90,25 +88,14 @@ def fitting_key(files: Iterable[Path], sealed: bytes | None) -> Path | None:
 def create_box(path: Path) -> SecretBox:
     """A box with a new key, stored in this file, which must not exist.
 
-    The file appears complete or not at all: it is written under another name, synced, and linked to its own.
+    The file appears complete or not at all.
 
     Raises:
         ConfigError: the file cannot be written.
     """
     key = Fernet.generate_key()
-    draft = path.with_name(f"{path.name}.{secrets.token_hex(4)}.draft")
     try:
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        try:
-            os.write(descriptor, key + b"\n")
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        try:
-            os.link(draft, path)
-        finally:
-            draft.unlink()
-        sync_folder(path.parent)
+        create_private(path, key + b"\n")
     except OSError as error:
         raise ConfigError(f"The ledger's key file {path} cannot be created ({error.strerror}).") from error
     return SecretBox(key)

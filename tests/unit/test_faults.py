@@ -35,6 +35,12 @@ def fault_of(document: Any) -> ValidationError:
     return caught.value
 
 
+def test_only_a_name_nobody_knows_is_asked_about() -> None:
+    """A wrong value at ``base_urls.0`` was answered with "did you mean base_urls?"."""
+    assert meant(fault_of({"part": []}), Whole.model_fields) == "; did you mean parts?"
+    assert meant(fault_of({"parts": [7]}), Whole.model_fields) == ""
+
+
 def test_a_place_is_named_below_where_the_document_stands() -> None:
     error = fault_of({"parts": [{"size": 1}, {"size": "hidden"}]})
     told = first_fault(error, "providers.x")

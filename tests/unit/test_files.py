@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from qcompute import files
-from qcompute.files import read_document, write_document
+from qcompute.files import create_private, read_document, write_document
 
 
 def test_a_document_is_read_as_it_was_written_and_none_is_none(tmp_path: Path) -> None:
@@ -58,3 +58,12 @@ def test_content_and_name_are_synced_in_this_order(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(files, "sync_folder", folder)
     write_document(tmp_path / "job.json", {})
     assert done == ["content", "name", "folder"]
+
+
+def test_what_is_there_is_not_replaced_by_who_only_creates(tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    create_private(file, b"first")
+    with pytest.raises(FileExistsError):
+        create_private(file, b"second")
+    assert (file.read_bytes(), file.stat().st_mode & 0o777) == (b"first", 0o600)
+    assert list(tmp_path.iterdir()) == [file]

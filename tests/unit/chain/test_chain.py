@@ -12,6 +12,9 @@ from typing import Any
 
 import bittensor as bt
 import pytest
+from bittensor.settings import NETWORKS as KNOWN_TO_BITTENSOR
+from bittensor.settings import resolve_endpoint
+from pydantic import ValidationError
 from typing_extensions import override
 
 from qcompute.chain import open_chain
@@ -19,7 +22,7 @@ from qcompute.chain import watch as watch_module
 from qcompute.chain.bittensor_chain import BittensorChain
 from qcompute.chain.contract import AxonEndpoint, Chain, Metagraph, Neuron
 from qcompute.chain.keys import create_wallet, load_signer, signer_from_uri, verify_signature
-from qcompute.chain.settings import ChainSettings, SubtensorSettings, WalletSettings
+from qcompute.chain.settings import NETWORKS, ChainSettings, SubtensorSettings, WalletSettings
 from qcompute.chain.static import StaticChain
 from qcompute.chain.watch import AxonPublisher, MetagraphWatch
 from qcompute.errors import ConfigError, Rejected, Unavailable
@@ -179,6 +182,33 @@ async def test_a_static_metagraph_that_cannot_be_read_names_its_setting(
         file.write_text(text)
     with pytest.raises(ConfigError, match=f"chain.metagraph_file.*{words}"):
         await StaticChain(file).metagraph()
+
+
+def test_every_network_bittensor_takes_is_taken() -> None:
+    assert set(NETWORKS) == set(KNOWN_TO_BITTENSOR)
+    for given in (*NETWORKS, "ws://127.0.0.1:9944", "wss://archive.chain.opentensor.ai:443"):
+        resolve_endpoint(given)
+        assert SubtensorSettings(network=given).network == given
+        assert SubtensorSettings(chain_endpoint=given).chain_endpoint == given
+
+
+@pytest.mark.parametrize(
+    ("given", "hint"),
+    [("fin", "; did you mean finney?"), ("Finney", "; did you mean finney?"), ("http://node.example:9944", "")],
+)
+def test_a_misspelt_network_is_refused_with_the_one_that_was_meant(given: str, hint: str) -> None:
+    """``--subtensor.network fin`` was taken, and a miner without a chain was left to find out why by itself."""
+    words = "is no network: write finney, test, archive, devnet, local, or a node's address, ws://… or wss://…"
+    for name in ("network", "chain_endpoint"):
+        with pytest.raises(ValidationError) as raised:
+            SubtensorSettings.model_validate({name: given})
+        (error,) = raised.value.errors(include_url=False)
+        assert (error["loc"], error["msg"]) == ((name,), f"Value error, {given!r} {words}{hint}")
+
+
+def test_beside_an_endpoint_the_network_is_a_name_for_the_platform_alone() -> None:
+    subtensor = SubtensorSettings(network="our-own", chain_endpoint="ws://127.0.0.1:9944")
+    assert subtensor.network == "our-own"
 
 
 def chain_of(client: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> BittensorChain:
