@@ -31,6 +31,10 @@ _DECLARED: Final = (
     re.compile(r"(qubit|bit)\b\s*+(?:\[\s*+(\d+)\s*+\]\s*+)?(\w+)(?:\s*=.*)?$", re.DOTALL),
 )
 _CALL: Final = re.compile(r"(\w+)\s*(?:\(.*\))?\s*(.*)$", re.DOTALL)
+_PLAIN_CALL: Final = re.compile(
+    r"(?!OPENQASM|include)(?!(?:qreg|creg|qubit|bit|if)\b)(\w++)(?:\s*+\([^()]*+\))?+(?:\s*+(?:,|->)?+\s*+\w++\s*+\[\d++\])++$"
+)
+"""A gate or a measurement on single bits alone: most statements are, and need not be looked at in any other way."""
 _OPERAND: Final = re.compile(r"(\w+)\s*(\[)?")
 _CONDITION: Final = re.compile(r"if\s*\(\s*(\w*)[^)]*\)\s*")
 _PHYSICAL: Final = re.compile(r"\$([0-9]+)")
@@ -116,6 +120,8 @@ def _plain_cost(code: str, estimate: _Estimate) -> int:
 
 
 def _statement_cost(text: str, estimate: _Estimate) -> int:
+    if (call := _PLAIN_CALL.match(text)) is not None:
+        return estimate.gates.get(call.group(1), 1)
     if text.startswith(("OPENQASM", "include")):
         return 0
     old, new = _DECLARED

@@ -67,7 +67,7 @@ def describe(source: str, settings: CircuitSettings) -> CompiledCircuit:
         registers=_registers(circuit),
         measured=tuple(sorted(walk.measured.items())),
         gate_counts={str(name): int(count) for name, count in circuit.count_ops().items()},
-        depth=int(circuit.depth()),
+        depth=walk.depth,
         num_ops=len(circuit.data),
         has_mid_circuit_measurement=walk.mid_circuit,
         has_control_flow=walk.control_flow,
@@ -82,7 +82,7 @@ def _read(source: str, settings: CircuitSettings) -> tuple[Language, QuantumCirc
 @lru_cache(maxsize=1)  # a circuit is described and then translated, and parsing it is the slow part of both
 def _parsed(source: str, settings_json: str) -> tuple[Language, QuantumCircuit]:
     language, circuit = read_unmeasured(source, CircuitSettings.model_validate_json(settings_json))
-    if circuit.num_clbits == 0 or "measure" not in _all_names(circuit):
+    if circuit.num_clbits == 0 or "measure" not in all_names(circuit):
         raise CannotRun("nothing is measured: the circuit has no measurement", reason="no_measurement")
     return language, circuit
 
@@ -186,20 +186,24 @@ def _check_size(circuit: QuantumCircuit, settings: CircuitSettings) -> None:
 
 def _all_finite(circuit: QuantumCircuit) -> bool:
     """Whether no operation has an infinite or undefined parameter, branches included."""
-    for instruction in circuit.data:
-        if any(isinstance(number, float) and not math.isfinite(number) for number in instruction.params):
-            return False
-        if not all(_all_finite(block) for block in getattr(instruction.operation, "blocks", ())):
-            return False
-    return True
+    numbers = [number for instruction in circuit.data for number in instruction.params]
+    if any(isinstance(number, float) and not math.isfinite(number) for number in numbers):
+        return False
+    return all(_all_finite(block) for block in _blocks(circuit))
 
 
-def _all_names(circuit: QuantumCircuit) -> set[str]:
-    names = {str(name) for name in circuit.count_ops()}
-    for instruction in circuit.data:
-        for block in getattr(instruction.operation, "blocks", ()):
-            names |= _all_names(block)
-    return names
+def all_names(circuit: QuantumCircuit) -> set[str]:
+    """Every operation in a circuit and in the branches and loops of it."""
+    return {str(name) for name in circuit.count_ops()}.union(*map(all_names, _blocks(circuit)))
+
+
+def _blocks(circuit: QuantumCircuit) -> list[QuantumCircuit]:
+    """The branches and bodies in a circuit; to look for them at each of its instructions is slow."""
+    from qiskit.circuit import CONTROL_FLOW_OP_NAMES  # noqa: PLC0415 - only in the sandbox
+
+    if not CONTROL_FLOW_OP_NAMES & circuit.count_ops().keys():
+        return []
+    return [block for one in circuit.data for block in getattr(one.operation, "blocks", ())]
 
 
 def _registers(circuit: QuantumCircuit) -> tuple[Register, ...]:

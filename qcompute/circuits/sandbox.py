@@ -17,8 +17,9 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,6 +29,10 @@ START_SECONDS: Final = 60.0
 """A cold start imports qiskit: about a second, much more on a machine under load."""
 
 CANCEL_LOOK_SECONDS: Final = 0.1
+
+TOGETHER_SECONDS: Final = 2.0
+"""What requests that share an exchange may take together, of CPU time and of time."""
+
 _CHUNK: Final = 65536
 _ROOT: Final = str(Path(__file__).resolve().parents[2])
 _START: Final = f"import sys; sys.path.append({_ROOT!r}); from qcompute.circuits.sandbox_child import main; main()"
@@ -65,6 +70,17 @@ class _Died(Exception):
         super().__init__(f"exit code {code}")
 
 
+@dataclass(frozen=True, slots=True)
+class _Exchange:
+    """Requests for one child, and how long it may take with them. ``shared`` is a part of each."""
+
+    requests: Sequence[dict[str, Any]]
+    cpu_seconds: float
+    wall_seconds: float
+    cancel: threading.Event | None = None
+    shared: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+
 class _Child:
     """One process and its two pipes."""
 
@@ -97,10 +113,11 @@ class _Child:
             self.kill()
             raise SandboxUnavailable("a sandboxed process did not start; is qiskit installed?") from None
 
-    def ask(self, request: dict[str, Any], cpu: float, wall: float, cancel: threading.Event | None) -> dict[str, Any]:
+    def ask(self, what: _Exchange) -> dict[str, Any]:
         """One exchange; raises `_Died`, TimeoutError, `SandboxCancelled` or, for too large a reply, `CannotRun`."""
-        line = json.dumps({"request": request, "cpu_seconds": cpu}).encode() + b"\n"
-        return self._exchange(line, time.monotonic() + wall, cancel)
+        message = {"requests": what.requests, "shared": what.shared, "cpu_seconds": what.cpu_seconds}
+        line = json.dumps(message).encode() + b"\n"
+        return self._exchange(line, time.monotonic() + what.wall_seconds, what.cancel)
 
     def end(self) -> None:
         """Kill the process and leave its pipes alone: a thread that waits for it sees them end, and calls `kill`."""
@@ -213,21 +230,49 @@ class SandboxPool:
         """
         wall = self._limits.wall_seconds if wall_seconds is None else wall_seconds
         cpu = self._limits.cpu_seconds if cpu_seconds is None else cpu_seconds
+        [answer] = self._asked(_Exchange([request], cpu, wall, cancel))
+        return self._understood(answer)
+
+    def call_many(
+        self, requests: Sequence[dict[str, Any]], *, shared: Mapping[str, Any] | None = None
+    ) -> list[dict[str, Any] | CannotRun]:
+        """Answers or refusals of the first of these requests, in order; ``shared`` is a part of each request.
+
+        Small requests share an exchange: a process that is asked and answers a thousand times spends more on that than
+        on its work. All are answered where nothing happens; fewer when the child has to be replaced in between, and
+        none when one of several broke it: ask for each alone then. One alone is always answered, as by `call`.
+
+        Raises:
+            SandboxUnavailable: no child could be started; nothing is known about any request.
+        """
+        shared = dict(shared or {})
+        if len(requests) == 1:
+            return [_or_refusal(partial(self.call, {**shared, **requests[0]}))]
+        cpu, wall = (min(one, TOGETHER_SECONDS) for one in (self._limits.cpu_seconds, self._limits.wall_seconds))
+        try:
+            answers = self._asked(_Exchange(requests, cpu, wall, shared=shared))
+        except CannotRun:
+            return []
+        return [_or_refusal(partial(self._understood, one)) for one in answers]
+
+    def _asked(self, what: _Exchange) -> list[dict[str, Any]]:
+        """What a child says to the first of the requests: to all, unless it is worn before."""
         with self._free:
-            child = self._take(cancel)
+            child = self._take(what.cancel)
             try:
-                answer = child.ask(request, cpu, wall, cancel)
+                reply = child.ask(what)
             except _Died as death:
                 self._drop(child)
-                raise self._death(death.code, cpu) from None
+                raise self._death(death.code, what.cpu_seconds) from None
             except TimeoutError:
                 self._drop(child)
-                raise CannotRun(f"took more than {wall:g} s to {self._name}", reason="sandbox_timeout") from None
+                text = f"took more than {what.wall_seconds:g} s to {self._name}"
+                raise CannotRun(text, reason="sandbox_timeout") from None
             except BaseException:
                 self._drop(child)
                 raise
-            self._give_back(child, worn=answer["worn"])
-        return self._understood(answer)
+            self._give_back(child, worn=reply["worn"])
+        return reply["answers"]
 
     def close(self) -> None:
         """End all children, also those at work, whose calls then raise. Safe to call twice."""
@@ -342,6 +387,13 @@ class SandboxPool:
         elif reason == "sandbox_error":
             message = f"could not be processed ({message})"
         raise CannotRun(message, reason=reason, line=line)
+
+
+def _or_refusal(answer: Callable[[], dict[str, Any]]) -> dict[str, Any] | CannotRun:
+    try:
+        return answer()
+    except CannotRun as refusal:
+        return refusal
 
 
 def _environment(folder: str) -> dict[str, str]:

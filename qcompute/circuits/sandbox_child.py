@@ -1,4 +1,4 @@
-"""The child side of the sandbox: limits first, then one JSON line in, one JSON line out, for ever.
+"""The child side of the sandbox: limits first, then one JSON line of requests in, one of answers out, for ever.
 
 Started by `qcompute.circuits.sandbox`; everything it is asked comes from strangers. It has no environment of its
 parent, no file descriptors but the two pipes, no right to write files, and dies with its parent. An entry that runs
@@ -59,9 +59,14 @@ def main() -> None:
     for line in requests:
         message = json.loads(line)
         _allow_cpu(message["cpu_seconds"])
-        answer = _handled(handler, message["request"])
-        left = limits["memory_bytes"] - used()
-        _send(replies, answer | {"worn": _is_worn(answer, left / spare)})
+        answers: list[dict[str, Any]] = []
+        worn = False
+        for request in message["requests"]:
+            answers.append(_handled(handler, message["shared"] | request))
+            worn = _is_worn(answers[-1], (limits["memory_bytes"] - used()) / spare)
+            if worn:
+                break  # the rest is for another child
+        _send(replies, {"answers": answers, "worn": worn})
 
 
 def _handled(handler: Handler, request: dict[str, Any]) -> dict[str, Any]:

@@ -64,7 +64,7 @@ def translate(circuit: QuantumCircuit, target: Target, level: int | None) -> Tra
         gate_counts=counts,
         one_qubit_gates=widths.count(1),
         two_qubit_gates=sum(width > 1 for width in widths),
-        depth=int(fitted.depth()),
+        depth=walk.depth,
         optimization_level=level,
     )
 

@@ -17,7 +17,8 @@ from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, ParamSpec, TypeVar
 
-from qcompute.errors import QComputeError, Unavailable, VendorError
+from qcompute.circuits.program import CompiledCircuit
+from qcompute.errors import CannotRun, QComputeError, Unavailable, VendorError
 from qcompute.meters import VendorMeter
 from qcompute.miner.ends import EndNews
 from qcompute.miner.pace import Pace
@@ -25,6 +26,7 @@ from qcompute.miner.polls import PollQueue
 from qcompute.miner.providers.base import (
     AvailabilityStatus,
     BaseExecutionStatus,
+    Capability,
     Device,
     JobHandle,
     ProviderAdapter,
@@ -44,6 +46,9 @@ SLOW_CALL_SECONDS: Final = 60.0
 
 LONGEST_PAUSE_SECONDS: Final = 300.0
 """A vendor that asks for a longer pause is asked again after this: a result must not wait a day for one header."""
+
+LOOK_SECONDS: Final = 30.0
+"""An account whose health check gives no answer for so long is offline: some never do, and others must be looked at."""
 
 AVAILABILITY_SECONDS: Final = 15.0
 """Routing a burst of jobs must not ask the vendor once for each."""
@@ -123,6 +128,7 @@ class Account:
         tags: Mapping[str, Collection[str]] | None = None,
         health: Callable[[], None] | None = None,
         vendor: ProviderKey | None = None,
+        widths: Mapping[str, int] | None = None,
     ) -> None:
         self.key = key
         self.vendor = vendor or key
@@ -132,6 +138,7 @@ class Account:
         self.submit_arguments = submit_takes(adapter)
         self.monotonic = clock
         self._tags = None if tags is None else {device: frozenset(words) for device, words in tags.items()}
+        self._widths = widths or {}
         self._health = health
         self.offline_because: str | None = None
         """Why the account cannot be used, since the last `look`; None while it can."""
@@ -149,6 +156,7 @@ class Account:
         self._ends = EndNews()
         if self.tells_ends:
             adapter.on_end(self._ends.tell)
+        self._looking: asyncio.Task[Exception | None] | None = None
         self._warned_slow = False
         self._calls: set[asyncio.Future[Any]] = set()
         self._meter = VendorMeter(key)
@@ -223,22 +231,36 @@ class Account:
         )
 
     async def look(self) -> None:
-        """Check the account's health, and say when that has changed. Without a check it counts as healthy."""
+        """Check the account's health, and say when that has changed. Without a check it counts as healthy.
+
+        A check that does not answer in time is waited for at the next look, beside which no second one is begun.
+        """
         if self._health is None:
             return
-        try:
-            await self.ask(Verb.DESCRIBE, self._health)
-        except QComputeError as error:
-            if self.offline_because is None:
-                extra = {"action": "account_offline", "provider": self.key}
-                _log.warning("%s is offline: %s", self.key, error.message, extra=extra)
-            self.offline_because = error.message
-        else:
-            if self.offline_because is not None:
-                _log.info("%s is back", self.key, extra={"action": "account_online", "provider": self.key})
-            self.offline_because = None
-            if not self.device_names:
-                await caught(self.ask(Verb.DESCRIBE, self.devices))
+        if self._looking is None:
+            self._looking = asyncio.create_task(caught(self.ask(Verb.DESCRIBE, self._health)))
+        looking = self._looking
+        await asyncio.wait({looking}, timeout=LOOK_SECONDS)
+        if self._looking is not looking:  # another adapter has taken its place
+            return
+        if not looking.done():
+            self._found(f"its health check has not answered for {LOOK_SECONDS:.0f} s")
+            return
+        self._looking = None
+        answer = looking.result()
+        if answer is not None and not isinstance(answer, QComputeError):
+            raise answer
+        self._found(None if answer is None else answer.message)
+        if answer is None and not self.device_names:
+            await caught(self.ask(Verb.DESCRIBE, self.devices))
+
+    def _found(self, offline_because: str | None) -> None:
+        before, self.offline_because = self.offline_because, offline_because
+        if before is None and offline_because is not None:
+            extra = {"action": "account_offline", "provider": self.key}
+            _log.warning("%s is offline: %s", self.key, offline_because, extra=extra)
+        elif before is not None and offline_because is None:
+            _log.info("%s is back", self.key, extra={"action": "account_online", "provider": self.key})
 
     def devices(self) -> list[Device]:
         """The devices jobs may go to, in their order. Blocks; call it in this account's threads."""
@@ -247,6 +269,28 @@ class Account:
             devices = [device for device in devices if device.device_id in self._tags]
         self.device_names = tuple(device.device_id for device in devices)
         return devices
+
+    def check(self, circuit: CompiledCircuit, device: Device, shots: int) -> None:
+        """What the adapter's own `check` says, and the operator's limit of the device's width.
+
+        Raises:
+            CannotRun: the device cannot run the circuit, or is not to.
+        """
+        width = self._widths.get(device.device_id)
+        if width is not None and circuit.num_qubits > width:
+            raise CannotRun(
+                f"the circuit has {circuit.num_qubits} qubits, and {self.key} gives {device.device_id} {width} "
+                "(max_qubits)",
+                reason="too_wide",
+            )
+        self.adapter.check(circuit, device, shots)
+
+    def capability(self, device_id: str) -> Capability | None:
+        """What the adapter says of a device, and not more qubits than the operator lets it have. Blocks."""
+        capability, width = self.adapter.get_capability(device_id), self._widths.get(device_id)
+        if capability is None or width is None or (capability.num_qubits or width) < width:
+            return capability
+        return capability.model_copy(update={"num_qubits": width})
 
     @property
     def named_devices(self) -> Mapping[str, frozenset[str]] | None:
@@ -325,7 +369,7 @@ class Account:
         if self.tells_ends:
             adapter.on_end(self._ends.tell)
         old, self.adapter = self.adapter, adapter
-        self._health = health
+        self._health, self._looking = health, None
         self._availability.clear()
         if self._calls:
             await asyncio.wait(set(self._calls), timeout=limit_seconds)

@@ -6,13 +6,15 @@ Only a cache: after a restart the circuit is compiled again from the stored text
 from __future__ import annotations
 
 import asyncio
+from collections import deque
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final, Protocol
 
 from qcompute.circuits.program import CompiledCircuit
 from qcompute.circuits.target import Target
-from qcompute.errors import Bug
+from qcompute.errors import Bug, CannotRun
 from qcompute.ledger.contract import Ledger
 from qcompute.miner.job import Job
 from qcompute.miner.kept import Kept
@@ -22,11 +24,18 @@ from qcompute.units import ExecutionId, Money
 _Key = tuple[str, Target | None, int | None]
 """Hash of the text; for a translation also the target and the level."""
 
+_Unparsed = tuple[str, asyncio.Future[CompiledCircuit]]
+
 _MAX_ENTRIES: Final = 256
 _MAX_READY: Final = 1024
 _MAX_BYTES: Final = 16 << 20
 """Of circuit text kept; jobs are small, hostile ones are not."""
 
+
+TOGETHER: Final = 32
+TOGETHER_CHARACTERS: Final = 1 << 16
+"""So many texts that wait for a parser go to it at once, one at least. Each exchange with its process means waiting for
+the interpreter twice, some milliseconds on a busy daemon; most circuits are parsed in one."""
 
 READY_SECONDS: Final = 15.0
 """How long what was made ready for a device may be submitted without asking whether it still takes it."""
@@ -43,8 +52,11 @@ class Ready:
 class Compiler(Protocol):
     """Parses a circuit in a sandbox: `qcompute.circuits.compiler.CircuitCompiler`."""
 
-    def compile(self, source: str) -> CompiledCircuit:
-        """Blocks; raises `CannotRun`."""
+    def compile_many(self, sources: Sequence[str]) -> list[CompiledCircuit | CannotRun]:
+        """The first of them, each parsed or why it cannot be run; of one alone always that.
+
+        None when one of several broke the parser. Blocks; raises `SandboxUnavailable`.
+        """
         ...
 
     def translate(self, circuit: CompiledCircuit, target: Target, level: int | None) -> CompiledCircuit:
@@ -63,6 +75,10 @@ class CircuitCache:
         self._ledger = ledger
         self._compiler = compiler
         self._threads = ThreadPoolExecutor(max_workers=processes, thread_name_prefix="compile")
+        self._processes = processes
+        self._unparsed: deque[_Unparsed] = deque()
+        self._parsers = 0
+        self._parsing: set[asyncio.Task[None]] = set()
         self._kept: Kept[_Key, CompiledCircuit] = Kept(entries=_MAX_ENTRIES, size=_MAX_BYTES)
         self._ready: Kept[tuple[ExecutionId, str, str], tuple[Ready, float]] = Kept(entries=_MAX_READY, size=_MAX_BYTES)
 
@@ -89,8 +105,51 @@ class CircuitCache:
         Raises:
             CannotRun: it does not parse or is too large.
         """
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._threads, self._compiler.compile, text)
+        answer: asyncio.Future[CompiledCircuit] = asyncio.get_running_loop().create_future()
+        self._unparsed.append((text, answer))
+        if self._parsers < self._processes:
+            self._parsers += 1
+            task = asyncio.create_task(self._parse_waiting())
+            self._parsing.add(task)
+            task.add_done_callback(self._parsing.discard)
+        return await answer
+
+    async def _parse_waiting(self) -> None:
+        """Parse until nothing waits, as many at a time as came while the parser was busy."""
+        try:
+            while batch := self._next_unparsed():
+                await self._parse(batch)
+        finally:
+            self._parsers -= 1  # here: a text that comes before this task is seen to have ended needs another
+
+    async def _parse(self, batch: list[_Unparsed]) -> None:
+        together = len(batch)
+        while batch:
+            answers = await self._answers([text for text, _ in batch[:together]])
+            if not answers:
+                together = 1  # so that one that eats its limits up holds up only those behind it
+            for (_, future), answer in zip(batch, answers, strict=False):
+                if future.done():
+                    continue
+                if isinstance(answer, Exception):
+                    future.set_exception(answer)
+                else:
+                    future.set_result(answer)
+            batch = batch[len(answers) :]
+
+    async def _answers(self, texts: list[str]) -> Sequence[CompiledCircuit | Exception]:
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._threads, self._compiler.compile_many, texts)
+        except Exception as error:  # noqa: BLE001 - it belongs to those who wait for these texts
+            return [error] * len(texts)
+
+    def _next_unparsed(self) -> list[_Unparsed]:
+        batch: list[_Unparsed] = []
+        left = TOGETHER_CHARACTERS
+        while self._unparsed and len(batch) < TOGETHER and (not batch or len(self._unparsed[0][0]) <= left):
+            batch.append(self._unparsed.popleft())
+            left -= len(batch[-1][0])
+        return batch
 
     async def translated(self, circuit: CompiledCircuit, target: Target, level: int | None) -> CompiledCircuit:
         """``circuit`` compiled for one device.

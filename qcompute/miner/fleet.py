@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from qcompute.errors import ConfigError
@@ -55,26 +55,8 @@ class Fleet:
         return None if name is None else self._accounts.get(name)
 
     def check_fallback(self, entries: Iterable[str]) -> None:
-        """See that each entry of ``routing.fallback`` can mean something here; asks no vendor.
-
-        Raises:
-            ConfigError: one names no account, device or tag. One that is misspelt would be found out by an outage.
-        """
-        accounts, listed = list(self._accounts), [account.named_devices or {} for account in self.accounts]
-        tags = {f"{TAG_PREFIX}{word}" for devices in listed for words in devices.values() for word in words}
-        known = {*accounts, *tags, *(device for devices in listed for device in devices)}
-        known |= {f"{name}/{device}" for name, devices in zip(accounts, listed, strict=True) for device in devices}
-        asked_later = {account.key for account in self.accounts if account.named_devices is None}
-        for entry in entries:
-            account, slash, device = entry.partition("/")
-            if entry in known or (slash and device and account in asked_later):
-                continue
-            near = difflib.get_close_matches(entry, sorted(known), n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"this miner has {', '.join(accounts)}"
-            raise ConfigError(
-                f"routing.fallback: {entry!r} is no account, tag or device; {hint} (a device that only its vendor knows"
-                " is written account/device)"
-            )
+        """See that each entry of ``routing.fallback`` can mean something here; see the function."""
+        check_fallback(entries, {account.key: account.named_devices for account in self.accounts})
 
     async def watch(self) -> None:
         """Look again and again which accounts can be used, until cancelled."""
@@ -85,3 +67,28 @@ class Fleet:
     async def close(self, *, limit_seconds: float) -> None:
         """Close all adapters at once, giving up after the limit."""
         await asyncio.gather(*(account.close(limit_seconds=limit_seconds) for account in self._accounts.values()))
+
+
+def check_fallback(entries: Iterable[str], listed: Mapping[str, Mapping[str, frozenset[str]] | None]) -> None:
+    """See that each entry of ``routing.fallback`` can mean something in a fleet; asks no vendor.
+
+    ``listed`` are the devices of each account with their tags, None where only the vendor knows them.
+
+    Raises:
+        ConfigError: one names no account, device or tag. One that is misspelt would be found out by an outage.
+    """
+    written = {name: devices or {} for name, devices in listed.items()}
+    tags = {f"{TAG_PREFIX}{word}" for devices in written.values() for words in devices.values() for word in words}
+    known = {*written, *tags, *(device for devices in written.values() for device in devices)}
+    known |= {f"{name}/{device}" for name, devices in written.items() for device in devices}
+    asked_later = {name for name, devices in listed.items() if devices is None}
+    for entry in entries:
+        account, slash, device = entry.partition("/")
+        if entry in known or (slash and device and account in asked_later):
+            continue
+        near = difflib.get_close_matches(entry, sorted(known), n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"this miner has {', '.join(written)}"
+        raise ConfigError(
+            f"routing.fallback: {entry!r} is no account, tag or device; {hint} (a device that only its vendor knows"
+            " is written account/device)"
+        )

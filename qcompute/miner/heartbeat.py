@@ -52,7 +52,7 @@ def ask_vendor(account: Account) -> list[DeviceReport]:
     return [
         DeviceReport(
             device,
-            adapter.get_capability(device.device_id),
+            account.capability(device.device_id),
             _availability(account, device.device_id),
             adapter.get_pricing(device.device_id),
             adapter.price_currency(),

@@ -42,8 +42,8 @@ class MinerSettings(BaseModel):
     unknown_status_deadline_seconds: float = Field(default=3600, gt=0)
     """A vendor status we do not understand is put up with for so long; then the job is held."""
 
-    fetch_concurrency: int = Field(default=32, ge=1)
-    """Downloads at once; slow hosts must not keep others waiting."""
+    fetch_concurrency: int = Field(default=64, ge=1)
+    """Downloads at once; slow hosts must not keep others waiting. Each may hold ``circuits.max_source_bytes``."""
 
     compile_processes: int = Field(default=1, ge=1)
     """Sandboxed compilers; each takes about 200 MB while in use and ends when idle."""
@@ -51,7 +51,7 @@ class MinerSettings(BaseModel):
     provider_threads: int = Field(default=32, ge=1)
     """Threads for one provider's blocking calls."""
 
-    delivery_concurrency: int = Field(default=32, ge=1)
+    delivery_concurrency: int = Field(default=96, ge=1)
     """Results delivered at once."""
 
     delivery_backoff_max_seconds: float = Field(default=60, gt=0)

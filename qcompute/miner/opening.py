@@ -9,6 +9,7 @@ from functools import partial
 from typing import Final
 
 from qcompute import cluster
+from qcompute.cluster.accounts import words_of_nodes
 from qcompute.connections.checks import looked_at, open_connection
 from qcompute.connections.definitions import CHOICE, FILE, Choice, Definitions
 from qcompute.connections.findings import Grade
@@ -114,10 +115,13 @@ class AccountOpener:
         refuse_node(self._settings, name)
 
     def accounts_of(self, connection: str) -> list[ProviderKey]:
-        """The accounts that have their credentials from this connection: its own, and nodes of the cluster."""
+        """The accounts that have their credentials from this connection: its own, and nodes of the cluster.
+
+        Of an account of the cluster that no connection gives: itself.
+        """
         nodes = nodes_by_connection(self._settings).get(connection, [])
         own = ProviderKey(connection)
-        return nodes if own in self._home_accounts() and self.home == CLUSTER else [*nodes, own]
+        return nodes or [own] if own in self._home_accounts() and self.home == CLUSTER else [*nodes, own]
 
     def renewed(self, account: ProviderKey) -> Renewed:
         """A new adapter of an account."""
@@ -162,10 +166,7 @@ class AccountOpener:
         return Opened(account, Budget(name, budget, clock=utc_now))
 
     def _cluster(self) -> list[Made]:
-        if own := ", ".join(f"budget.{name}" for name in _changed(self._settings.budget)):
-            raise ConfigError(
-                f"{own}: with PROVIDER=cluster each account has its own budget: write [cluster.nodes.budget]"
-            )
+        refuse_own_budget(self._settings)
         plans = cluster.open_cluster(self._settings.cluster, self._folder)
         return [(plan.adapter, partial(self._planned, plan)) for plan in plans]
 
@@ -174,9 +175,10 @@ class AccountOpener:
             plan.name,
             plan.adapter,
             threads=self._settings.miner.provider_threads,
-            tags=_tags(plan),
+            tags=words_of_nodes(plan.nodes),
             health=plan.health_check,
             vendor=plan.vendor,
+            widths=plan.widths,
         )
         return Opened(account, Budget(plan.name, plan.budget, clock=utc_now))
 
@@ -243,14 +245,12 @@ def refuse_node(settings: Settings, name: str) -> None:
         )
 
 
+def refuse_own_budget(settings: Settings) -> None:
+    """Raise `ConfigError` when a budget is set that is no account's of the cluster."""
+    if own := ", ".join(f"budget.{name}" for name in _changed(settings.budget)):
+        raise ConfigError(f"{own}: with PROVIDER=cluster each account has its own budget: write [cluster.nodes.budget]")
+
+
 def _changed(budget: BudgetSettings) -> list[str]:
     defaults = BudgetSettings()
     return [name for name in BudgetSettings.model_fields if getattr(budget, name) != getattr(defaults, name)]
-
-
-def _tags(plan: cluster.AccountPlan) -> dict[str, set[str]] | None:
-    """What the operator calls each device: its nodes' names and tags; None when the vendor says which devices are."""
-    words: dict[str, set[str]] = {}
-    for node in plan.nodes:
-        words.setdefault(node.device_id, set()).update((node.node_id, *node.tags))
-    return words or None

@@ -6,6 +6,7 @@ grows, and each step says why. So after a crash the same candidate is looked at 
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
@@ -181,3 +182,28 @@ class Placement(_Part):
             return cls.model_validate(document)
         except ValidationError as error:
             raise Bug(f"the stored placement cannot be read: {first_fault(error)}") from None
+
+
+NOT_CHOSEN: Final = "not_chosen"
+"""Where the outcome of a job that no device could run keeps which there were; see `not_chosen`."""
+_NOT_KEPT: Final = "not_chosen_not_kept"
+
+
+def not_chosen(rejections: Sequence[Rejection]) -> dict[str, Any]:
+    """What is kept with the outcome of a job that has no placement, because nobody could run it."""
+    kept = [one.model_dump(mode="json", exclude_none=True) for one in rejections[:MAX_REFUSALS]]
+    return {NOT_CHOSEN: kept, _NOT_KEPT: max(len(rejections) - MAX_REFUSALS, 0)}
+
+
+def kept_not_chosen(metadata: Mapping[str, Any]) -> tuple[list[Rejection], int]:
+    """What `not_chosen` kept, and how many more there were; none of an outcome that has no such thing.
+
+    Raises:
+        Bug: it is something else.
+    """
+    try:
+        kept = [Rejection.model_validate(one) for one in metadata.get(NOT_CHOSEN, ())]
+    except (ValidationError, TypeError):
+        raise Bug("the stored reasons why no device was chosen cannot be read") from None
+    more = metadata.get(_NOT_KEPT, 0)
+    return kept, more if isinstance(more, int) else 0

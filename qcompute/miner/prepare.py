@@ -25,16 +25,15 @@ class LookedAt:
     ready: Ready | None
 
 
-def look_at(
-    adapter: ProviderAdapter, circuit: CompiledCircuit, device: Device, shots: int, options: JobOptions
-) -> LookedAt:
+def look_at(account: Account, circuit: CompiledCircuit, device: Device, shots: int, options: JobOptions) -> LookedAt:
     """Whether the device can run the circuit; made ready where it needs no compiling. Call it in an account's threads.
 
     Raises:
         CannotRun: it cannot.
         VendorError, SandboxUnavailable: that cannot be told now.
     """
-    adapter.check(circuit, device, shots)
+    adapter = account.adapter
+    account.check(circuit, device, shots)
     target = adapter.target(device, options)
     ready = _ready(adapter, circuit, device, shots, options) if target is None else None
     return LookedAt(device, target, ready)
@@ -80,7 +79,7 @@ def _look_again(account: Account, circuit: CompiledCircuit, job: Job) -> LookedA
     for device in account.devices():
         if device.device_id == job.device_id:
             options = JobOptions.of(job.configuration_data)
-            return look_at(account.adapter, circuit, device, job.shots, options)
+            return look_at(account, circuit, device, job.shots, options)
     raise CannotRun("the chosen device is not there any more", reason="no_device")
 
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Final, Protocol, assert_never
+from typing import Any, Final, Protocol, assert_never
 
 from qcompute.chain.contract import Signer
 from qcompute.errors import Unavailable
@@ -191,9 +191,19 @@ class Road:
         return stored
 
     async def end_without_result(
-        self, job: Job, verdict: Verdict, *, code: str, message: str, unsubmitted: bool = False
+        self,
+        job: Job,
+        verdict: Verdict,
+        *,
+        code: str,
+        message: str,
+        unsubmitted: bool = False,
+        facts: Mapping[str, Any] | None = None,
     ) -> Job:
-        """Settle a job that has no counts, for a reason the user is told; ``unsubmitted`` says it cost nothing."""
+        """Settle a job that has no counts, for a reason the user is told; ``unsubmitted`` says it cost nothing.
+
+        ``facts`` are kept with the outcome, for the operator.
+        """
         maybe_paid = job.submit_started_at is not None and not unsubmitted
         outcome = Outcome(
             counts=None,
@@ -203,7 +213,7 @@ class Road:
             cost_kind=CostKind.OUR_ESTIMATE if maybe_paid and job.estimate else CostKind.UNKNOWN,
             message=message,
             timestamps={},
-            metadata={"code": code},
+            metadata={"code": code, **(facts or {})},
         )
         return await self.settle(job, verdict, outcome, code=code, unsubmitted=unsubmitted)
 

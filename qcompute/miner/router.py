@@ -6,17 +6,18 @@ The circuit is parsed in the sandbox first, so whatever cannot run anywhere ends
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import ClassVar, Final
+from functools import lru_cache
+from typing import Any, ClassVar, Final
 
 from qcompute.circuits.program import CompiledCircuit, JobOptions
 from qcompute.errors import BudgetSpent, CannotRun, SandboxUnavailable, VendorError
 from qcompute.miner.circuit_cache import CircuitCache
 from qcompute.miner.fleet import Fleet
 from qcompute.miner.job import Job, State, Verdict
-from qcompute.miner.placement import Placement, Policy
+from qcompute.miner.placement import Placement, Policy, not_chosen
 from qcompute.miner.road import Road
 from qcompute.miner.routing import Question, Refusal, RoutingSettings, Unplaced, Wish, ranked
 from qcompute.miner.shares import Shares, asked_split
@@ -45,8 +46,12 @@ def token_of(job: Job) -> IdempotencyToken:
 
 def token_of_pack(jobs: Sequence[Job]) -> IdempotencyToken:
     """The token of jobs that are submitted together: of one job its own, of several one made of all their ids."""
-    ids = sorted(job.execution_id for job in jobs)
-    return IdempotencyToken(str(uuid.uuid5(_TOKENS, "\n".join(ids))))
+    return _token("\n".join(sorted(job.execution_id for job in jobs)))
+
+
+@lru_cache(maxsize=4096)  # a job's is made when it is routed and again when it is submitted
+def _token(ids: str) -> IdempotencyToken:
+    return IdempotencyToken(str(uuid.uuid5(_TOKENS, ids)))
 
 
 class RouterStage(Stage):
@@ -87,7 +92,10 @@ class RouterStage(Stage):
             elif answer.refusal.is_for_now:
                 await self._later(job, answer.refusal)
             else:
-                await self._end(job, Verdict.REFUSED, answer.refusal.code, answer.refusal.message)
+                refusal = answer.refusal
+                await self._end(
+                    job, Verdict.REFUSED, refusal.code, refusal.message, facts=not_chosen(answer.rejections)
+                )
 
     async def _on_to_submit(self, job: Job, placement: Placement, parts: Sequence[Job]) -> None:
         if parts:
@@ -118,8 +126,10 @@ class RouterStage(Stage):
             return
         await self.road.again(job, code=refusal.code, message=refusal.message, first_seconds=2.0, longest_seconds=120.0)
 
-    async def _end(self, job: Job, verdict: Verdict, code: str, message: str) -> None:
-        await self.road.end_without_result(job, verdict, code=code, message=message)
+    async def _end(
+        self, job: Job, verdict: Verdict, code: str, message: str, *, facts: Mapping[str, Any] | None = None
+    ) -> None:
+        await self.road.end_without_result(job, verdict, code=code, message=message, facts=facts)
 
 
 async def placed(
@@ -137,13 +147,15 @@ async def placed(
     compare = policy in COMPARED
     findings = await survey.look(job, circuit, compare=compare)
     while True:
-        answer = ranked(findings.options, question, settings)
+        options = findings.options
+        answer = ranked(options, question, settings)
         if isinstance(answer, Unplaced):
             return answer
-        option = next(one for one in findings.options if one.name == answer.current.name)
+        option = next(one for one in options if one.name == answer.current.name)
         if option.is_prepared:
             return answer
-        ready = await findings.made_ready(option.name)
+        with survey.meaning(option):
+            ready = await findings.made_ready(option.name)
         if ready.refusal is None and not compare:  # its price changes nothing of the order
             return answer.priced(ready.estimate)
 

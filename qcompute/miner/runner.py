@@ -337,8 +337,9 @@ class WaitStage(Stage):
 
     async def _completed(self, job: Job) -> None:
         try:
-            receipt = await self._receipt(job)
-            outcome = succeeded(job, receipt, num_clbits=await self._num_clbits(job))
+            handle = _handle(job)
+            receipt = await self._receipt(handle)
+            outcome = succeeded(job, receipt, num_clbits=await self._num_clbits(job, handle))
         except BadReply as error:
             await self._bad_receipt(job, error)
         except VendorError as error:
@@ -361,7 +362,7 @@ class WaitStage(Stage):
     async def _ended(self, job: Job, verdict: Verdict, answer: BaseExecutionStatus) -> None:
         receipt: JobReceipt | None = None
         try:
-            receipt = await self._receipt(job)
+            receipt = await self._receipt(_handle(job))
         except StoreError:
             raise
         except Exception as error:  # noqa: BLE001 - how it ended is known; only details are missing
@@ -399,12 +400,12 @@ class WaitStage(Stage):
         code = "operator" if _is_operators_cancel(job) else "deadline"
         return await self.road.end_without_result(job, Verdict.FAILED, code=code, message=message)
 
-    async def _receipt(self, job: Job) -> JobReceipt:
-        return await self._account.ask(Verb.RECEIPT, self._account.adapter.get_job_receipt, _handle(job))
+    async def _receipt(self, handle: JobHandle) -> JobReceipt:
+        return await self._account.ask(Verb.RECEIPT, self._account.adapter.get_job_receipt, handle)
 
-    async def _num_clbits(self, job: Job) -> int | None:
-        if (measurement := _handle(job).measurement) is not None:
-            return measurement.num_clbits
+    async def _num_clbits(self, job: Job, handle: JobHandle) -> int | None:
+        if handle.measurement is not None:
+            return handle.measurement.num_clbits
         try:
             return (await self._circuits.compiled(job)).num_clbits
         except (CannotRun, Bug) as error:

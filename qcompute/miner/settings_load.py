@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from qcompute.errors import ConfigError
+from qcompute.faults import in_words
 from qcompute.jobserver.settings import ADDRESS
 from qcompute.miner.settings import EMPTY_MEANS_OFF, LEDGER_FILE, REFERENCE_VARIABLES, Settings
 from qcompute.miner.settings_fields import Path as SettingPath
@@ -136,9 +137,12 @@ def _problem(details: ErrorDetails, origins: Mapping[SettingPath, Origin]) -> st
     source = f" (from {origin})" if origin else ""
     if details["type"] == ADDRESS:
         return f"{'.'.join(path)}: {details['msg']}{source}"
-    # What a provider's table holds is not known here, so a value at the wrong place in it may be a key.
-    value = "" if path[0] == "providers" else f", not {shown(path, details['input'])}"
-    return f"{'.'.join(path)}: {details['msg']}{value}{source}"
+    # What a provider's table holds is not known here, so a value at the wrong place in it may be a key. A whole table
+    # says nothing of what is wrong with it or missing in it.
+    is_table = isinstance(cast("object", details["input"]), Mapping)
+    is_shown = path[0] != "providers" and not is_table
+    value = f", not {shown(path, details['input'])}" if is_shown else ""
+    return f"{'.'.join(path)}: {in_words(details)}{value}{source}"
 
 
 def _missing(name: str) -> str:

@@ -7,13 +7,13 @@ devices are the counts of neither, so unlike nodes share a job only when it asks
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from qcompute.circuits.program import CompiledCircuit, JobOptions
 from qcompute.cluster.splitting import MAX_PARTS, SplitKind, SplitRequest, check_job_may_split
-from qcompute.errors import Bug
+from qcompute.errors import Bug, CannotRun
 from qcompute.miner.account import Account
 from qcompute.miner.circuit_cache import CircuitCache
 from qcompute.miner.fleet import Fleet
@@ -49,7 +49,8 @@ class Shares:
         """The parts of a job that has its placement, without their tokens; none when it is to run in one piece.
 
         Raises:
-            CannotRun: the job asks for a split that cannot be, or for more parts than it has shots.
+            CannotRun: the job asks for a split that cannot be, for more parts than it has shots, or for parts that
+                cost more together than one job may.
             VendorError, SandboxUnavailable: what a part will cost cannot be told now.
         """
         request = asked_split(job.configuration_data)
@@ -57,42 +58,69 @@ class Shares:
         if request is None and not (is_large and placement.current.device_type == DeviceType.SIMULATOR):
             return []
         alike = self._alike(placement, mixed=request is not None and request.mixed)
-        places = [place for candidate in alike for place in self._places(candidate)]
+        places = self._places(alike)
         wanted = min(len(places), job.shots, MAX_PARTS) if request is None else request.parts
         if wanted == 1:
             return []
+        known: dict[tuple[str | None, str | None, int], Money | None] = {}
         parts: list[Job] = []
-        known: dict[tuple[Place, int], Money | None] = {}
-        for part in parts_of(job, places, wanted):
-            key = (places[len(parts) % len(places)], part.shots)
-            if key not in known:
-                known[key] = await self._estimate(part, circuit)
-            parts.append(_placed(part, placement, alike, known[key]))
+        try:
+            for part in parts_of(job, places, wanted):
+                key = (part.provider, part.device_id, part.shots)
+                if key not in known:
+                    known[key] = await self._estimate(part, circuit)
+                parts.append(_placed(part, placement, alike, known[key]))
+            self._check_together(parts)
+        except CannotRun:
+            if request is not None:
+                raise
+            return []  # nobody asked for parts, and in one piece it can run
         return parts
 
+    def _check_together(self, parts: Sequence[Job]) -> None:
+        """Raise `CannotRun` when an account's parts cost more together than it may spend on one job."""
+        totals: dict[tuple[ProviderKey, str], Money] = {}
+        for part in parts:
+            account = self._account(part.provider).key
+            money = self._fleet.budgets.of(account).checked(part.estimate)
+            if money is not None:
+                key = (account, money.currency)
+                totals[key] = totals[key] + money if key in totals else money
+        for (account, _), total in totals.items():
+            try:
+                self._fleet.budgets.of(account).checked(total)
+            except CannotRun as refusal:
+                raise CannotRun(f"in {len(parts)} parts, {refusal.message}", reason=refusal.reason) from None
+
     def _alike(self, placement: Placement, *, mixed: bool) -> list[Candidate]:
-        """The current candidate, and those further back that may share a job with it."""
+        """The current candidate, and those further back that may share a job with it; never a stand-in for it."""
         first = placement.current
-        others = placement.candidates[placement.index + 1 :]
+        others = (
+            one for one in placement.candidates[placement.index + 1 :] if one.fallback_from == first.fallback_from
+        )
         return [first, *(other for other in others if mixed or self._are_alike(first, other))]
 
     def _are_alike(self, one: Candidate, other: Candidate) -> bool:
         """Whether two candidates are the same kind of device: of one vendor's adapter, under one name there."""
-        names = {(each.device_id, each.device_type, each.fallback_from) for each in (one, other)}
+        names = {(each.device_id, each.device_type) for each in (one, other)}
         return len(names) == 1 and _kind(self._account(one.account)) is _kind(self._account(other.account))
 
-    def _places(self, candidate: Candidate) -> list[Place]:
-        """One for each job the account runs at once, so that a part does not wait for another."""
-        at_once = self._account(candidate.account).limits.max_running_jobs or 1
-        place = Place(ProviderKey(candidate.account), DeviceId(candidate.device_id))
-        return [place] * min(at_once, MAX_PARTS)
+    def _places(self, candidates: Sequence[Candidate]) -> list[Place]:
+        """One for each job a device runs at once, so that a part does not wait for another; every device in turn."""
+        counted = [(one, min(self._account(one.account).limits.max_running_jobs or 1, MAX_PARTS)) for one in candidates]
+        return [
+            Place(ProviderKey(one.account), DeviceId(one.device_id))
+            for turn in range(MAX_PARTS)
+            for one, at_once in counted
+            if turn < at_once
+        ]
 
     async def _estimate(self, part: Job, circuit: CompiledCircuit) -> Money | None:
         account = self._account(part.provider)
         for device in await account.ask(Verb.DESCRIBE, account.devices):
             if device.device_id == part.device_id:
                 options = JobOptions.of(part.configuration_data)
-                looked = await account.call("check", look_at, account.adapter, circuit, device, part.shots, options)
+                looked = await account.call("check", look_at, account, circuit, device, part.shots, options)
                 ready = await made_ready(account, self._circuits, part, circuit, looked)
                 self._fleet.budgets.of(account.key).checked(ready.estimate)
                 return ready.estimate

@@ -435,7 +435,16 @@ class SubmitStage(Stage):
         absent_at = {*_walk(job).get("absent_at", ()), self._account.key}
         known = set[str]() if self._others is None else set(await self._others())
         now = self.road.clock()
-        if not (left := sorted(known - absent_at)):
+        left = sorted(known - absent_at)
+        if not left and known and (gone := sorted(_named(job) - known)):
+            text = (
+                f"it is not at {', '.join(sorted(absent_at))}, but since the copy was made it may have gone on to "
+                f"{', '.join(gone)}, which this miner does not have any more: set it up again and release the job, or "
+                "look there yourself"
+            )
+            await self._hold(_where_routed(job), "restored", text)
+            return
+        if not left:
             own = _where_routed(job)
             await self.road.store(job, replace(own, submit_started_at=None, prepared=None, due_at=now, attempts=0))
             return
@@ -534,6 +543,12 @@ def _is_restored(job: Job) -> bool:
 def _walk(job: Job) -> dict[str, Any]:
     """What is known of a restored job that is looked for at one account after the other; empty for any other."""
     return (job.prepared or {}) if _is_restored(job) else {}
+
+
+def _named(job: Job) -> set[str]:
+    """The accounts its row names as candidates."""
+    placement = Placement.of(job.placement)
+    return set() if placement is None else {candidate.account for candidate in placement.candidates}
 
 
 def _where_routed(job: Job) -> Job:

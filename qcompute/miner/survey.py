@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Final
@@ -21,7 +23,7 @@ from qcompute.miner.circuit_cache import CircuitCache
 from qcompute.miner.fleet import Fleet
 from qcompute.miner.job import Job
 from qcompute.miner.prepare import LookedAt, Ready, look_at, made_ready
-from qcompute.miner.providers.base import AvailabilityStatus, Device, ProviderAdapter, Verb
+from qcompute.miner.providers.base import AvailabilityStatus, Device, Verb
 from qcompute.miner.routing import Option, Refusal
 from qcompute.units import ProviderKey
 
@@ -38,11 +40,11 @@ PREPARED_AT_MOST: Final = 16
 
 
 class Survey:
-    """Looks at every account that new jobs go to, for one job after the other."""
+    """Looks at every account that new jobs go to, for each job; many are routed at once."""
 
     def __init__(self, fleet: Fleet, circuits: CircuitCache) -> None:
-        self._fleet = fleet
-        self._circuits = circuits
+        self.fleet = fleet
+        self.circuits = circuits
         self._described: dict[ProviderKey, _Described] = {}
 
     async def look(self, job: Job, circuit: CompiledCircuit, *, compare: bool) -> Findings:
@@ -50,10 +52,10 @@ class Survey:
 
         ``compare``: it is made ready for the devices that fit, for their prices and chances of success.
         """
-        of_accounts = [self._of_account(account, job, circuit) for account in self._fleet.offered]
+        of_accounts = [self._of_account(account, job, circuit) for account in self.fleet.offered]
         # A task for each costs more than the looking, and most miners have one account.
         found = await asyncio.gather(*of_accounts) if len(of_accounts) > 1 else [await one for one in of_accounts]
-        findings = Findings(self._fleet, self._circuits, job, circuit, [one for some in found for one in some])
+        findings = Findings(self, job, circuit, [one for some in found for one in some])
         if compare:
             await findings.compare()
         return findings
@@ -63,13 +65,31 @@ class Survey:
         if (described := self._described.get(ProviderKey(account))) is not None:
             described.sent[device_id] += 1
 
+    def unseen(self, option: Option) -> int:
+        """Jobs that went there, or are about to, and are not in the queue that the vendor told of."""
+        described, device_id = self._described.get(ProviderKey(option.account)), option.device_id
+        return 0 if described is None or device_id is None else described.sent[device_id] + described.meant[device_id]
+
+    @contextmanager
+    def meaning(self, option: Option) -> Generator[None]:
+        """While a job is made ready for a device, others that are routed meanwhile count it there."""
+        described, device_id = self._described.get(ProviderKey(option.account)), option.device_id
+        if described is None or device_id is None:
+            yield
+            return
+        described.meant[device_id] += 1
+        try:
+            yield
+        finally:
+            described.meant[device_id] -= 1
+
     async def _of_account(self, account: Account, job: Job, circuit: CompiledCircuit) -> list[_Found]:
         described = self._described.get(account.key)
         if described is None or described.account is not account:  # it was opened since, or opened again
             described = self._described[account.key] = _Described(account)
         trouble: Exception | None = None
         try:
-            self._fleet.budgets.of(account.key).require_room(None)
+            self.fleet.budgets.of(account.key).require_room(None)
             if account.offline_because is not None:
                 raise Unavailable(account.offline_because)
             known = await described.now()
@@ -79,11 +99,10 @@ class Survey:
             return [_Found(Option(account.key, 0, None, None, refusal=refusal_of(trouble)), None)]
         answers: list[LookedAt | Exception] = [trouble] * len(known) if trouble is not None else []
         if trouble is None:
-            looked = await caught(account.call("check", _look_at_all, account.adapter, circuit, known, job))
+            looked = await caught(account.call("check", _look_at_all, account, circuit, known, job))
             answers = [looked] * len(known) if isinstance(looked, Exception) else looked
         return [
-            _found(account, one, described.sent[one.device.device_id], place, answer)
-            for place, (one, answer) in enumerate(zip(known, answers, strict=True))
+            _found(account, one, place, answer) for place, (one, answer) in enumerate(zip(known, answers, strict=True))
         ]
 
 
@@ -98,11 +117,8 @@ class _Found:
 class Findings:
     """What the devices of all accounts say of one job. ``options`` is in the operator's order."""
 
-    def __init__(
-        self, fleet: Fleet, circuits: CircuitCache, job: Job, circuit: CompiledCircuit, found: list[_Found]
-    ) -> None:
-        self._fleet = fleet
-        self._circuits = circuits
+    def __init__(self, survey: Survey, job: Job, circuit: CompiledCircuit, found: list[_Found]) -> None:
+        self._survey = survey
         self._job = job
         self._circuit = circuit
         self._found = found
@@ -114,8 +130,9 @@ class Findings:
 
     @property
     def options(self) -> list[Option]:
-        """One for each device."""
-        return [one.option for one in self._found]
+        """One for each device, with the jobs that went there up to now: many are routed at once."""
+        counted = ((one.option, self._survey.unseen(one.option)) for one in self._found)
+        return [replace(option, unseen_jobs=unseen) if unseen else option for option, unseen in counted]
 
     async def made_ready(self, name: str) -> Option:
         """The option of that name with its price, or with why it cannot run the job after all."""
@@ -132,7 +149,7 @@ class Findings:
         account = self._account(one)
         if one.option.refusal is not None or one.looked is None:
             return None
-        answer = await caught(made_ready(account, self._circuits, self._job, self._circuit, one.looked))
+        answer = await caught(made_ready(account, self._survey.circuits, self._job, self._circuit, one.looked))
         if isinstance(answer, Exception):
             _tell(account, answer)
             one.option = replace(one.option, refusal=refusal_of(answer), is_prepared=True)
@@ -156,13 +173,13 @@ class Findings:
     def _with(self, option: Option, ready: Ready) -> Option:
         try:
             # Whether there is room for so much is seen at the submit, by whoever has the account: a job may wait there.
-            self._fleet.budgets.of(ProviderKey(option.account)).checked(ready.estimate)
+            self._survey.fleet.budgets.of(ProviderKey(option.account)).checked(ready.estimate)
         except CannotRun as error:
             return replace(option, refusal=refusal_of(error), is_prepared=True)
         return replace(option, estimate=ready.estimate, is_prepared=True)
 
     def _account(self, one: _Found) -> Account:
-        account = self._fleet.get(ProviderKey(one.option.account))
+        account = self._survey.fleet.get(ProviderKey(one.option.account))
         if account is None:
             raise Bug(f"there is no account {one.option.account}")
         return account
@@ -199,6 +216,7 @@ class _Described:
         self.account = account
         self.last: list[_Known] = []
         self.sent: Counter[str] = Counter()
+        self.meant: Counter[str] = Counter()
         self._asking: asyncio.Task[list[_Known] | Exception] | None = None
         self._asked_at = 0.0
         self._fresh_until = float("-inf")
@@ -262,19 +280,19 @@ def _describe(account: Account) -> list[_Known]:
 
 
 def _look_at_all(
-    adapter: ProviderAdapter, circuit: CompiledCircuit, known: list[_Known], job: Job
+    account: Account, circuit: CompiledCircuit, known: list[_Known], job: Job
 ) -> list[LookedAt | Exception]:
     options = JobOptions.of(job.configuration_data)
     answers: list[LookedAt | Exception] = []
     for one in known:
         try:
-            answers.append(one.trouble or look_at(adapter, circuit, one.device, job.shots, options))
+            answers.append(one.trouble or look_at(account, circuit, one.device, job.shots, options))
         except QComputeError as error:
             answers.append(error)
     return answers
 
 
-def _found(account: Account, known: _Known, sent: int, place: int, answer: LookedAt | Exception) -> _Found:
+def _found(account: Account, known: _Known, place: int, answer: LookedAt | Exception) -> _Found:
     told = known.availability or AvailabilityStatus()
     option = Option(
         account=account.key,
@@ -285,7 +303,6 @@ def _found(account: Account, known: _Known, sent: int, place: int, answer: Looke
         is_available=told.is_available,
         next_available=_moment(told.next_available),
         pending_jobs=told.pending_jobs,
-        unseen_jobs=sent,
         queue_seconds=told.queue_seconds,
         refusal=refusal_of(answer) if isinstance(answer, Exception) else None,
     )

@@ -241,6 +241,7 @@ class Switch:
             for account, one in zip(accounts, fresh, strict=True):
                 await account.replace_adapter(one.adapter, limit_seconds=CLOSE_SECONDS, health=one.health)
                 _log.info("%s has its new credentials", account.key, extra={"action": "connections"})
+                await account.look()  # for its old key it may be offline
             return bool(accounts)
 
     async def _tend(self) -> None:

@@ -168,6 +168,8 @@ async def running_miners(
         "PYTHONPATH": ROOT,
         "QCOMPUTE_AXON__REQUESTS_PER_SECOND": "100000",
         "QCOMPUTE_AXON__REQUEST_BURST": "100000",
+        # The load is signed before the clock starts.
+        "QCOMPUTE_AXON__FRESHNESS_SECONDS": "300",
     }
     key = {"QCOMPUTE_LEDGER__KEY_FILE": str(folder / "ledger.key")}
     validator = signer_from_uri(VALIDATOR_URI).hotkey

@@ -456,7 +456,7 @@ def table(double: BraketDouble) -> dict[str, Any]:
         "s3_endpoint_url": double.s3_url,
         "sts_endpoint_url": double.url,
         "connect_seconds": 2.0,
-        "read_seconds": 1.5,
+        "read_seconds": 2.5,
         "paid_read_seconds": 1.5,
     }
 

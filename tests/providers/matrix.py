@@ -69,7 +69,7 @@ class _SharedCompiler:
     """The test run's sandbox; closing a road leaves it open."""
 
     def __init__(self, real: Compiler) -> None:
-        self.compile = real.compile
+        self.compile_many = real.compile_many
         self.translate = real.translate
 
     def close(self) -> None:

@@ -69,6 +69,34 @@ def test_what_the_operator_lets_pass_is_simulated(limits: dict[str, int], added:
     assert set(simulated(source)["counts"]) == {"00", "11"}
 
 
+LOOSE = """OPENQASM 3.0;
+include "stdgates.inc";
+bit a;
+bit[2] b;
+bit[1] c;
+qubit[4] q;
+x q[0];
+x q[3];
+a = measure q[0];
+b[0] = measure q[1];
+b[1] = measure q[2];
+c[0] = measure q[3];
+"""
+
+
+def test_a_bit_outside_all_registers_has_its_place_in_the_key() -> None:
+    """Qiskit's `get_counts` leaves it out where there are registers too: keys were too short, and the job failed."""
+    assert simulated(LOOSE)["counts"] == {"1001": 1000}
+    assert describe(LOOSE, CircuitSettings()).num_clbits == 4
+
+
+@pytest.mark.parametrize("clbits", ["", "creg c[2];\n"], ids=["no bits", "bits"])
+def test_what_measures_nothing_is_refused(clbits: str) -> None:
+    with pytest.raises(CannotRun, match="nothing is measured") as caught:
+        simulated(f'OPENQASM 2.0;\ninclude "qelib1.inc";\nqreg q[2];\n{clbits}x q[0];\n')
+    assert caught.value.reason == "no_measurement"
+
+
 def test_the_stabilizer_method_says_so() -> None:
     assert simulated(GHZ, method="stabilizer")["method"] == "stabilizer"
 

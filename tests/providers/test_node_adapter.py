@@ -250,5 +250,5 @@ def test_arguments_a_child_cannot_be_given_are_refused(tmp_path: Path) -> None:
 
 
 def test_wrong_settings_are_named(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"cluster account 'lab', settings\.wall_second: Extra"):
+    with pytest.raises(ConfigError, match=r"cluster account 'lab': settings\.wall_second: Extra"):
         opened(tmp_path, settings={"wall_second": 3})

@@ -64,6 +64,7 @@ class AerAdapter(KeepingAdapter):
         self._config = config if isinstance(config, AerConfig) else AerConfig()
         self._refused: dict[str, str] = {}
         self._methods = self._usable_methods()
+        self._device_ids = [*self._methods, *(f"aer_{name}" for name in self._config.noise_backends)]
         self._total_bytes = self._config.memory_total_bytes or safe_bytes()
         self._state_bytes, self._limiting_setting = self._bytes_for_one()
         self._spool = self._open_spool()
@@ -87,8 +88,10 @@ class AerAdapter(KeepingAdapter):
 
     @override
     def list_devices(self) -> list[Device]:
-        names = [*self._methods, *(f"aer_{name}" for name in self._config.noise_backends)]
-        return [Device(device_id=name, provider="aer", vendor="qiskit-aer", device_type="SIMULATOR") for name in names]
+        return [
+            Device(device_id=name, provider="aer", vendor="qiskit-aer", device_type="SIMULATOR")
+            for name in self._device_ids
+        ]
 
     @override
     def list_capabilities(self) -> list[Capability]:
@@ -140,7 +143,7 @@ class AerAdapter(KeepingAdapter):
         token: IdempotencyToken | None = None,
     ) -> JobHandle:
         device = device_id or next(iter(self._methods))
-        if device not in [known.device_id for known in self.list_devices()]:
+        if device not in self._device_ids:
             why = f": {self._refused[device]}" if device in self._refused else ""
             raise Refused(f"aer has no device {device[:64]!r}{why}")
         job_id = job_id_of(token)
@@ -204,7 +207,7 @@ class AerAdapter(KeepingAdapter):
     @override
     def get_availability(self, device_id: str | None = None) -> AvailabilityStatus | None:
         name = device_id or next(iter(self._methods))
-        if name not in [device.device_id for device in self.list_devices()]:
+        if name not in self._device_ids:
             return None
         with self._lock:
             pending = len(self._cancels)
@@ -218,7 +221,8 @@ class AerAdapter(KeepingAdapter):
 
     @override
     def limits(self) -> Limits:
-        return Limits(max_poll_batch=1000, poll_interval_seconds=0.2)
+        at_once = self._config.simulations_at_once
+        return Limits(max_poll_batch=1000, max_running_jobs=at_once, poll_interval_seconds=0.2)
 
     @override
     def close(self) -> None:

@@ -245,8 +245,10 @@ class Rate:
 class Limits:
     """What a provider account bears.
 
-    ``rates`` bounds the calls of an account by verb; a verb that is not in it is not bounded. ``max_pack`` is how many
-    circuits for one device fit into one vendor job; above 1 the adapter overrides `ProviderAdapter.submit_many`.
+    ``rates`` bounds the calls of an account by verb; a verb that is not in it is not bounded. ``max_running_jobs`` is
+    how many jobs one device runs at once, where that is known: a job whose shots are split gets so many parts there.
+    ``max_pack`` is how many circuits for one device fit into one vendor job; above 1 the adapter overrides
+    `ProviderAdapter.submit_many`.
     """
 
     rates: Mapping[Verb, Rate] = field(default_factory=dict[Verb, Rate])
@@ -379,6 +381,15 @@ class ProviderAdapter(ABC):
         too, so a generator keeps those before it.
         """
         return device_findings(self)
+
+    @classmethod
+    def check_settings(cls, config: BaseModel) -> None:
+        """Whether valid settings can work together; opens nothing and asks nobody.
+
+        Raises:
+            ConfigError: they cannot; the setting to change is named.
+        """
+        del config  # of most adapters they can
 
     def limits(self) -> Limits:
         """What this account bears."""

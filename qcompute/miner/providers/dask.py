@@ -46,8 +46,6 @@ _START_SECONDS: Final = 20.0
 """Beside ``connect_seconds``: the driver's own start."""
 _OF_A_REPLY: Final = ("counts", "method", "seed", "simulation_seconds", "versions")
 """What is taken of a worker's answer; how it ended is not the worker's to say."""
-_QUEUED_PER_CORE: Final = 2
-"""So that a core that becomes free finds its next circuit at the scheduler."""
 
 
 class DaskAdapter(KeepingAdapter):
@@ -66,6 +64,12 @@ class DaskAdapter(KeepingAdapter):
         self._link = DriverLink(self._config, self._spool.folder, self._orders, self._hear)
         if self._open:
             self._link.start()
+
+    @classmethod
+    @override
+    def check_settings(cls, config: BaseModel) -> None:
+        if isinstance(config, DaskConfig):
+            settled(config)
 
     @override
     def list_devices(self) -> list[Device]:
@@ -178,12 +182,7 @@ class DaskAdapter(KeepingAdapter):
 
     @override
     def limits(self) -> Limits:
-        capacity = self._config.capacity
-        return Limits(
-            max_poll_batch=1000,
-            max_running_jobs=None if capacity is None else _QUEUED_PER_CORE * capacity,
-            poll_interval_seconds=0.2,
-        )
+        return Limits(max_poll_batch=1000, max_running_jobs=self._config.capacity, poll_interval_seconds=0.2)
 
     @override
     def close(self) -> None:

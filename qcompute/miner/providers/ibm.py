@@ -125,7 +125,8 @@ class IbmConfig(BaseModel):
     max_pack: int = Field(default=20, ge=1, le=100)
     """Circuits in one job. They are run, cancelled and cut short together."""
     max_running_jobs: int | None = Field(default=None, ge=1)
-    """Jobs that may wait or run at once; the Open plan takes 3."""
+    """Jobs that run here at once, where you know it: a job whose shots are split gets at most so many parts. It keeps
+    nothing back: a vendor that has enough says so, and jobs wait."""
     timeout_seconds: float = Field(default=30.0, gt=0)
     """How long IBM may be silent while it answers a free request."""
     submit_timeout_seconds: float = Field(default=120.0, gt=0)

@@ -126,7 +126,8 @@ class IonqConfig(BaseModel):
     poll_seconds: float = Field(default=5.0, gt=0)
     """How often a young job is asked for; one request serves 100 jobs. IonQ's rate limits are not published."""
     max_running_jobs: int | None = Field(default=None, ge=1)
-    """Jobs at IonQ at once; None leaves it to the daemon's own limits."""
+    """Jobs that run here at once, where you know it: a job whose shots are split gets at most so many parts. It keeps
+    nothing back: a vendor that has enough says so, and jobs wait."""
     timeout_seconds: float = Field(default=30.0, gt=0)
     """How long an answer may take to come."""
     submit_timeout_seconds: float = Field(default=120.0, gt=0)

@@ -12,7 +12,7 @@ import difflib
 import importlib
 import importlib.util
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -21,8 +21,9 @@ from typing import Any, Final, TypeVar, get_origin
 
 from pydantic import BaseModel, ValidationError
 
+from qcompute.connections.credentials import secret_fields
 from qcompute.errors import ConfigError
-from qcompute.faults import first_fault, meant
+from qcompute.faults import first_fault, meant, unset
 from qcompute.miner.providers.base import (
     NINE_METHODS,
     AvailabilityStatus,
@@ -113,6 +114,11 @@ def open_adapter(
     raise ConfigError(f"PROVIDER={key!r} is not a provider{hint}. Known: {', '.join(keys())}")
 
 
+def missing_of(key: str) -> str | None:
+    """What an adapter needs and is not installed, and how it is; None when nothing is."""
+    return _info(ProviderKey(key)).problem if key in keys() else None
+
+
 def settings_problem(key: str, config: Mapping[str, Any]) -> str | None:
     """What is wrong with an adapter's ``[providers.<key>]`` table, or with the secrets it names; None when nothing is.
 
@@ -124,7 +130,7 @@ def settings_problem(key: str, config: Mapping[str, Any]) -> str | None:
         factory = _adapter_class(key, _imported(key))
         model: type[BaseModel] | None = getattr(factory, "Config", None)
         if model is not None:
-            _config_of(key, model, dict(config))
+            factory.check_settings(_config_of(key, model, dict(config)))
     except ConfigError as error:
         return error.message
     return None
@@ -239,8 +245,16 @@ def _config_of(key: str, model: type[BaseModel], given: Mapping[str, Any]) -> Ba
     try:
         return model.model_validate(_with_lists(model, given))
     except ValidationError as error:
+        if left := unset(error):
+            raise ConfigError(f"{_to_set(key, model, left)} must be set") from None
         fault = first_fault(error, f"providers.{key}")
         raise ConfigError(f"{fault}{meant(error, model.model_fields)}") from None
+
+
+def _to_set(key: str, model: type[BaseModel], names: Sequence[str]) -> str:
+    secrets = secret_fields(model)
+    where = [f"providers.{key}.{name}{' (the name of a secret)' if name in secrets else ''}" for name in names]
+    return " and ".join(filter(None, (", ".join(where[:-1]), where[-1])))
 
 
 def _with_lists(model: type[BaseModel], given: Mapping[str, Any]) -> dict[str, Any]:

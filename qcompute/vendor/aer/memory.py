@@ -5,6 +5,7 @@ An estimate decides when a simulation starts; the limit of its process stays wha
 
 from __future__ import annotations
 
+import re
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -94,11 +95,10 @@ def available_bytes() -> int | None:
 
 def _meminfo(name: str, file: Path = Path("/proc/meminfo")) -> int | None:
     try:
-        lines = file.read_text(encoding="ascii").splitlines()
+        found = re.search(rf"^{name}:\s+(\d+)".encode(), file.read_bytes(), re.MULTILINE)  # for every job: not by lines
     except OSError:
         return None
-    found = [line.split()[1] for line in lines if line.startswith(f"{name}:")]
-    return int(found[0]) * 1024 if found else None
+    return int(found[1]) * 1024 if found else None
 
 
 def _group_limits(group: Path = Path("/proc/self/cgroup"), mount: Path = Path("/sys/fs/cgroup")) -> list[Path]:

@@ -127,7 +127,8 @@ class RestConfig(BaseModel):
     """What one result may take in the ledger. Jobs whose result might be larger are refused before anything is sent,
     unless ``keeps_jobs``."""
     max_running_jobs: int | None = Field(default=None, ge=1)
-    """Jobs at all endpoints together at one time."""
+    """Jobs that run here at once, where you know it: a job whose shots are split gets at most so many parts. It keeps
+    nothing back: a vendor that has enough says so, and jobs wait."""
     poll_interval_seconds: float = Field(default=2.0, gt=0)
     """How often a young job is asked for."""
 

@@ -178,3 +178,26 @@ def test_limits_are_those_of_the_settings() -> None:
                 small.compile(source)
     finally:
         small.close()
+
+
+@pytest.mark.parametrize(
+    "angle", ["0.0013550834191743037", "1e-05", "3.141592653589793", f"{0.0013550834191743037:.40f}"]
+)
+@pytest.mark.parametrize("head", ["2.0;qelib1.inc;qreg q[1];creg c[1]", "3.0;stdgates.inc;qubit[1] q;bit[1] c"])
+def test_every_angle_that_python_prints_is_taken(compiler: CircuitCompiler, head: str, angle: str) -> None:
+    """Small angles were refused as numbers of more than 18 digits.
+
+    Python and Qiskit print a float below 0.01 with up to 20 digits behind the point: two circuits in five that have a
+    thousand random angles hold one.
+    """
+    version, library, qubits, bits = head.split(";")
+    measure = "measure q -> c;" if version == "2.0" else "c = measure q;"
+    source = f'OPENQASM {version};\ninclude "{library}";\n{qubits};\n{bits};\nrx({angle}) q[0];\n{measure}\n'
+    assert compiler.compile(source).gate_counts == {"rx": 1, "measure": 1}
+
+
+@pytest.mark.parametrize("number", ["1" * 19, f"0.{'1' * 41}", f"{'1' * 19}.5"])
+def test_numbers_nobody_prints_are_refused(compiler: CircuitCompiler, number: str) -> None:
+    source = f'OPENQASM 2.0;\ninclude "qelib1.inc";\nqreg q[1];\ncreg c[1];\nrx({number}) q[0];\nmeasure q -> c;\n'
+    with pytest.raises(CannotRun, match="line 5: a number of more than 18 digits"):
+        compiler.compile(source)

@@ -12,6 +12,7 @@ from qcompute.circuits.settings import CircuitSettings
 from qcompute.circuits.target import Dialect, Target
 from qcompute.errors import CannotRun
 from tests.doubles.worker import shared
+from tests.unit.circuits.programs import TWO
 
 IDLE_H_2 = "OPENQASM 2.0;\ngate h a { U(0,0,0) a; }\nqreg q[1];\ncreg c[1];\nh q[0];\nh q[0]; // h\nmeasure q -> c;\n"
 FLIP_H_3 = (
@@ -69,6 +70,10 @@ def test_it_is_not_taken_for_the_standard_gate(
 def test_a_gate_of_the_included_file_cannot_be_defined_again(compiler: CircuitCompiler, source: str) -> None:
     with pytest.raises(CannotRun, match="h"):
         compiler.compile(source)
+
+
+def test_a_text_without_gates_of_its_own_is_left_as_it_is() -> None:
+    assert renamed_2(TWO + "qreg q[1];\nx q[0];\n") == TWO + "qreg q[1];\nx q[0];\n"
 
 
 def test_names_in_comments_and_strings_stay_and_new_names_are_free() -> None:

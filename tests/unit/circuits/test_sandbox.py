@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from qcompute.circuits import sandbox
 from qcompute.circuits.sandbox import SandboxCancelled, SandboxLimits, SandboxPool
 from qcompute.errors import CannotRun, SandboxUnavailable
 
@@ -266,3 +267,61 @@ def test_a_killed_parent_leaves_no_child_behind() -> None:
     parent.wait()
     parent.stdout.close()
     gone(child)
+
+
+def test_many_requests_share_an_exchange_and_each_has_its_own_answer(pool: SandboxPool) -> None:
+    texts = ["a", "b", "c"]
+    answers = pool.call_many([{"text": text} for text in texts], shared={"do": "echo"})
+    assert [answer["echo"] for answer in answers if isinstance(answer, dict)] == texts
+    assert pool.children == 1
+
+
+def echo(text: str) -> dict[str, str]:
+    return {"do": "echo", "text": text}
+
+
+@pytest.mark.parametrize(("bad", "reason"), [("refuse", "just_because"), ("recurse", "too_deep")])
+def test_one_that_is_refused_harms_no_other(pool: SandboxPool, bad: str, reason: str) -> None:
+    first, second, third = pool.call_many([echo("first"), {"do": bad}, echo("last")])
+    assert isinstance(first, dict)
+    assert isinstance(third, dict)
+    assert (first["echo"], third["echo"]) == ("first", "last")
+    assert isinstance(second, CannotRun)
+    assert second.reason == reason
+
+
+@pytest.mark.parametrize(("bad", "reason"), [("leak", "sandbox_error"), ("memory", "sandbox_memory")])
+def test_behind_one_that_wears_its_child_the_rest_is_for_another(pool: SandboxPool, bad: str, reason: str) -> None:
+    first, second = pool.call_many([echo("first"), {"do": bad}, echo("last")])
+    assert isinstance(first, dict)
+    assert isinstance(second, CannotRun)
+    assert second.reason == reason
+    eventually(lambda: pool.children == 0)
+
+
+@pytest.mark.parametrize(
+    ("bad", "reason"), [("spin", "sandbox_cpu"), ("abort", "sandbox_crash"), ("huge", "sandbox_reply")]
+)
+def test_none_is_blamed_for_what_another_did_to_the_child(pool: SandboxPool, bad: str, reason: str) -> None:
+    requests = [echo("first"), {"do": bad}, echo("last")]
+    assert pool.call_many(requests) == []
+    alone = [pool.call_many([request]) for request in requests]
+    assert [answer["echo"] for [answer] in (alone[0], alone[2]) if isinstance(answer, dict)] == ["first", "last"]
+    [refused] = alone[1]
+    assert isinstance(refused, CannotRun)
+    assert refused.reason == reason
+
+
+def test_requests_that_are_too_slow_together_have_all_their_time_alone(
+    pool: SandboxPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sandbox, "TOGETHER_SECONDS", 0.2)
+    slow = {"do": "sleep", "seconds": 0.5}
+    assert pool.call_many([slow, slow]) == []
+    assert pool.call_many([slow]) == [{}]
+
+
+def test_a_closed_sandbox_says_so_for_all(pool: SandboxPool) -> None:
+    pool.close()
+    with pytest.raises(SandboxUnavailable):
+        pool.call_many([{"do": "refuse"}] * 2)

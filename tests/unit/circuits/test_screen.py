@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qcompute.circuits.cost import check_cost
+from qcompute.circuits.cost import _PLAIN_CALL, check_cost
 from qcompute.circuits.program import Language
-from qcompute.circuits.screen import screen, without_comments
+from qcompute.circuits.screen import _FORBIDDEN, _check_nesting, _first, screen, without_comments
 from qcompute.circuits.settings import CircuitSettings
 from qcompute.errors import CannotRun
 from tests.unit.circuits.programs import HOSTILE, ONE_2, ONE_3, THREE, TWO
@@ -145,3 +145,67 @@ def test_a_loop_behind_a_carriage_return_is_counted() -> None:
             CircuitSettings(),
         )
     assert caught.value.reason == "too_many_ops"
+
+
+@given(st.lists(st.sampled_from([*WORDS, *"deflcaxtrnwhi#@^*/~!\n \te.", "1" * 19, "w" * 257, "- " * 33]), max_size=30))
+def test_a_quick_look_misses_nothing_that_is_forbidden(pieces: list[str]) -> None:
+    """A pattern is searched for only where a text it needs is: the answer is that of the pattern alone."""
+    code = "".join(pieces)
+    for needed, pattern, _ in _FORBIDDEN:
+        found, expected = _first(pattern, code, needed), pattern.search(code)
+        assert (found and found.span()) == (expected and expected.span())
+
+
+@given(st.text(alphabet="()[]{}x;\n", max_size=60), st.integers(4, 6))
+def test_brackets_are_counted_whatever_is_between_them(code: str, most: int) -> None:
+    depth = deepest = 0
+    for letter in code:
+        depth += (letter in "([{") - (letter in ")]}")
+        deepest = max(deepest, depth)
+    assert deepest <= most or _refusal(code, most) == "too_deep"
+    assert deepest > most or _refusal(code, most) is None
+
+
+def _refusal(code: str, most: int) -> str | None:
+    try:
+        _check_nesting(code, most)
+    except CannotRun as refusal:
+        return refusal.reason
+    return None
+
+
+def test_a_long_text_is_nested_too_deeply_as_a_short_one_is() -> None:
+    """Brackets further apart than a window of the search."""
+    with pytest.raises(CannotRun, match="line 49: brackets nested more than 48 deep"):
+        _check_nesting("(\n" + f"{'x' * 70_000}(\n" * 60, 48)
+
+
+CALLS = [
+    "{} q[0];",
+    "{} q[0],q[1];",
+    "{} q [ 0 ] , q[1];",
+    "{}(pi/2) q[1];",
+    "{}((1)) q[1];",
+    "{} q;",
+    "{} q[0], q;",
+    "measure q[0] -> c[0];",
+    "measure q -> c;",
+    "if(c==1) {} q[0];",
+    "barrier q[0],q;",
+    "qreg {}s[3];",
+    "qubit[2] {}s;",
+    "creg {}t[2];",
+]
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.sampled_from(CALLS), st.sampled_from(["x", "own", "u3", "q", "included"])), max_size=8))
+def test_a_statement_on_single_bits_costs_what_it_would_cost_otherwise(calls: list[tuple[str, str]]) -> None:
+    """Spoiling the short way with brackets that change nothing sends a statement the long way."""
+    limits = CircuitSettings()
+    head = TWO + "gate own a { x a; h a; z a; }\nqreg q[5];\ncreg c[3];\n"
+    texts = [call.format(name) for call, name in calls]
+    assert not any(_PLAIN_CALL.match(text) for text in texts if text.startswith(("qreg", "creg", "qubit", "if")))
+    long_way = [text.replace("[0]", "[0+0]").replace("[1]", "[1+0]").replace(" 0 ", " 0+0 ") for text in texts]
+    costs = [check_cost(head + "".join(one), Language.OPENQASM_2, limits) for one in (texts, long_way)]
+    assert costs[0] == costs[1]

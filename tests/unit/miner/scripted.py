@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -11,7 +11,7 @@ from qcompute.chain.keys import signer_from_uri
 from qcompute.circuits.measurement import MeasurementMap, Register
 from qcompute.circuits.program import CompiledCircuit, JobOptions, Language
 from qcompute.circuits.target import Target, Translation
-from qcompute.errors import SubmitUnknown
+from qcompute.errors import CannotRun, SubmitUnknown
 from qcompute.jobserver.contract import BackendReport, UploadSlot
 from qcompute.ledger.contract import Ledger
 from qcompute.ledger.memory import MemoryLedger
@@ -202,19 +202,22 @@ class Server:
 class Parser:
     """Takes every text for a two-qubit Bell circuit."""
 
-    def compile(self, source: str) -> CompiledCircuit:
-        return CompiledCircuit(
-            source=source,
-            language=Language.OPENQASM_2,
-            sha256="ab" * 32,
-            num_qubits=2,
-            num_clbits=2,
-            registers=(Register(name="c", size=2),),
-            measured=((0, 0), (1, 1)),
-            gate_counts={"h": 1, "cx": 1},
-            depth=3,
-            num_ops=4,
-        )
+    def compile_many(self, sources: Sequence[str]) -> list[CompiledCircuit | CannotRun]:
+        return [
+            CompiledCircuit(
+                source=source,
+                language=Language.OPENQASM_2,
+                sha256="ab" * 32,
+                num_qubits=2,
+                num_clbits=2,
+                registers=(Register(name="c", size=2),),
+                measured=((0, 0), (1, 1)),
+                gate_counts={"h": 1, "cx": 1},
+                depth=3,
+                num_ops=4,
+            )
+            for source in sources
+        ]
 
     def translate(self, circuit: CompiledCircuit, target: Target, level: int | None) -> CompiledCircuit:
         """As if every circuit were the same in every language."""

@@ -8,8 +8,12 @@ from collections.abc import AsyncIterator, Callable, Sequence
 
 import pytest
 
-from qcompute.errors import Unavailable
+from qcompute.errors import CannotRun, Unavailable
+from qcompute.miner import account as account_module
+from qcompute.miner import fleet as fleet_module
 from qcompute.miner.account import Account
+from qcompute.miner.budget import Budgets
+from qcompute.miner.fleet import Fleet
 from qcompute.miner.heartbeat import Heartbeat, ask_vendor, backend_status
 from qcompute.miner.limits import MinerSettings
 from qcompute.miner.providers.base import BaseExecutionStatus, JobHandle, Limits, Rate, Verb
@@ -261,3 +265,60 @@ async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(5):
         while not condition():  # noqa: ASYNC110 - what others did is no event
             await asyncio.sleep(0.01)
+
+
+async def test_a_health_check_that_hangs_takes_its_account_offline_and_holds_up_no_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The watch waited for all checks together: one that never came back kept the others as they were for ever.
+
+    An account that was down then stayed offline when it was well again, one that broke stayed online, and the one that
+    hung never went offline at all.
+    """
+    monkeypatch.setattr(account_module, "LOOK_SECONDS", 0.1)
+    monkeypatch.setattr(fleet_module, "HEALTH_SECONDS", 0.05)
+    stuck, is_well = threading.Event(), threading.Event()
+
+    def well() -> None:
+        if not is_well.is_set():
+            raise Unavailable("switched off")
+
+    def hang() -> None:
+        stuck.wait(30)
+
+    hangs = Account(ProviderKey("hangs"), Vendor(), threads=2, health=hang)
+    other = Account(ProviderKey("other"), Vendor(), threads=2, health=well)
+    watch = asyncio.create_task(Fleet([hangs, other], Budgets([])).watch())
+    try:
+        await until(lambda: other.offline_because == "switched off")
+        await until(lambda: hangs.offline_because == "its health check has not answered for 0 s")
+        is_well.set()
+        await until(lambda: other.offline_because is None)
+        assert hangs.offline_because is not None
+        stuck.set()
+        await until(lambda: hangs.offline_because is None)
+    finally:
+        stuck.set()
+        watch.cancel()
+        await asyncio.gather(watch, return_exceptions=True)
+        for account in (hangs, other):
+            await account.close(limit_seconds=1)
+
+
+async def test_a_device_takes_no_wider_circuits_than_its_operator_says(scene: Scene) -> None:
+    """``max_qubits`` of a fleet's local nodes limited nothing: wider circuits were routed there, and offered for."""
+    (device,) = scene.vendor.list_devices()
+    account = Account(ProviderKey("desk"), scene.vendor, threads=1, widths={device.device_id: 1})
+    circuit = await scene.circuits.compiled(await scene.ready())
+    told = f"the circuit has 2 qubits, and desk gives {device.device_id} 1 \\(max_qubits\\)"
+    with pytest.raises(CannotRun, match=told):
+        account.check(circuit, device, 10)
+    scene.account.check(circuit, device, 10)
+    unlimited = scene.account.capability(device.device_id)
+    limited = account.capability(device.device_id)
+    assert limited is not None
+    assert unlimited is not None
+    assert (limited.num_qubits, limited.basis_gates) == (1, unlimited.basis_gates)
+    (report,) = await account.call("describe", ask_vendor, account)
+    assert report.capability == limited
+    await account.close(limit_seconds=1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -20,7 +20,7 @@ from qcompute.miner.fleet import Fleet
 from qcompute.miner.job import Job, State, Verdict
 from qcompute.miner.limits import BudgetSettings
 from qcompute.miner.placement import Placement
-from qcompute.miner.providers.base import Absent, CannotTell, Capability, Device, Found, Idempotency, JobHandle
+from qcompute.miner.providers.base import CannotTell, Capability, Device, Idempotency
 from qcompute.miner.road import Road
 from qcompute.miner.router import RouterStage, token_of
 from qcompute.miner.routing import RoutingSettings
@@ -99,6 +99,7 @@ class FleetScene(Scene):
         }
         self.fleet = Fleet(self.accounts.values(), self.budgets)
         self.settings: dict[str, Any] = {"max_unavailable_seconds": PATIENCE}
+        self.gone: set[str] = set()
         self._router: RouterStage | None = None
 
     @property
@@ -123,7 +124,7 @@ class FleetScene(Scene):
         )
 
     async def known(self) -> frozenset[ProviderKey]:
-        return self.fleet.names
+        return self.fleet.names - self.gone
 
     async def routed(self, name: str = "job-1", **configuration: Any) -> Job:
         await self.router.handle(await self.ready(name, **configuration))
@@ -461,71 +462,6 @@ async def test_over_the_budget_of_one_account_the_next_one_gets_the_job(scene: F
     assert (await scene.step("job-2")).state is State.WAITING
     assert scene.paid == {"first": 1, "second": 1, "sim": 0}
     await scene.close()
-
-
-async def restored(scene: FleetScene, **configuration: Any) -> None:
-    """A job routed to ``first``, from a copy; since then it may have gone to any account."""
-    for vendor in scene.vendors.values():
-        vendor.idempotency = Idempotency.TOKEN  # type: ignore[misc]
-        vendor.found = [Absent()]
-    await scene.routed(**configuration)
-    job = await scene.row()
-    await scene.ledger.save(job, replace(job, submit_started_at=scene.clock(), prepared={"restored": True}))
-
-
-async def test_a_restored_job_that_no_account_has_is_submitted_once(scene: FleetScene) -> None:
-    """One account's list says nothing of the others'; it was held for the operator, whatever the others could prove."""
-    await restored(scene)
-    asked = [(await scene.step()).lane for _ in scene.vendors]
-    assert asked == ["second", "sim", "first"]
-    assert scene.paid == {"first": 0, "second": 0, "sim": 0}
-    job = await scene.step()
-    assert (job.state, job.lane, job.device_id) == (State.WAITING, "first", "q1")
-    assert "restored" not in (job.prepared or {})
-    assert scene.paid == {"first": 1, "second": 0, "sim": 0}
-
-
-async def test_a_restored_job_that_went_to_another_account_is_found_there(scene: FleetScene) -> None:
-    """And read as it was submitted there."""
-    await restored(scene)
-    scene.vendors["second"].found = [Found(handles=[JobHandle(provider_job_id="theirs", device_id="q2")])]
-    await scene.step()
-    job = await scene.step()
-    assert (job.state, job.provider, job.device_id, job.provider_job_id) == (State.WAITING, "second", "q2", "theirs")
-    assert (job.prepared or {}).keys() == {"measurement", "translation", "pack_index"}
-    assert scene.paid == {"first": 0, "second": 0, "sim": 0}
-    assert {one["account"]: one["reserved"] for one in scene.budgets.documents()}["first"] == "0"
-
-
-async def test_a_restored_job_is_held_where_one_account_cannot_tell(scene: FleetScene) -> None:
-    """At the account it was routed to: from there it can be released."""
-    await restored(scene)
-    scene.vendors["second"].found = [CannotTell(reason="its list is too short")]
-    await scene.step()
-    held = await scene.step()
-    assert (held.state, held.provider, held.device_id) == (State.HELD, "first", "q1")
-    assert held.error == "at second: it may have been submitted, and its list is too short"
-    assert held.prepared == {"restored": True}
-    assert scene.paid == {"first": 0, "second": 0, "sim": 0}
-
-
-async def test_a_restored_job_is_held_where_another_account_makes_packs(scene: FleetScene) -> None:
-    await restored(scene)
-    scene.accounts[ProviderKey("sim")].limits = replace(scene.accounts[ProviderKey("sim")].limits, max_pack=10)
-    await scene.step()
-    await scene.step()
-    held = await scene.step()
-    assert (held.state, held.error_code, held.provider) == (State.HELD, "restored", "first")
-    assert "at sim: since the copy was made it may have been submitted in a pack" in (held.error or "")
-
-
-async def test_a_restored_job_that_may_have_been_split_is_held(scene: FleetScene) -> None:
-    """Its parts have tokens of their own, and which parts there were is not in the copy."""
-    scene.settings["split_shots_from"] = 2
-    await restored(scene)
-    held = await scene.step()
-    assert (held.state, held.error_code) == (State.HELD, "restored")
-    assert "it may have been split over several accounts; look at second, sim" in (held.error or "")
 
 
 ANSWERS = st.sampled_from(

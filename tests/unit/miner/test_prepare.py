@@ -21,7 +21,7 @@ async def scene() -> AsyncIterator[Scene]:
 
 
 def looked(scene: Scene, circuit: CompiledCircuit) -> LookedAt:
-    return look_at(scene.vendor, circuit, scene.vendor.devices[0], 100, JobOptions.of({}))
+    return look_at(scene.account, circuit, scene.vendor.devices[0], 100, JobOptions.of({}))
 
 
 async def test_what_was_made_ready_is_used_until_it_is_old(scene: Scene) -> None:

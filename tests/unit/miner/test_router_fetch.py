@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
@@ -158,9 +158,8 @@ async def test_a_circuit_too_wide_for_every_device_is_refused_with_the_limit(sce
 
 async def test_a_circuit_that_does_not_parse_is_refused_with_its_line(scene: Scene) -> None:
     class Strict(Parser):
-        def compile(self, source: str) -> CompiledCircuit:
-            del source
-            raise CannotRun("line 7: undefined gate", reason="parse_error", line=7)
+        def compile_many(self, sources: Sequence[str]) -> list[CompiledCircuit | CannotRun]:
+            return [CannotRun("line 7: undefined gate", reason="parse_error", line=7) for _ in sources]
 
     strict = CircuitCache(scene.ledger, Strict(), processes=1)
     await RouterStage(scene.road, scene.fleet, strict, RoutingSettings(), concurrency=1).handle(await scene.ready())

@@ -73,10 +73,11 @@ class Nodes(Scene):
         self.road = Road(self.ledger, self.signer, self.told, budgets=budgets, clock=self.clock)
         self.fleet = Fleet(self.accounts, budgets)
         self.server = Server()
+        self.routing = RoutingSettings()
 
     async def routed(self, *, split_from: int | None = None, **configuration: Any) -> list[Job]:
         """The parts of a job of 100 shots, once it was routed."""
-        settings = RoutingSettings(split_shots_from=split_from)
+        settings = self.routing.model_copy(update={"split_shots_from": split_from})
         await RouterStage(self.road, self.fleet, self.circuits, settings, concurrency=1).handle(
             await self.ready(**configuration)
         )
@@ -298,10 +299,16 @@ async def test_a_node_that_runs_several_at_once_gets_several_parts(nodes: Nodes)
     parts = await nodes.routed(split_from=100)
     assert [(part.provider, part.shots) for part in parts] == [
         ("left", 25),
-        ("left", 25),
-        ("left", 25),
         ("right", 25),
+        ("left", 25),
+        ("left", 25),
     ]
+
+
+async def test_parts_are_spread_before_a_node_gets_a_second_one(nodes: Nodes) -> None:
+    """Two parts over a node with four processes and one beside it went to the first both, and the other had none."""
+    nodes.accounts[0].limits = Limits(max_running_jobs=4)
+    assert [part.provider for part in await nodes.routed(split=SPLIT)] == ["left", "right"]
 
 
 @pytest.mark.parametrize("split_from", [None, 101])
@@ -322,6 +329,49 @@ async def test_unlike_nodes_share_a_job_only_when_it_says_so() -> None:
         parts = await nodes.routed(split={**SPLIT, "mixed": mixed})
         assert [part.provider for part in parts] == want
         await nodes.close()
+
+
+async def test_no_stand_in_shares_a_job_with_the_device_it_stands_in_for() -> None:
+    """``mixed`` let a simulator that was declared for outages give half the shots of a QPU's job, the QPU being up."""
+    nodes = Nodes(OtherNode)
+    nodes.vendors["left"].devices = [Device(device_id="qpu", provider="scripted", device_type="QPU")]
+    nodes.routing = RoutingSettings(fallback=("right",))
+    parts = await nodes.routed(split={**SPLIT, "mixed": True})
+    assert [part.device_id for part in parts] == ["qpu", "qpu"]
+    for part in parts:
+        placement = Placement.of(part.placement)
+        assert placement is not None
+        assert [one.device_id for one in placement.candidates] == ["qpu"]
+    await nodes.close()
+
+
+async def test_all_parts_together_cost_no_more_than_one_job_may() -> None:
+    """Each part was held to the limit of a whole job: 64 parts of 0.90 went past a limit of 1.00 as one job."""
+    nodes = Nodes(budget=BudgetSettings(per_job=Decimal("2.50")))
+    for vendor in nodes.vendors.values():
+        vendor.get_pricing = lambda device_id=None: {"perTask": 1.0, "perShot": 0.01}  # noqa: ARG005 - as in base
+    assert len(await nodes.routed(split={"kind": "shots", "parts": 2})) == 2
+    await nodes.close()
+    nodes = Nodes(budget=BudgetSettings(per_job=Decimal("2.50")))
+    for vendor in nodes.vendors.values():
+        vendor.get_pricing = lambda device_id=None: {"perTask": 1.0, "perShot": 0.01}  # noqa: ARG005 - as in base
+    assert await nodes.routed(split={"kind": "shots", "parts": 6}) == []
+    whole = await nodes.row()
+    assert (whole.verdict, whole.error_code) == (Verdict.REFUSED, "over_budget")
+    assert whole.error == (
+        "in 6 parts, the job is expected to cost 3.50 USD, and this miner spends at most 2.50 USD on one job"
+    )
+    await nodes.close()
+
+
+async def test_a_job_that_nobody_asked_to_split_runs_in_one_piece_where_its_parts_would_cost_too_much() -> None:
+    nodes = Nodes(budget=BudgetSettings(per_job=Decimal("2.50")))
+    nodes.accounts[0].limits = Limits(max_running_jobs=5)
+    for vendor in nodes.vendors.values():
+        vendor.get_pricing = lambda device_id=None: {"perTask": 1.0, "perShot": 0.01}  # noqa: ARG005 - as in base
+    assert await nodes.routed(split_from=100) == []
+    assert ((await nodes.row()).state, (await nodes.row()).provider) == (State.SUBMITTING, "left")
+    await nodes.close()
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from functools import partial
 
 import pytest
 
-from qcompute.errors import ConfigError
+from qcompute.errors import AuthFailed, ConfigError
 from qcompute.ledger.claims import Tenure
 from qcompute.miner import switch as switching
 from qcompute.miner.account import Account
@@ -41,6 +41,7 @@ class Openable:
         self.failure: ConfigError | None = None
         self.chosen: list[str] = []
         self.opened: list[str] = []
+        self.health: Callable[[], None] | None = None
 
     def group_of(self, lane: str) -> str | None:
         return lane if lane in self.known() else None
@@ -59,7 +60,7 @@ class Openable:
         return [ProviderKey(connection)]
 
     def renewed(self, account: ProviderKey) -> Renewed:
-        return Renewed(self._adapter(account))
+        return Renewed(self._adapter(account), self.health)
 
     def _adapter(self, name: str) -> ProviderAdapter:
         if self.failure is not None:
@@ -73,7 +74,8 @@ class Openable:
 
     def _made(self, name: str, adapter: ProviderAdapter) -> Opened:
         key = ProviderKey(name)
-        return Opened(Account(key, adapter, threads=1), Budget(key, BudgetSettings(), clock=self._scene.clock))
+        account = Account(key, adapter, threads=1, health=self.health)
+        return Opened(account, Budget(key, BudgetSettings(), clock=self._scene.clock))
 
     def trouble(self, adapter: ProviderAdapter) -> str | None:
         del adapter
@@ -229,6 +231,23 @@ async def test_a_new_key_is_tried_before_it_is_used(scene: SwitchScene) -> None:
     scene.opener.troubles = []
     assert await scene.switch.reopen("lab")
     assert scene.fleet.offered[0].adapter is new
+
+
+async def test_an_account_that_was_offline_for_its_old_key_is_back_with_the_new_one(scene: SwitchScene) -> None:
+    """It was left offline until the next look, up to 15 s after `rotate` had said that the daemon has the new key."""
+    answers: list[Exception | None] = [AuthFailed("the key has expired"), None]
+
+    def health() -> None:
+        if (answer := answers.pop(0)) is not None:
+            raise answer
+
+    scene.opener.health = health
+    await scene.switch.use("lab", unchecked=False)
+    [account] = scene.fleet.offered
+    await account.look()
+    assert account.offline_because == "the key has expired"
+    assert await scene.switch.reopen("lab")
+    assert account.offline_because is None
 
 
 async def test_what_new_jobs_may_not_go_to_is_not_opened(scene: SwitchScene) -> None:
