@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial, reduce
 from pathlib import Path
 from typing import Any, Final, cast
 
 from qcompute.cluster.account_setup import AccountSetup
 from qcompute.cluster.builder import ClusterBuilder
-from qcompute.cluster.builtin.vendor import VendorProvider
+from qcompute.cluster.builtin.vendor import VendorProvider, is_width_said
 from qcompute.cluster.connected import connected
 from qcompute.cluster.health import check_account, fitted
 from qcompute.cluster.nodes import QPURegistry
+from qcompute.cluster.own_code import told_as
 from qcompute.cluster.provider import NodeProvider
 from qcompute.cluster.registry import NodeProviderRegistry
 from qcompute.cluster.settings import ClusterSettings
@@ -53,6 +54,8 @@ class AccountPlan:
     nodes: tuple[QPUNodeSpec, ...]
     health_check: Callable[[], None]
     """Raises `VendorError` or `ConfigError` with the reason when it cannot."""
+    widths: Mapping[str, int] = field(default_factory=dict[str, int])
+    """The most qubits the operator lets a device have, where that was said and the adapter is not told."""
 
 
 def open_cluster(settings: ClusterSettings, directory: Path) -> list[AccountPlan]:
@@ -94,7 +97,29 @@ def connected_slots(settings: ClusterSettings, directory: Path) -> tuple[Slot, .
         wheres = [f"cluster account {slot.name!r}: connection" for slot in slots]
     whole = tuple(connected(slot, definitions, where) for slot, where in zip(slots, wheres, strict=True))
     _refuse_shared_budgets(slots, whole, wheres)
+    _refuse_shared_spools(whole)
     return whole
+
+
+def words_of_nodes(nodes: Sequence[QPUNodeSpec]) -> dict[str, frozenset[str]] | None:
+    """What the operator calls each device: its nodes' names and tags; None when the vendor says which devices are."""
+    words: dict[str, frozenset[str]] = {}
+    for node in nodes:
+        words[node.device_id] = words.get(node.device_id, frozenset()) | {node.node_id, *node.tags}
+    return words or None
+
+
+def _refuse_shared_spools(whole: Sequence[Slot]) -> None:
+    """Jobs of one account would be found and run by the other as well."""
+    has_it: dict[Path, str] = {}
+    for slot in whole:
+        if isinstance(spool := slot.settings.get("spool"), str):
+            folder = Path(spool).expanduser().resolve()
+            if (first := has_it.setdefault(folder, slot.name)) != slot.name:
+                raise ConfigError(
+                    f"cluster account {slot.name!r}: settings.spool is that of {first} already, and each would run the "
+                    "other's jobs: take it out, then each has a folder of its own"
+                )
 
 
 def _refuse_shared_budgets(slots: Sequence[Slot], whole: Sequence[Slot], wheres: Sequence[str]) -> None:
@@ -125,13 +150,12 @@ def _from_tables(settings: ClusterSettings) -> ClusterBuilder:
     builder = ClusterBuilder()
     for number, node in enumerate(settings.nodes):
         try:
-            builder.add(
-                node.provider,
+            builder.add_with(
+                *(node.provider, node.arguments),
                 name=node.name,
                 settings=node.settings,
                 budget=node.budget,
                 connection=node.connection,
-                **node.arguments,
             )
         except (KeyError, ValueError) as error:
             raise ConfigError(f"cluster.nodes[{number}]: {error.args[0]}") from None
@@ -140,13 +164,14 @@ def _from_tables(settings: ClusterSettings) -> ClusterBuilder:
 
 def _from_path(path: str) -> ClusterBuilder:
     module, _, name = path.partition(":")
+    with told_as(f"cluster.builder: {module} cannot be imported"):
+        root = cast("Any", importlib.import_module(module))
     try:
-        found: Any = reduce(getattr, name.split("."), cast("Any", importlib.import_module(module)))
+        found: Any = reduce(getattr, name.split("."), root)
+    except AttributeError as error:
+        raise ConfigError(f"cluster.builder: {path}: {error}") from None
+    with told_as(f"cluster.builder: {path}"):
         made = found() if callable(found) else found
-    except ImportError as error:
-        raise ConfigError(f"cluster.builder: {module} cannot be imported: {error}") from error
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise ConfigError(f"cluster.builder: {path}: {error.args[0]}") from error
     if isinstance(made, QPURegistry):
         made.close()
         raise ConfigError(f"cluster.builder: {path} builds the cluster itself: return the ClusterBuilder, not built")
@@ -156,27 +181,35 @@ def _from_path(path: str) -> ClusterBuilder:
 
 
 def _opened(slot: Slot, directory: Path) -> AccountPlan:
-    folder = directory / slot.name
-    try:
+    setup = AccountSetup(slot.name, directory / slot.name, slot.arguments, slot.settings)
+    with told_as(f"cluster account {slot.name!r}"):
         provider, nodes = NodeProviderRegistry.instantiate(slot.provider, **slot.arguments)
-    except (LookupError, TypeError, ValueError) as error:
-        # An own provider may raise several lines, and KeyError's text is not a sentence.
-        told = " ".join(str(error).split())
-        name = "" if type(error) is ValueError else f"{type(error).__name__}: "
-        raise ConfigError(f"cluster account {slot.name!r}: {name}{told}") from None
-    adapter = provider.open_adapter(nodes, AccountSetup(slot.name, folder, slot.arguments, slot.settings))
+        adapter = provider.open_adapter(nodes, setup)
+    known = tuple(_known(provider, nodes, adapter))
     return AccountPlan(
         name=slot.name,
-        vendor=_vendor(provider, slot),
+        vendor=vendor_of(slot),
         adapter=adapter,
         budget=slot.budget,
-        nodes=tuple(_known(provider, nodes, adapter)),
+        nodes=known,
         health_check=partial(check_account, provider, adapter),
+        widths=_widths(slot, known),
     )
 
 
-def _vendor(provider: NodeProvider, slot: Slot) -> ProviderKey:
-    return provider.vendor if isinstance(provider, VendorProvider) else ProviderKey(slot.provider)
+def _widths(slot: Slot, nodes: Sequence[QPUNodeSpec]) -> dict[str, int]:
+    if not is_width_said(slot.arguments):
+        return {}
+    widths: dict[str, int] = {}
+    for node in nodes:
+        widths[node.device_id] = max(node.max_qubits, widths.get(node.device_id, 0))
+    return {device: width for device, width in widths.items() if width}
+
+
+def vendor_of(slot: Slot) -> ProviderKey:
+    """The key of the adapter that runs an account's jobs, or of the node provider where that runs them itself."""
+    provider = NodeProviderRegistry.get(slot.provider)
+    return provider.vendor if issubclass(provider, VendorProvider) else ProviderKey(slot.provider)
 
 
 def _known(provider: NodeProvider, nodes: Sequence[QPUNodeSpec], adapter: ProviderAdapter) -> Sequence[QPUNodeSpec]:

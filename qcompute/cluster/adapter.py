@@ -29,9 +29,9 @@ from qcompute.circuits.sandbox import SandboxCancelled, SandboxLimits, SandboxPo
 from qcompute.cluster.account_setup import AccountSetup
 from qcompute.cluster.spec import QPUNodeSpec
 from qcompute.cluster.spool import Spool
-from qcompute.connections.credentials import named, variable_of
+from qcompute.connections.credentials import Secret, named, variable_of
 from qcompute.errors import CannotRun, ConfigError, Refused, SandboxUnavailable, Unavailable
-from qcompute.faults import first_fault
+from qcompute.faults import first_fault, meant
 from qcompute.miner.providers.base import (
     AvailabilityStatus,
     BaseExecutionStatus,
@@ -113,23 +113,41 @@ def open_node_adapter(program: NodeProgram, nodes: Sequence[QPUNodeSpec], setup:
     Raises:
         ConfigError: a wrong setting, or a secret that is not set.
     """
+    settings, secrets = check_node_account(nodes, setup)
+    return NodeAdapter(program, nodes, settings, settings.spool or setup.directory / "nodes", secrets)
+
+
+def check_node_account(nodes: Sequence[QPUNodeSpec], setup: AccountSetup) -> tuple[NodeSettings, list[Secret]]:
+    """Its settings, and the secrets its nodes name; opens nothing.
+
+    Raises:
+        ConfigError: a wrong setting, or a secret that is not set.
+    """
     try:
         settings = NodeSettings.model_validate(dict(setup.settings))
     except ValidationError as error:
-        raise ConfigError(f"cluster account {setup.name!r}, {first_fault(error, 'settings')}") from None
-    return NodeAdapter(program, nodes, settings, settings.spool or setup.directory / "nodes")
+        fault = first_fault(error, "settings") + meant(error, NodeSettings.model_fields)
+        raise ConfigError(f"cluster account {setup.name!r}: {fault}") from None
+    names = sorted({str(name) for node in nodes for name in node.credentials.values()})
+    return settings, [named(name) for name in names]
 
 
 class NodeAdapter(KeepingAdapter):
     """See the module's text."""
 
-    def __init__(self, program: NodeProgram, nodes: Sequence[QPUNodeSpec], settings: NodeSettings, spool: Path) -> None:
+    def __init__(
+        self,
+        program: NodeProgram,
+        nodes: Sequence[QPUNodeSpec],
+        settings: NodeSettings,
+        spool: Path,
+        secrets: Sequence[Secret],
+    ) -> None:
         super().__init__()
         self._program = program
         self._settings = settings
         self._nodes = {str(node.device_id): node for node in nodes}
         self._spool = Spool(spool)
-        names = sorted({str(name) for node in nodes for name in node.credentials.values()})
         self._pool = SandboxPool(
             "qcompute.cluster.node_child:work",
             limits=SandboxLimits(
@@ -143,7 +161,7 @@ class NodeAdapter(KeepingAdapter):
             size=len(self._nodes),
             idle_seconds=settings.idle_seconds,
             name="execute",
-            environment={"PATH": os.defpath} | {variable_of(name): named(name).reveal() for name in names},
+            environment={"PATH": os.defpath} | {variable_of(one.name): one.reveal() for one in secrets},
         )
         self._path = [str(Path(entry).resolve()) for entry in sys.path]
         self._lock = threading.Lock()
@@ -258,7 +276,7 @@ class NodeAdapter(KeepingAdapter):
 
     @override
     def limits(self) -> Limits:
-        return Limits(max_poll_batch=1000, max_running_jobs=len(self._nodes), poll_interval_seconds=0.5)
+        return Limits(max_poll_batch=1000, max_running_jobs=1, poll_interval_seconds=0.5)
 
     @override
     def close(self) -> None:

@@ -54,9 +54,22 @@ class ClusterBuilder:
             KeyError: there is no such provider; the known ones are named.
             ValueError: an argument is wrong or unknown, the name is taken, or a secret stands where its name belongs.
         """
+        return self.add_with(provider_name, kwargs, name=name, settings=settings, budget=budget, connection=connection)
+
+    def add_with(
+        self,
+        provider_name: str,
+        arguments: Mapping[str, Any],
+        *,
+        name: str | None = None,
+        settings: Mapping[str, Any] | None = None,
+        budget: BudgetSettings | None = None,
+        connection: str | None = None,
+    ) -> Self:
+        """`add` with the provider's arguments as a table, which may have any keys."""
         taken = frozenset(str(slot.name) for slot in self._slots)
         slot = slot_of(
-            *(provider_name, kwargs), taken=taken, name=name, settings=settings, budget=budget, connection=connection
+            *(provider_name, arguments), taken=taken, name=name, settings=settings, budget=budget, connection=connection
         )
         self._slots.append(slot)
         return self

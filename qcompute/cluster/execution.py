@@ -19,10 +19,12 @@ from qcompute.circuits.settings import CircuitSettings
 from qcompute.errors import BadReply, Refused, VendorError
 from qcompute.miner.providers.base import (
     BaseExecutionStatus,
+    Capability,
     JobHandle,
     Prepared,
     ProviderAdapter,
     ProviderStatus,
+    check_width,
     submit_takes,
 )
 from qcompute.units import Counts, IdempotencyToken
@@ -31,8 +33,12 @@ UNKNOWN_SECONDS: Final = 60.0
 """So long a status nobody understands is put up with."""
 
 
-def run_circuit(adapter: ProviderAdapter, device_id: str, circuit: object, shots: int) -> Counts:
+def run_circuit(
+    adapter: ProviderAdapter, device_id: str, circuit: object, shots: int, *, max_qubits: int | None = None
+) -> Counts:
     """Counts of ``shots`` runs of ``circuit``, a Qiskit ``QuantumCircuit`` or an OpenQASM text. Blocks until it ends.
+
+    ``max_qubits`` is the operator's own limit, beside that of the device.
 
     Raises:
         CannotRun: the device cannot run it; the message names the limit.
@@ -44,6 +50,8 @@ def run_circuit(adapter: ProviderAdapter, device_id: str, circuit: object, shots
         raise Refused(f"this account has no device {device_id!r}")
     options = JobOptions()
     compiled = _compiler().compile(circuit if isinstance(circuit, str) else _text_of(circuit))
+    if max_qubits is not None:
+        check_width(compiled, device, Capability(num_qubits=max_qubits))
     adapter.check(compiled, device, shots)
     target = adapter.target(device, options)
     if target is not None:

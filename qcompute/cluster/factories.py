@@ -36,8 +36,7 @@ def make_lumi_cluster(
     gpus_per_node: int = 8,
     lumi_host: str = "lumi",
     lumi_project: str = "",
-    *,
-    include_local_fallback: bool = True,
+    include_local_fallback: bool = True,  # noqa: FBT001, FBT002 - the specification's fifth argument
 ) -> QPURegistry:
     """LUMI's GPU nodes; with the local fallback, four CPU nodes of this machine beside them.
 
@@ -56,7 +55,9 @@ def make_lumi_cluster(
 
 
 def make_azure_cheap_cluster(
-    azure_resource_id: str, subscription_id: str, *, include_local_mps: bool = True
+    azure_resource_id: str,
+    subscription_id: str,
+    include_local_mps: bool = True,  # noqa: FBT001, FBT002 - the specification's third argument
 ) -> QPURegistry:
     """Rigetti Ankaa-3, Quantinuum H2-1, Microsoft's estimator, which runs no circuits, and an MPS node of this machine.
 
@@ -80,9 +81,9 @@ def make_hybrid_cluster(
     azure_resource_id: str = "",
     subscription_id: str = "",
     ibm_token: str = "",
+    include_local: bool = True,  # noqa: FBT001, FBT002 - the specification's fifth argument
     *,
     ibm_instance: str = "",
-    include_local: bool = True,
 ) -> QPURegistry:
     """LUMI, Azure and IBM, whichever is named, and CPU and MPS nodes of this machine.
 

@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 from pydantic import BaseModel
 
 from qcompute.cluster.account_setup import AccountSetup
-from qcompute.cluster.adapter import NodeProgram, open_node_adapter
+from qcompute.cluster.adapter import NodeProgram, check_node_account, open_node_adapter
 from qcompute.cluster.spec import NodeType, QPUNodeSpec
 from qcompute.errors import ConfigError, Unavailable
 from qcompute.miner.providers.base import ProviderAdapter
@@ -65,11 +65,23 @@ class NodeProvider(ABC):
         Raises:
             ConfigError: it cannot be opened with these settings; the message names the fix.
         """
+        return open_node_adapter(self._program(setup), nodes, setup)
+
+    def check_setup(self, nodes: Sequence[QPUNodeSpec], setup: AccountSetup) -> None:
+        """Whether `open_adapter` could open it, without opening anything.
+
+        Raises:
+            ConfigError: it could not, whatever the vendor says; the message names the fix.
+        """
+        if type(self).open_adapter is NodeProvider.open_adapter:
+            self._program(setup)
+            check_node_account(nodes, setup)
+
+    def _program(self, setup: AccountSetup) -> NodeProgram:
         own = type(self)
         if own.execute is NodeProvider.execute:
             raise ConfigError(f"{self.display_name()} cannot run circuits: {own.__qualname__} has no execute")
-        program = NodeProgram.of(own, self.display_name(), setup.arguments, repeatable=self.repeatable)
-        return open_node_adapter(program, nodes, setup)
+        return NodeProgram.of(own, self.display_name(), setup.arguments, repeatable=self.repeatable)
 
     def check_health(self, adapter: ProviderAdapter) -> None:
         """Raise with the reason when the account cannot be used now. May ask the vendor, so it may block.

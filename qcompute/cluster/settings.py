@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from qcompute.cluster.spec import refuse_secrets
 from qcompute.miner.limits import BudgetSettings
@@ -50,6 +51,13 @@ class ClusterSettings(BaseModel):
     """Path of a `ClusterBuilder`, or of a function that returns one: ``my_lab.fleet:cluster``."""
     nodes: tuple[ClusterNodeSettings, ...] = ()
     """The accounts and their nodes."""
+
+    @field_validator("nodes", mode="before")
+    @classmethod
+    def _tables(cls, given: object) -> object:
+        if isinstance(given, Mapping):
+            raise ValueError("write [[cluster.nodes]], in two brackets, above each account")  # noqa: TRY004 - pydantic reports ValueErrors
+        return given
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:

@@ -7,7 +7,7 @@ and nothing else, because specs end up in reports and logs.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Final, cast
@@ -25,8 +25,15 @@ NOTE: Final = "note"
 """In ``metadata``: what must be known about ``max_qubits``."""
 LOW_ENTANGLEMENT: Final = "this width holds for circuits of low entanglement only"
 
-_CREDENTIAL: Final = re.compile(r"(^|_)(token|secret|passw(or)?d|passphrase|api_?key|key)$")
+_CREDENTIAL: Final = re.compile(
+    r"(^|_)(token|secret|passw(or)?d|passphrase|pwd|api_?key|key|credentials?|auth|authorization|bearer|pat|sas"
+    r"|connection_string)$"
+)
+_HUMP: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _USER_IN_URL: Final = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s@]*@", re.IGNORECASE)
+_QUERY: Final = re.compile(r"://[^\s?]*\?(?P<query>[^\s#]+)")
+_SIGNED: Final = frozenset({"sig", "signature", "code"})
+"""Words of a URL's query that let in whoever has the URL."""
 
 
 class NodeType(StrEnum):
@@ -64,7 +71,8 @@ class QPUNodeSpec:
     of this module.
 
     Raises:
-        ValueError: an empty id, a negative width, or something that must not be printed where a name belongs.
+        ValueError: an empty id, a width that is no number of qubits, a type there is not, tags that are no list of
+            words, or something that must not be printed where a name belongs.
     """
 
     node_id: str
@@ -76,8 +84,15 @@ class QPUNodeSpec:
     metadata: dict[str, Any] = field(default_factory=dict[str, Any])
 
     def __post_init__(self) -> None:
-        if not self.node_id or self.max_qubits < 0:
-            raise ValueError("a node needs an id, and a width of 0 qubits or more")
+        if not (_is_a(str, self.node_id) and self.node_id and _is_a(int, self.max_qubits) and self.max_qubits >= 0):
+            raise ValueError("a node needs an id, which is a text, and a width of 0 qubits or more")
+        try:
+            object.__setattr__(self, "node_type", NodeType(self.node_type))
+        except ValueError:
+            types = ", ".join(NodeType)
+            raise ValueError(f"node {self.node_id!r}: {self.node_type!r} is no node type; there are {types}") from None
+        if _is_a(str, self.tags) or not all(_is_a(str, tag) for tag in self.tags):
+            raise ValueError(f"node {self.node_id!r}: tags are a list of words")
         for key, name in self.credentials.items():
             _check_name(f"credentials[{key!r}]", name)
         refuse_secrets(self.metadata)
@@ -107,6 +122,11 @@ class QPUNodeSpec:
         return replace(self, online=False, metadata=self.metadata | {OFFLINE_REASON: reason})
 
 
+def _is_a(kind: type, value: object) -> bool:
+    """Whether a field has its type: an operator's module is checked by nobody else."""
+    return isinstance(value, kind)
+
+
 def refuse_secrets(arguments: Mapping[str, Any], *, where: str = "") -> None:
     """Let nothing pass that must not be printed: in a place for a credential its name, no password in a URL.
 
@@ -115,9 +135,25 @@ def refuse_secrets(arguments: Mapping[str, Any], *, where: str = "") -> None:
     """
     for key, value in arguments.items():
         place = f"{where}{key}"
-        if _CREDENTIAL.search(key) and value not in (None, ""):
-            _check_name(place, value)
+        if _is_credential(key):
+            for one in _leaves(value):
+                _check_name(place, one)
         _refuse_nested(place, value)
+
+
+def _is_credential(key: str) -> bool:
+    """Whether what is called so is one, however it is written: ``api_key``, ``API-KEY``, ``apiKey``."""
+    return _CREDENTIAL.search(_HUMP.sub("_", key).replace("-", "_").lower()) is not None
+
+
+def _leaves(value: object) -> Iterator[object]:
+    if isinstance(value, Mapping):
+        value = list(cast("Mapping[str, object]", value).values())
+    if isinstance(value, list | tuple):
+        for one in cast("list[object]", value):
+            yield from _leaves(one)
+    elif value not in (None, ""):
+        yield value
 
 
 def _refuse_nested(place: str, value: object) -> None:
@@ -128,6 +164,10 @@ def _refuse_nested(place: str, value: object) -> None:
             _refuse_nested(place, item)
     elif isinstance(value, str) and _USER_IN_URL.search(value):
         raise ValueError(f"{place}: a URL holds no user or password; store the password by name")
+    elif isinstance(value, str) and (found := _QUERY.search(value)) is not None:
+        words = [part.partition("=")[0] for part in found["query"].split("&")]
+        if any(_is_credential(word) or word.lower() in _SIGNED for word in words):
+            raise ValueError(f"{place}: a URL's query holds no secret; store it by name")
 
 
 def _check_name(place: str, given: object) -> None:

@@ -75,6 +75,8 @@ def check_job_may_split(kind: object) -> None:
     """Raise `CannotRun` unless a job, which is one circuit with counts for an answer, can be split this way."""
     if kind == SplitKind.SHOTS:
         return
+    if kind is None:
+        raise CannotRun('configuration_data.split.kind is missing; it may be "shots"', reason="bad_option")
     if kind == SplitKind.BATCH:
         raise CannotRun("a job is one circuit: there is no batch to split over nodes", reason=CANNOT_SPLIT)
     if kind == SplitKind.CUTTING:

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any, ClassVar, Final, Self
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import BaseModel, Field, field_validator, model_validator
 from typing_extensions import override
 
 from qcompute.cluster.builtin.vendor import NodeArguments, SecretName, VendorProvider
@@ -165,7 +165,7 @@ class IbmQuantum(VendorProvider[IbmArguments]):
     def config(self, arguments: IbmArguments) -> dict[str, Any]:
         if not arguments.instance.startswith("crn:"):
             raise ConfigError(
-                f"ibm_quantum: instance = {arguments.instance!r} is of IBM's old platform, which has ended: "
+                f"instance = {arguments.instance!r} is of IBM's old platform, which has ended: "
                 "set instance to the CRN that IBM's dashboard shows (crn:v1:…)"
             )
         return {"token": arguments.ibm_token, "instance": arguments.instance, "devices": list(arguments.backends)}
@@ -174,6 +174,10 @@ class IbmQuantum(VendorProvider[IbmArguments]):
     @override
     def node_kinds(cls, arguments: Mapping[str, Any]) -> Counter[str] | None:
         return Counter(QPU=named) if (named := len(cls.arguments(arguments).backends)) else None
+
+
+_AWS_REGION: Final = re.compile(r"[a-z]{2}(-[a-z]+)+-[0-9]")
+_ARN: Final = re.compile(r"arn:aws:braket:[a-z0-9-]*::device/(qpu|quantum-simulator)/[^/\s]+/[^/\s]+")
 
 
 class BraketArguments(NodeArguments):
@@ -193,6 +197,20 @@ class BraketArguments(NodeArguments):
     """Name of the secret with the access key itself."""
     session_token: SecretName | None = None
     """Name of the secret with a temporary key's token."""
+
+    @field_validator("aws_region")
+    @classmethod
+    def _region(cls, given: str) -> str:
+        if _AWS_REGION.fullmatch(given) is None:
+            raise ValueError("an AWS region is written like us-east-1")
+        return given
+
+    @field_validator("devices")
+    @classmethod
+    def _arns(cls, given: tuple[str, ...]) -> tuple[str, ...]:
+        if not all(map(_ARN.fullmatch, given)):
+            raise ValueError("a device is named by its ARN, like arn:aws:braket:eu-north-1::device/qpu/iqm/Garnet")
+        return given
 
 
 class AwsBraket(VendorProvider[BraketArguments]):

@@ -38,13 +38,14 @@ from qcompute.units import IdempotencyToken, Money
 class LateAdapter(ProviderAdapter):
     """``make`` opens the real adapter, whose ``idempotency`` must be CLIENT_ID and which must tell of ends.
 
-    The first try is made here.
+    The first try is made here. ``at_once`` is how many jobs it will run at once.
     """
 
     idempotency: ClassVar[Idempotency] = Idempotency.CLIENT_ID
 
-    def __init__(self, make: Callable[[], ProviderAdapter]) -> None:
+    def __init__(self, make: Callable[[], ProviderAdapter], *, at_once: int = 1) -> None:
         self._make = make
+        self._at_once = at_once
         self._lock = threading.Lock()
         self._inner: ProviderAdapter | None = None
         self._reason = ""
@@ -161,7 +162,7 @@ class LateAdapter(ProviderAdapter):
 
     @override
     def limits(self) -> Limits:
-        return Limits(max_poll_batch=1000, poll_interval_seconds=0.2)
+        return Limits(max_poll_batch=1000, max_running_jobs=self._at_once, poll_interval_seconds=0.2)
 
     @override
     def close(self) -> None:

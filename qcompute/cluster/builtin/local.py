@@ -129,7 +129,8 @@ class _LocalGpu(VendorProvider[G]):
     @override
     def open_adapter(self, nodes: Sequence[QPUNodeSpec], setup: AccountSetup) -> ProviderAdapter:
         """Never raises for a GPU that is not there: the account then has no device, until a health check finds one."""
-        self._adapter = LateAdapter(partial(super().open_adapter, nodes, setup))
+        at_once = self.arguments(setup.arguments).n_nodes
+        self._adapter = LateAdapter(partial(super().open_adapter, nodes, setup), at_once=at_once)
         return self._adapter
 
     @override

@@ -112,6 +112,12 @@ class LumiAmdGpu(VendorProvider[LumiArguments]):
 
     @classmethod
     @override
+    def setting_words(cls) -> Mapping[str, str]:
+        same = {name: name for name in ("partition", "gpus_per_node", "walltime", "container")}
+        return same | {"account": "lumi_project", "submit_host": "lumi_host", "jobs_max": "n_nodes"}
+
+    @classmethod
+    @override
     def node_kinds(cls, arguments: Mapping[str, Any]) -> Counter[str]:
         given = cls.arguments(arguments)
         return Counter(SV=given.n_nodes * given.gpus_per_node, MPS=given.n_nodes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
@@ -20,7 +21,7 @@ from qcompute.connections.credentials import checked_name, secret_fields
 from qcompute.errors import ConfigError, SandboxUnavailable, Unavailable, VendorError
 from qcompute.faults import first_fault, meant
 from qcompute.miner.providers.base import ProviderAdapter
-from qcompute.miner.providers.registry import config_of, open_adapter
+from qcompute.miner.providers.registry import config_of, missing_of, open_adapter, settings_problem
 from qcompute.units import Counts, ProviderKey
 
 SecretName = Annotated[str, AfterValidator(checked_name)]
@@ -37,6 +38,11 @@ class NodeArguments(BaseModel):
 
 
 A = TypeVar("A", bound=NodeArguments)
+
+
+def is_width_said(arguments: Mapping[str, Any]) -> bool:
+    """Whether the operator limits how wide circuits may be; a provider's default is what fits, and no limit."""
+    return any(name.startswith("max_qubits") for name in arguments)
 
 
 def checked(model: type[A], provider: str, given: Mapping[str, Any]) -> A:
@@ -90,8 +96,24 @@ class VendorProvider(NodeProvider, Generic[A]):
         try:
             self._adapter = open_adapter(self.vendor, table, directory=setup.directory)
         except ConfigError as error:
-            raise ConfigError(f"cluster account {setup.name!r}: {error.message}") from None
+            raise ConfigError(f"cluster account {setup.name!r}: {self._as_written(error.message, setup)}") from None
         return self._adapter
+
+    @override
+    def check_setup(self, nodes: Sequence[QPUNodeSpec], setup: AccountSetup) -> None:
+        table = self.config(self.arguments(setup.arguments)) | dict(setup.settings)
+        if (problem := missing_of(self.vendor) or settings_problem(self.vendor, table)) is not None:
+            raise ConfigError(f"cluster account {setup.name!r}: {self._as_written(problem, setup)}")
+
+    def _as_written(self, text: str, setup: AccountSetup) -> str:
+        """``text`` with each setting of the adapter called what stands in the account's table."""
+
+        def name(found: re.Match[str]) -> str:
+            setting = found[1]
+            said = None if setting in setup.settings else self.setting_words().get(setting)
+            return f"settings.{setting}" if said is None else said
+
+        return re.sub(rf"\bproviders\.{self.vendor}\.([a-z_0-9]+)", name, text)
 
     @override
     def check_health(self, adapter: ProviderAdapter) -> None:
@@ -122,7 +144,8 @@ class VendorProvider(NodeProvider, Generic[A]):
             CannotRun: the node cannot run it.
             VendorError: it did not complete; nothing else runs in its place.
         """
-        return run_circuit(self._opened(), node_spec.device_id, circuit, shots)
+        width = node_spec.max_qubits if is_width_said(self._given) else 0
+        return run_circuit(self._opened(), node_spec.device_id, circuit, shots, max_qubits=width or None)
 
     def close(self) -> None:
         """End what was opened for a provider used outside a cluster; a cluster closes its own adapters."""
@@ -136,6 +159,11 @@ class VendorProvider(NodeProvider, Generic[A]):
         """The adapter's settings that are secrets, each with the argument for it, or its own name without one."""
         model = config_of(cls.vendor)
         return {} if model is None else {name: cls.account_words.get(name, name) for name in secret_fields(model)}
+
+    @classmethod
+    def setting_words(cls) -> Mapping[str, str]:
+        """What the adapter's settings are called among the arguments; the others stand in ``settings``."""
+        return cls.account_words
 
     @classmethod
     def arguments_of(cls, settings: Mapping[str, Any]) -> dict[str, Any]:

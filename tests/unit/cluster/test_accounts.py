@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import tomllib
 from decimal import Decimal
 from pathlib import Path
@@ -156,12 +157,78 @@ def test_a_gpu_that_is_not_there_does_not_keep_the_others_from_starting(tmp_path
             r"cluster\.nodes\[1\]: two accounts of the cluster are named 'local_cpu'",
         ),
         ('[[cluster.nodes]]\nprovider="local_cpu"\nsettings={spol="x"}', "cluster account 'local_cpu': .*spol"),
-        ('[[cluster.nodes]]\nprovider="lumi_amd_gpu"\nn_nodes=1', "cluster account 'lumi_amd_gpu': "),
+        (
+            '[[cluster.nodes]]\nprovider="lumi_amd_gpu"\nn_nodes=1',
+            "cluster account 'lumi_amd_gpu': lumi_project is not",
+        ),
+        (
+            '[[cluster.nodes]]\nprovider="lumi_amd_gpu"\nn_nodes=1\nlumi_project="project_1"',
+            "cluster account 'lumi_amd_gpu': settings.tls_ca_file is not set",
+        ),
+        (
+            '[[cluster.nodes]]\nprovider="custom_rest"\nendpoints=["ftp://lab"]',
+            r"cluster account 'custom_rest': endpoints\.0: a base URL is http\(s\)://host\[:port\]\[/path\]$",
+        ),
+        ('[[cluster.nodes]]\nprovider="custom_rest"\nendpoints="http://lab"', "endpoints: Input should be a list"),
+        (
+            '[[cluster.nodes]]\nprovider="ibm_quantum"\nname="berlin"\nibm_token="lab"',
+            "cluster account 'berlin': instance = 'ibm-q/open/main' is of IBM's old platform",
+        ),
+        ('[[cluster.nodes]]\nprovider="local_cpu"\nprovider_name="x"', r"cluster\.nodes\[0\]: .*provider_name"),
+        ('[[cluster.nodes]]\nprovider="local_cpu"\nself="x"', r"cluster\.nodes\[0\]: .*self"),
     ],
 )
 def test_a_fleet_that_cannot_work_is_refused_with_the_place(tmp_path: Path, text: str, told: str) -> None:
     with pytest.raises(ConfigError, match=told):
         open_cluster(read(text), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("module", "told"),
+    [
+        ("def x(:", r"SyntaxError in .*own_nodes\.py, line 1"),
+        ("import nidaqmx_is_not_here", "No module named 'nidaqmx_is_not_here'"),
+        ("secret = 'hunter2'\nraise RuntimeError(secret)", r"RuntimeError in .*own_nodes\.py, line 2"),
+    ],
+)
+def test_a_module_of_the_operator_s_that_is_broken_is_named_with_the_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: str, told: str
+) -> None:
+    """Whatever it raised but ImportError ended `qcompute config check`, and the daemon, with a traceback."""
+    (tmp_path / "own_nodes.py").write_text(module)
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    with pytest.raises(
+        ConfigError, match=rf"cluster\.nodes\[0\]: no node provider 'own_nodes:Bench': {told}"
+    ) as raised:
+        open_cluster(read('[[cluster.nodes]]\nprovider="own_nodes:Bench"'), tmp_path)
+    assert "hunter2" not in str(raised.value)
+    with pytest.raises(ConfigError, match=rf"cluster\.builder: own_nodes cannot be imported: {told}"):
+        open_cluster(ClusterSettings(builder="own_nodes:fleet"), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("raised", "told"),
+    [
+        ("RuntimeError('hunter2')", r"RuntimeError in .*own_nodes_too\.py, line 6"),
+        ("ValueError()", r"ValueError in .*own_nodes_too\.py, line 6"),
+        ("ValueError('n_nodes is odd')", "n_nodes is odd"),
+        ("KeyError('bench')", "KeyError: bench"),
+    ],
+)
+def test_what_an_operator_s_code_raises_is_told_with_the_account(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, raised: str, told: str
+) -> None:
+    (tmp_path / "own_nodes_too.py").write_text(
+        "from tests.providers.lab_nodes import LabMachine\n\n\n"
+        f"class Bench(LabMachine):\n    def build_nodes(self, **kwargs):\n        raise {raised}\n\n\n"
+        "def fleet():\n    return Bench().build_nodes()\n"
+    )
+    monkeypatch.delitem(sys.modules, "own_nodes_too", raising=False)
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    with pytest.raises(ConfigError, match=rf"^cluster account 'bench': {told}$"):
+        open_cluster(read('[[cluster.nodes]]\nprovider="own_nodes_too:Bench"'), tmp_path)
+    with pytest.raises(ConfigError, match=rf"^cluster\.builder: own_nodes_too:fleet: {told}$"):
+        open_cluster(ClusterSettings(builder="own_nodes_too:fleet"), tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -208,6 +275,7 @@ def test_what_was_opened_is_closed_when_a_later_one_fails(tmp_path: Path, monkey
         {"builder": "no path"},
         {"node": []},
         {"nodes": [{"name": "x"}]},
+        {"nodes": {"provider": "local_cpu"}},
         {"nodes": [{"provider": "local_cpu", "name": "My Lab"}]},
         {"nodes": [{"provider": "local_cpu", "budget": {"per_dya": 1}}]},
     ],
@@ -229,3 +297,35 @@ def test_a_secret_in_the_fleet_is_refused_before_settings_are_printed(tmp_path: 
     with pytest.raises(ConfigError, match=r"cluster\.nodes\.0.*name") as raised:
         load_from(["--config", str(file)], environ, tmp_path)
     assert secret not in str(raised.value)
+
+
+@pytest.mark.parametrize(("said", "widths"), [("", {}), ("max_qubits=7", {"aer_automatic": 7})])
+def test_a_width_the_operator_says_is_a_limit_and_a_default_is_none(
+    tmp_path: Path, said: str, widths: dict[str, int]
+) -> None:
+    (plan,) = open_cluster(read(f'[[cluster.nodes]]\nprovider="local_cpu"\n{said}\n'), tmp_path)
+    assert plan.widths == widths
+    closed([plan])
+
+
+def test_two_accounts_with_one_spool_are_refused(tmp_path: Path) -> None:
+    """After a restart each found and ran the other's unfinished jobs: what may run once ran twice."""
+    text = "".join(
+        f'[[cluster.nodes]]\nprovider="tests.providers.lab_nodes:LabMachine"\nsettings={{spool="{folder}"}}\n'
+        for folder in (tmp_path / "jobs", tmp_path / "x" / ".." / "jobs")
+    )
+    with pytest.raises(ConfigError, match=r"cluster account 'labmachine_2': settings\.spool is that of labmachine"):
+        open_cluster(read(text), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ('aws_region="mars-1"', r"aws_region: an AWS region is written like us-east-1"),
+        ('devices=["Aria-1"]', r"devices: a device is named by its ARN, like arn:aws:braket:"),
+    ],
+)
+def test_what_amazon_never_calls_so_is_refused_at_the_start(tmp_path: Path, text: str, told: str) -> None:
+    """Such an account was opened, and offline for as long as the daemon ran."""
+    with pytest.raises(ConfigError, match=rf"cluster\.nodes\[0\]: AWS Braket: {told}"):
+        open_cluster(read(f'[[cluster.nodes]]\nprovider="aws_braket"\ns3_bucket="b"\n{text}\n'), tmp_path)

@@ -11,7 +11,7 @@ from qcompute.cluster import AccountSetup, NodeProviderRegistry, NodeType, QPUNo
 from qcompute.cluster.builtin import local
 from qcompute.cluster.builtin.late import LateAdapter
 from qcompute.cluster.builtin.vendor import VendorProvider
-from qcompute.errors import ConfigError, Unavailable
+from qcompute.errors import CannotRun, ConfigError, Unavailable
 from qcompute.miner.providers.azure import AzureAdapter
 from qcompute.miner.providers.base import JobHandle, ProviderAdapter
 from qcompute.miner.providers.braket import BraketAdapter
@@ -68,6 +68,16 @@ def test_gpu_nodes_have_the_specification_s_defaults_and_one_device(key: str, wi
     assert ("low entanglement" in node.metadata.get("note", "")) == (kind is NodeType.GPU_TENSOR)
     assert config(key, n_nodes=3)["device"] == "GPU"
     assert config(key).get("custatevec", False) == (key == "local_gpu_cuquantum")
+
+
+@pytest.mark.parametrize("key", ["local_cpu", "local_gpu_aer"])
+def test_every_process_of_a_local_account_is_a_place_for_a_part(key: str, tmp_path: Path) -> None:
+    """``aer`` had ceased to say how many run at once: ``routing.split_shots_from`` split nothing on four free cores."""
+    adapter = opened(key, tmp_path, n_nodes=4, max_qubits=3)
+    try:
+        assert adapter.limits().max_running_jobs == 4
+    finally:
+        adapter.close()
 
 
 class Opens:
@@ -245,6 +255,16 @@ def test_health_of_a_provider_by_itself() -> None:
         assert provider.health_check() is healthy
         provider.close()
         provider.close()
+
+
+def test_a_circuit_wider_than_a_node_is_said_to_be_is_refused() -> None:
+    """``max_qubits = 1`` was printed with the node, and circuits of any width that fit into memory ran on it."""
+    provider, (node,) = NodeProviderRegistry.instantiate("local_cpu", max_qubits=1)
+    assert isinstance(provider, VendorProvider)
+    source = 'OPENQASM 2.0;\ninclude "qelib1.inc";\nqreg q[2];\ncreg c[2];\nx q[1];\nmeasure q -> c;\n'
+    with pytest.raises(CannotRun, match="the circuit has 2 qubits and aer_automatic has 1"):
+        provider.execute(source, 20, node)
+    provider.close()
 
 
 def test_a_provider_by_itself_runs_a_circuit_on_its_adapter() -> None:

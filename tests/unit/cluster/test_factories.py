@@ -37,6 +37,8 @@ def test_arguments_and_defaults_are_those_of_the_specification(name: str, defaul
     parameters = inspect.signature(getattr(cluster, name)).parameters
     given = {key: one.default for key, one in parameters.items() if one.default is not inspect.Parameter.empty}
     assert {key: given[key] for key in defaults} == defaults
+    by_place = [key for key, one in parameters.items() if one.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD]
+    assert by_place[-len(defaults) :] == list(defaults), "in the specification's order, by place too"
 
 
 def test_a_local_cluster() -> None:

@@ -42,6 +42,15 @@ def test_an_unknown_key_names_the_known_ones() -> None:
         NodeProviderRegistry.get("lokal_cpu")
 
 
+def test_register_has_the_specification_s_argument_names() -> None:
+    """``register(name=…, cls=…)``, as the specification writes it, raised TypeError."""
+    NodeProviderRegistry.register(name="lab", cls=LabMachine)
+    assert NodeProviderRegistry.get(name="lab") is LabMachine
+    no_class: Any = "tests.providers.lab_nodes:LabMachine"
+    with pytest.raises(TypeError, match="'lab' must be given a subclass of NodeProvider, not str"):
+        NodeProviderRegistry.register("lab", no_class)
+
+
 def test_a_registered_one_is_found_by_its_name_and_any_by_its_path() -> None:
     NodeProviderRegistry.register("lab", LabMachine)
     NodeProviderRegistry.register("lab", LabMachine)
@@ -100,3 +109,17 @@ def test_nodes_that_cannot_be_told_apart_or_are_not_there_are_refused(cls: type[
     NodeProviderRegistry.register("bad", cls)
     with pytest.raises(ValueError, match=told):
         NodeProviderRegistry.instantiate("bad")
+
+
+@pytest.mark.parametrize("built", [None, ["a"], [None], "ab"])
+def test_what_is_no_list_of_nodes_is_refused(built: Any) -> None:
+    """A list of names ended the start of the daemon with AttributeError."""
+
+    class Wrong(NodeProvider):
+        @override
+        def build_nodes(self, **kwargs: Any) -> list[QPUNodeSpec]:
+            return built
+
+    NodeProviderRegistry.register("wrong", Wrong)
+    with pytest.raises(ValueError, match="wrong: build_nodes must return a list of QPUNodeSpec"):
+        NodeProviderRegistry.instantiate("wrong")

@@ -69,9 +69,17 @@ def test_names_are_taken(name: str) -> None:
         {"accounts": [{"client_secret": KEY}]},
         {"endpoints": ["http://ok.example", "https://me:hunter2@lab.example/api"]},
         {"url": "https://token@lab.example"},
+        {"Authorization": f"Bearer {KEY}"},
+        {"headers": {"X-Api-Key": KEY}},
+        {"accessKey": KEY},
+        {"AZURE_CONNECTION_STRING": KEY},
+        {"credentials": ["lab_name", KEY]},
+        {"endpoints": [f"https://lab.example/run?api_key={KEY}"]},
+        {"endpoints": [f"https://lab.example/run?v=1&sig={KEY}"]},
     ],
 )
 def test_nothing_that_must_not_be_printed_passes(arguments: dict[str, Any]) -> None:
+    """Other spellings than ``api_key`` passed, and a key in a URL's query, and `describe` printed them."""
     with pytest.raises(ValueError, match="name") as raised:
         refuse_secrets(arguments)
     assert KEY not in str(raised.value)
@@ -88,3 +96,26 @@ def test_what_only_sounds_like_a_secret_is_let_through() -> None:
 def test_a_node_has_an_id_and_a_width(node_id: str, width: int) -> None:
     with pytest.raises(ValueError, match="needs an id"):
         QPUNodeSpec(node_id, NodeType.CPU_AER, width)
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        (("n", "cpu_nump", 3), "'cpu_nump' is no node type; there are gpu_aer, .*qpu_braket"),
+        (("n", NodeType.CPU_AER, "3"), "needs an id"),
+        ((7, NodeType.CPU_AER, 3), "needs an id"),
+        (("n", NodeType.CPU_AER, 3, "lab"), "tags are a list of words"),
+    ],
+)
+def test_a_field_of_another_type_is_refused_where_it_is_written(fields: Any, told: str) -> None:
+    """A misspelt type was taken, and raised AttributeError when somebody asked for the node's status."""
+    with pytest.raises(ValueError, match=told):
+        QPUNodeSpec(*fields)
+
+
+def test_a_type_may_be_written_as_in_toml() -> None:
+    """It stayed a text, which is no QPU whatever it says."""
+    written: Any = "qpu_ionq"
+    node = QPUNodeSpec("n", written, 3)
+    assert node.node_type is NodeType.QPU_IONQ
+    assert node.device_type == "QPU"

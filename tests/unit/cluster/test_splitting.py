@@ -69,9 +69,9 @@ def test_a_job_may_ask_for_its_shots_to_be_split() -> None:
 
 @pytest.mark.parametrize(
     ("kind", "why"),
-    [("qubits", "belong together"), (None, "belong together"), ("batch", "one circuit"), ("cutting", "expectation")],
+    [("qubits", "belong together"), ("batch", "one circuit"), ("cutting", "expectation")],
 )
-def test_any_other_kind_of_split_is_refused_with_the_reason(kind: str | None, why: str) -> None:
+def test_any_other_kind_of_split_is_refused_with_the_reason(kind: str, why: str) -> None:
     with pytest.raises(CannotRun, match=why) as refused:
         SplitRequest.of({"split": {"kind": kind, "parts": 2}})
     assert refused.value.reason == "cannot_split"
@@ -82,6 +82,8 @@ def test_any_other_kind_of_split_is_refused_with_the_reason(kind: str | None, wh
     [
         "shots",
         2,
+        {"parts": 2},
+        {"kind": None, "parts": 2},
         {"kind": "shots"},
         {"kind": "shots", "parts": 1},
         {"kind": "shots", "parts": "2"},
