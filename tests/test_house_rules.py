@@ -39,12 +39,15 @@ CATCHES_BROADLY: Final = {
     "qcompute/miner/submit.py": "an adapter may raise anything: it may be paid",
     "qcompute/miner/pack.py": "hands what a submit met to the tasks that handle the rows",
     "qcompute/miner/runner.py": "an adapter may raise anything: the vendor still has the result",
+    "qcompute/miner/circuit_cache.py": "hands what the parser met to the tasks whose texts these were",
     "qcompute/miner/account.py": "carries what an adapter raised from its thread to the caller",
     "qcompute/miner/heartbeat.py": "an adapter may raise anything: we then say Offline",
     "qcompute/miner/providers/registry.py": "one adapter that cannot be imported must not hide the others",
     "qcompute/ledger/worker.py": "hands what the writer's thread met to the callers whose writes these were",
     "qcompute/ledger/postgres_claims.py": "hands what the claims' thread met to whoever asked it",
     "qcompute/cluster/health.py": "an operator's health check may raise anything: its nodes are then offline",
+    "qcompute/cluster/own_code.py": "an operator's module may raise anything: the operator is told where",
+    "qcompute/cluster/registry.py": "an operator's module may raise anything: no provider comes of it",
     "qcompute/cluster/node_child.py": "an operator's execute may raise anything; only its type may leave the child",
     "qcompute/circuits/sandbox_child.py": "a parser may raise anything; only a code may leave the child",
 }
@@ -165,6 +168,12 @@ def test_the_daemon_s_process_imports_nothing_heavy(module: str, may: tuple[str,
 def test_settings_load_neither_a_database_nor_a_cluster(module: str) -> None:
     """Every command reads them first, and half of its CPU time went into what it then did not use."""
     assert _loaded_with(module, ["sqlalchemy", "qcompute.cluster.builder", "aiohttp"]) == ""
+
+
+@pytest.mark.parametrize("group", ["config", "connections", "init", "providers"])
+def test_commands_that_need_no_database_load_none(group: str) -> None:
+    """More than a quarter of what `init` and `connections` took to start was SQLAlchemy, for a ledger neither needs."""
+    assert _loaded_with(f"qcompute.console.commands.{group}", ["sqlalchemy", "alembic"]) == ""
 
 
 def _loaded_with(module: str, unwanted: Sequence[str]) -> str:

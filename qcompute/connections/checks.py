@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -20,19 +21,30 @@ _DEVICE_LISTS: Final = ("devices", "backends")
 def checked(
     name: str, definition: Definition, folder: Path, *, values: Mapping[str, str] | None = None, is_home: bool = False
 ) -> list[Finding]:
-    """What is found at a connection; may block for minutes, where a vendor does not answer.
+    """What is found at a connection, or with ``is_home`` at the provider of the settings; see `found_at`."""
+    opened = partial(open_home if is_home else open_connection, name, definition, folder)
+    return found_at(opened, definition.provider, definition.settings, values=values)
 
-    ``values`` are credentials to try in place of those that are kept. ``is_home``: it is no connection but the provider
-    of the settings.
+
+def found_at(
+    opened: Callable[[], ProviderAdapter],
+    provider: str,
+    settings: Mapping[str, Any],
+    *,
+    values: Mapping[str, str] | None = None,
+) -> list[Finding]:
+    """What is found at the account that ``opened`` opens; may block for minutes, where a vendor does not answer.
+
+    ``values`` are credentials to try in place of those that are kept.
     """
     try:
         with trying(values or {}):
-            adapter = (open_home if is_home else open_connection)(name, definition, folder)
+            adapter = opened()
     except ConfigError as error:
         return [failure(error)]
-    findings = [good(Subject.SETTINGS, f"{definition.provider} takes them")]
+    findings = [good(Subject.SETTINGS, f"{provider} takes them")]
     try:
-        findings += looked_at(adapter, definition.settings)
+        findings += looked_at(adapter, settings)
     finally:
         adapter.close()
     return findings

@@ -7,18 +7,18 @@ files alone are changed, and it finds them at its next start.
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, cast
 
 from pydantic import BaseModel, ConfigDict
-from sqlalchemy import func, select
 
-from qcompute.cluster.accounts import connected_slots, slots_of
+from qcompute.cluster.accounts import connected_slots, open_account, slots_of
 from qcompute.cluster.connected import credentials_of
 from qcompute.cluster.slot import Slot
-from qcompute.connections.checks import checked, is_usable
+from qcompute.connections.checks import checked, found_at, is_usable
 from qcompute.connections.credentials import checked_name as checked_credential
 from qcompute.connections.credentials import (
     checked_value,
@@ -32,12 +32,10 @@ from qcompute.connections.findings import Finding
 from qcompute.connections.store import PASSPHRASE, CredentialStore
 from qcompute.connections.vault import Ask, KeyKind
 from qcompute.errors import ConfigError, QComputeError
-from qcompute.ledger.backup import NoTables
-from qcompute.ledger.looking import looked_at
-from qcompute.ledger.schema import jobs
 from qcompute.miner.commands import AboutAccounts, Reopen, Use, socket_file, tell_daemon
 from qcompute.miner.job import State
 from qcompute.miner.opening import CLUSTER, SHARED, nodes_by_connection, refuse_node, refuse_provider_name
+from qcompute.miner.providers.base import ProviderAdapter
 from qcompute.miner.providers.registry import config_of, keys
 from qcompute.miner.settings import Settings
 
@@ -153,6 +151,8 @@ class Connections:
         definition.own_budget(name)
         by_credential, settings = self._named(name, definition, values)
         whole = definition.model_copy(update={"settings": settings})
+        if not untested:
+            self._require_values(name, whole, by_credential)
         findings = checked(name, whole, self.folder, values=by_credential)
         _refuse_unusable(name, findings, untested=untested)
         places = {credential: self.store.put(credential, value) for credential, value in by_credential.items()}
@@ -198,8 +198,11 @@ class Connections:
         return self.choice.read() or self._settings.provider
 
     def test(self, name: str) -> list[Finding]:
-        """Look at a connection, or PROVIDER, without spending; may take minutes where a vendor does not answer."""
-        return checked(name, self._definition(name), self.folder, is_home=self._is_home(name))
+        """Look at a connection, PROVIDER, or an account of the cluster, without spending.
+
+        May take minutes where a vendor does not answer.
+        """
+        return self._found(name)
 
     def use(self, name: str, *, unchecked: bool = False) -> str:
         """Let new jobs go to a connection, or with PROVIDER's name back to the settings; what came of it, in words.
@@ -224,27 +227,25 @@ class Connections:
     def rotate(self, name: str, field: str | None, value: str, *, untested: bool = False) -> Changed:
         """Keep a new value of a credential. It is tried first; a running daemon takes it up; then the old one is gone.
 
-        With PROVIDER's name it is one that the provider's table in the settings names.
+        With PROVIDER's name, or that of an account of the cluster, it is one that its table in the settings names.
 
         Raises:
             ConfigError: there is no such connection or credential, or it cannot be kept.
             ConnectionRefused: it does not work; the old value is kept.
         """
-        definition = self._definition(name)
-        credential = self._credential(name, definition, field)
+        credential = self._credential(name, field)
         value = checked_value(value)
-        findings = checked(name, definition, self.folder, values={credential: value}, is_home=self._is_home(name))
-        _refuse_unusable(name, findings, untested=untested)
-        old = self.store.value(credential)
+        _refuse_unusable(name, findings := self._found(name, {credential: value}), untested=untested)
+        old, users = self.store.value(credential), self._users(credential)
         place = self.store.put(credential, value)
-        notes = self._taken_up(credential, old)
+        notes = self._taken_up(credential, old, users)
         if environment_value(credential) not in (None, value):
             notes.append(f"the variable {variable_of(credential)} is not looked at any more: unset it")
         return Changed(findings, {credential: place}, notes)
 
     def environment_value(self, name: str, field: str | None) -> str:
         """What the environment has for a credential of a connection. Raises `ConfigError` when it has nothing."""
-        credential = self._credential(name, self._definition(name), field)
+        credential = self._credential(name, field)
         if (value := environment_value(credential)) is None:
             raise ConfigError(f"{variable_of(credential)} is not set, so there is nothing to take over")
         return value
@@ -309,6 +310,18 @@ class Connections:
         others = {one for other in self.definitions.all().values() for one in self._credentials(other).values()}
         return [] if keep_credentials else [one for one in sorted(mine - others) if self.store.remove(one)]
 
+    def _require_values(self, name: str, definition: Definition, given: Mapping[str, str]) -> None:
+        """See that each credential of a connection to be made is given or kept; `rotate` does not know it yet."""
+        credentials, fields = self._credentials(definition), {field.name for field in self.fields(definition.provider)}
+        for setting, credential in credentials.items():
+            if setting not in fields or credential in given or not _is_name(credential):
+                continue
+            if self.store.where(credential).place is None:
+                raise ConfigError(
+                    f"{setting} of {name} has no value: give it with --stdin, --value-file {setting}=FILE or "
+                    f"--from-environment, or name a credential that is kept with --credential {setting}=NAME"
+                )
+
     def _named(
         self, name: str, definition: Definition, values: Mapping[str, str]
     ) -> tuple[dict[str, str], dict[str, Any]]:
@@ -332,15 +345,16 @@ class Connections:
         model = config_of(definition.provider)
         return {} if model is None else secrets_in(model, definition.settings)
 
-    def _credential(self, name: str, definition: Definition, field: str | None) -> str:
-        known = self._credentials(definition)
+    def _credential(self, name: str, field: str | None) -> str:
+        node = self._node(name)
+        known = self._credentials(self._definition(name)) if node is None else credentials_of(node)
         if field is None and len(known) == 1:
             return next(iter(known.values()))
         if field is None or field not in known:
             there = f"say which: {', '.join(known)}" if known else "it has none"
             if not known and self._is_home(name) and (takes := self.fields(name)):
                 there = f"give one a name in the settings first: providers.{name}.{takes[0].name}"
-            what = name if self._is_home(name) else f"connection {name}"
+            what = f"connection {name}" if node is None and not self._is_home(name) else name
             raise ConfigError(f"{what} has {len(known)} credentials; {there}")
         return known[field]
 
@@ -351,7 +365,35 @@ class Connections:
     def _definition(self, name: str) -> Definition:
         if self._is_home(name):
             return Definition(provider=name, settings=self._settings.provider_table)
+        if name == CLUSTER == self._settings.provider:
+            raise ConfigError("the cluster has several accounts: name one, as `qcompute connections list` has it")
         return self.definitions.get(name)
+
+    def _node(self, name: str) -> Slot | None:
+        """The account of the cluster that has this name and its credentials from its own table; None: there is none.
+
+        Raises:
+            ConfigError: the fleet cannot be read, or the account has its credentials from a connection.
+        """
+        if self._settings.provider != CLUSTER or name in self.definitions.all():
+            return None
+        found = next((slot for slot in slots_of(self._settings.cluster) if slot.name == name), None)
+        if found is not None and found.connection is not None:
+            raise ConfigError(
+                f"the account {name} of the cluster has its credentials from a connection: name it, {found.connection}"
+            )
+        return found
+
+    def _found(self, name: str, values: Mapping[str, str] | None = None) -> list[Finding]:
+        """What is found there, with these values in place of those that are kept."""
+        if (node := self._node(name)) is not None:
+            return found_at(partial(self._opened, node), node.provider, node.settings, values=values)
+        return checked(name, self._definition(name), self.folder, values=values, is_home=self._is_home(name))
+
+    def _opened(self, node: Slot) -> ProviderAdapter:
+        if (plan := open_account(self._settings.cluster, self.folder, node.name)) is None:
+            raise ConfigError(f"there is no account {node.name} in the cluster any more")
+        return plan.adapter
 
     def _places(self, credentials: dict[str, str]) -> dict[str, str | None]:
         return {one: self.store.where(one).place for one in credentials.values()}
@@ -367,15 +409,25 @@ class Connections:
             name=slot.name, provider=slot.provider, connection=slot.connection, credentials=credentials, places=places
         )
 
-    def _taken_up(self, credential: str, old: str | None) -> list[str]:
-        """Let a running daemon take the new value up wherever an account has it; the old one is put back if not.
+    def _users(self, credential: str) -> list[str]:
+        """The connections and accounts of the settings that have this credential.
 
-        A value has been tried, but a daemon may see another network.
+        Raises:
+            ConfigError: the connections or the fleet cannot be read.
         """
         known = self.definitions.all()
         if self._is_home(self._settings.provider):
             known[self._settings.provider] = self._definition(self._settings.provider)
         users = [one for one, other in known.items() if credential in self._credentials(other).values()]
+        slots = slots_of(self._settings.cluster) if self._settings.provider == CLUSTER else ()
+        own = (slot for slot in slots if slot.connection is None)
+        return users + [slot.name for slot in own if credential in credentials_of(slot).values()]
+
+    def _taken_up(self, credential: str, old: str | None, users: Sequence[str]) -> list[str]:
+        """Let a running daemon take the new value up at each of ``users``; the old one is put back if it does not.
+
+        A value has been tried, but a daemon may see another network.
+        """
         notes: list[str] = []
         for user in users:
             try:
@@ -402,12 +454,9 @@ class Connections:
         ledger = self._settings.ledger
         if ledger.url is None and not ledger.file.exists():
             return 0
-        there = jobs.c.provider == name, jobs.c.state.in_([state.value for state in _OPEN_STATES])
-        try:
-            with looked_at(ledger).look() as look:
-                return look.connection.execute(select(func.count()).select_from(jobs).where(*there)).scalar_one()
-        except NoTables:
-            return 0
+        from qcompute.ledger.looking import count_at  # noqa: PLC0415 - loads the database, which nothing else here needs
+
+        return count_at(ledger, name, _OPEN_STATES)
 
 
 def _for_daemon(old: Path | None, new: Path | None) -> str:
@@ -467,6 +516,14 @@ def _toml(text: str) -> Any:  # noqa: ANN401 - whatever TOML has
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         return text
+
+
+def _is_name(given: str) -> bool:
+    try:
+        checked_credential(given)
+    except ValueError:  # what stands there is told when it is looked at
+        return False
+    return True
 
 
 def _refuse_unusable(name: str, findings: list[Finding], *, untested: bool) -> None:

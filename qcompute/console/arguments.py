@@ -6,6 +6,7 @@ have a dot or are in the list of settings; typer never sees them: it would take 
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,6 +48,19 @@ class Invocation:
             ConfigError: one is unknown or wrong; names it.
         """
         return settings_from(self.flags, self.environ, self.folder)
+
+    def again(self, command: str) -> str:
+        """A command to be pasted into this shell: with the settings given here, it is about the same miner.
+
+        What a URL may hide is masked.
+        """
+        from qcompute.miner.settings_show import without_url_secrets  # noqa: PLC0415 - see below
+
+        words = [command]
+        for flag in self.flags:
+            name, equals, value = flag.partition("=") if flag.startswith("--") else ("", "", flag)
+            words.append(shlex.quote(f"{name}{equals}{without_url_secrets(value)}"))
+        return " ".join(words)
 
     def loaded(self) -> Loaded:
         """The settings as the daemon itself would take them, with where each came from.

@@ -22,7 +22,8 @@ class ExitCode(IntEnum):
 MEANINGS: Final[Mapping[ExitCode, str]] = {
     ExitCode.DONE: "done",
     ExitCode.FAILED: (
-        "it was tried and something is wrong: a problem was found, the job is in another state, the database failed"
+        "it was tried and something is wrong: a problem was found, there is no such job, it is in another state, the "
+        "database failed"
     ),
     ExitCode.USAGE: "it cannot be done as asked: an argument, a setting or a file is wrong, or a daemon has the ledger",
     ExitCode.NO_DAEMON: "only a running daemon can do it, and none answers",

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from qcompute.cluster.cutting import CircuitCutter, CuttingPlan, Expectation
+from qcompute.console.arguments import Invocation
 from qcompute.console.exit_codes import ExitCode
 from qcompute.console.expecting import Known, PartStopped, Request, RequestJobs, observable_text
 from qcompute.console.output import Output, Style
 from qcompute.console.own_jobs import answered, is_agreed
 from qcompute.console.prices import Sum
+from qcompute.console.progress import progress
 from qcompute.errors import CannotRun, ConfigError, QComputeError
 from qcompute.miner.commands import Estimate
 from qcompute.miner.own_requests import MAX_PARTS, MAX_TRIES
-from qcompute.miner.settings import Settings
 
 
 def planned(
@@ -39,8 +39,9 @@ def planned(
 class RequestRun:
     """One request. What it raises besides: see `qcompute.console.own_jobs.answered`."""
 
-    def __init__(self, settings: Settings, request: Request, cutter: CircuitCutter, output: Output) -> None:
-        self._settings = settings
+    def __init__(self, invocation: Invocation, request: Request, cutter: CircuitCutter, output: Output) -> None:
+        settings = self._settings = invocation.settings()
+        self._again = invocation.again
         self._request = request
         self._plan = request.plan
         self._cutter = cutter
@@ -71,7 +72,7 @@ class RequestRun:
             self._output.line("nothing was submitted")
             return ExitCode.FAILED
         self._name_it()
-        return self._followed(here, missing)
+        return self._followed(here, missing, expected)
 
     def _estimate(self, number: int) -> dict[str, Any]:
         part, request = self._plan.subexperiments[number], self._request
@@ -86,9 +87,11 @@ class RequestRun:
         else:
             self._output.line(text, Style.FAINT)
 
-    def _followed(self, here: Mapping[int, Known], missing: Mapping[int, int]) -> ExitCode:
+    def _followed(
+        self, here: Mapping[int, Known], missing: Mapping[int, int], expected: Mapping[int, dict[str, Any]]
+    ) -> ExitCode:
         try:
-            with _progress(self._output, len(self._request.shots)) as show:
+            with progress(self._output, "parts", len(self._request.shots), is_counted=True) as show:
                 self._jobs.run(here, missing, show)
             value = self._cutter.reconstruct(self._plan, self._jobs.results())
         except PartStopped as stopped:
@@ -99,7 +102,7 @@ class RequestRun:
         except QComputeError:
             self._say_how_to_go_on()
             raise
-        self._tell(value)
+        self._tell(value, expected)
         return ExitCode.DONE
 
     def _say_how_to_go_on(self) -> None:
@@ -113,7 +116,8 @@ class RequestRun:
         again = f"--resume {self._request.request_id}"
         if stopped.is_held:
             first = f"part {number} is held: {stopped.words}"
-            action = f"qcompute jobs show {name} says what to do; then the same words with {again} go on"
+            look = self._again(f"qcompute jobs show {name}")
+            action = f"{look} says what to do; then the same words with {again} go on"
             called_off, left = list[int](), list[int]()
         else:
             called_off, left = self._jobs.cancel_open(f"part {number} of the same request did not succeed")
@@ -179,16 +183,16 @@ class RequestRun:
             "parts": parts,
         }
 
-    def _tell(self, value: Expectation) -> None:
+    def _tell(self, value: Expectation, expected: Mapping[int, dict[str, Any]]) -> None:
         ended = [self._jobs.ended[number] for number in range(len(self._request.shots))]
         cost = Sum.of(told["cost"] for told in ended)
         if self._output.as_json:
-            self._output.document(self._value_document(value, ended, cost))
+            self._output.document(self._value_document(value, self._document(expected), ended, cost))
             return
         rows = [self._part_row(number, told) for number, told in enumerate(ended)]
         self._output.table(("part", "piece", "shots", "device", "cost", "receipt"), rows, empty="no circuit was run")
         self._output.line(f"cost {cost.paid()}")
-        self._output.line("receipts: qcompute receipts export ID", Style.FAINT)
+        self._output.line(f"receipts: {self._again('qcompute receipts export ID')}", Style.FAINT)
         self._output.line(
             f"<{observable_text(self._plan.observable)}> = {value.value:.6g} ± {value.standard_error:.2g}", Style.GOOD
         )
@@ -198,21 +202,21 @@ class RequestRun:
         piece = self._plan.subexperiments[number].subcircuit
         return number, piece, job["shots"], _device(told), _cost(told), job["execution_id"]
 
-    def _value_document(self, value: Expectation, ended: Sequence[dict[str, Any]], cost: Sum) -> dict[str, Any]:
+    def _value_document(
+        self, value: Expectation, planned: dict[str, Any], ended: Sequence[dict[str, Any]], cost: Sum
+    ) -> dict[str, Any]:
         parts = [
             {"number": number, "execution_id": told["job"]["execution_id"], "device": _device(told)}
             | {"shots": told["job"]["shots"], "cost": told["cost"], "cost_kind": told["cost_kind"]}
             for number, told in enumerate(ended)
         ]
-        document = self._document({})
-        del document["estimate"]
-        return document | {
+        return planned | {
             "request": str(self._request.request_id),
             "value": value.value,
             "standard_error": value.standard_error,
             "shots": value.shots,
             "cost": cost.document(),
-            "parts": [was | now for was, now in zip(document["parts"], parts, strict=True)],
+            "parts": [was | now for was, now in zip(planned["parts"], parts, strict=True)],
         }
 
 
@@ -235,17 +239,3 @@ def _device(told: Mapping[str, Any]) -> str:
 def _cost(told: Mapping[str, Any]) -> str | None:
     cost = told["cost"]
     return None if cost is None else f"{cost['amount']} {cost['currency']} ({told['cost_kind']})"
-
-
-@contextmanager
-def _progress(output: Output, total: int) -> Generator[Callable[[int], None]]:
-    """What is to be told how many parts have ended."""
-    if output.as_json or not output.console.is_terminal:
-        yield lambda _: None
-        return
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn  # noqa: PLC0415 - takes a while
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=output.console) as progress:
-        task = progress.add_task("parts", total=total)
-        yield lambda ended: progress.update(task, completed=ended)

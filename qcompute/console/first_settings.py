@@ -13,6 +13,7 @@ from pydantic import ValidationError, create_model
 
 from qcompute.connections.operations import needs_connection
 from qcompute.errors import ConfigError
+from qcompute.faults import OWN_WORDS
 from qcompute.files import write_private
 from qcompute.miner.settings_load import catalogue
 from qcompute.miner.settings_sources import Given, Kin, Origin, parse
@@ -78,7 +79,7 @@ def value_of(given: Given) -> Any:  # noqa: ANN401 - as TOML has it
         return model.model_validate({"value": value}).model_dump(mode="json")["value"]
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
-        raise ConfigError(f"{name}: {first['msg']}") from None
+        raise ConfigError(f"{name}: {first['msg'].removeprefix(OWN_WORDS)}") from None
     except ValueError as error:
         raise ConfigError(f"{name}: {error}") from None
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 from qcompute.console.exit_codes import ExitCode
 from qcompute.console.output import Output, Style
 from qcompute.console.rows import Rows
-from qcompute.errors import ConfigError
+from qcompute.miner.commands import CommandRefused
 from qcompute.miner.job import Job, State, Verdict
 from qcompute.units import utc_now
 
@@ -46,7 +46,7 @@ def _now(rows: Rows, execution_id: str | None, since: datetime) -> list[Job]:
         return rows.moving(since)
     job = rows.job(execution_id)
     if job is None:
-        raise ConfigError(f"there is no job {execution_id} in {rows.name}")
+        raise CommandRefused(f"there is no job {execution_id} in {rows.name}")
     return [job]
 
 

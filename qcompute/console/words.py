@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -10,7 +10,7 @@ from typing import Any, Final
 from qcompute.errors import Bug
 from qcompute.miner.job import Charge, Job, Outcome, State
 from qcompute.miner.operator import job_document
-from qcompute.miner.placement import Placement
+from qcompute.miner.placement import NOT_CHOSEN, Placement, Rejection, kept_not_chosen
 from qcompute.units import Money
 
 ADVICE: Final[Mapping[str, str]] = {
@@ -71,10 +71,11 @@ class Choice:
 def road_of(job: Job) -> list[Step]:
     """The steps a job has taken, in the order of their times."""
     place = "/".join(part for part in (job.provider, job.device_id) if part)
+    there = "the first of its parts" if job.provider_job_id is None else f"it is {job.provider_job_id} there"
     times = (
         ("received", job.received_at, f"from validator {job.validator_hotkey}"),
         ("submit started", job.submit_started_at, f"to {place}, try {job.submit_attempts}"),
-        ("submitted", job.submitted_at, f"it is {job.provider_job_id} there"),
+        ("submitted", job.submitted_at, there),
         ("cancel asked", job.cancel_requested_at, "the vendor is asked to cancel"),
         ("settled", job.settled_at, f"{job.verdict or ''}"),
         ("closed", job.closed_at, "validators may collect it" if job.parent_id is None else "a part of a job"),
@@ -113,38 +114,38 @@ def held_because(job: Job) -> list[str]:
     ]
 
 
-def choices_of(job: Job, charge: Charge | None) -> list[Choice]:
-    """The ways on for a held job, the safest first."""
+def choices_of(job: Job, charge: Charge | None, again: Callable[[str], str]) -> list[Choice]:
+    """The ways on for a held job, the safest first; ``again`` adds to a command which miner is meant."""
     price = _price(job.estimate or (charge.money if charge is not None else None))
     name = job.execution_id
     if job.handle is not None:
         return [
-            Choice(f"qcompute jobs release {name}", "ask the vendor for its result again", "nothing more"),
-            _fail(name, price),
+            Choice(again(f"qcompute jobs release {name}"), "ask the vendor for its result again", "nothing more"),
+            _fail(name, price, again),
         ]
     return [
         Choice(
-            f"qcompute jobs adopt {name} PROVIDER_JOB_ID",
+            again(f"qcompute jobs adopt {name} PROVIDER_JOB_ID"),
             "you have found it in the vendor's list: wait for that job and deliver its result",
             f"nothing more: {price} is due for the job you found",
         ),
         Choice(
-            f"qcompute jobs release {name}",
+            again(f"qcompute jobs release {name}"),
             "look for it at the vendor again; held again when that cannot be told",
             "nothing more: a release alone never pays a second time",
         ),
         Choice(
-            f"qcompute jobs release {name} --never-submitted",
+            again(f"qcompute jobs release {name} --never-submitted"),
             "you have seen that the vendor has no such job: submit it",
             f"{price}; if the vendor has it after all you pay twice",
         ),
-        _fail(name, price),
+        _fail(name, price, again),
     ]
 
 
-def _fail(name: str, price: str) -> Choice:
+def _fail(name: str, price: str, again: Callable[[str], str]) -> Choice:
     return Choice(
-        f'qcompute jobs fail {name} --reason "…"',
+        again(f'qcompute jobs fail {name} --reason "…"'),
         "end it as failed; its user is told the reason, and nothing is cancelled at the vendor",
         f"what the vendor has is still to be paid: up to {price}",
     )
@@ -173,13 +174,25 @@ def placement_words(placement: Placement) -> list[str]:
             said = "chosen" if place == placement.index else "next"
         stand_in = "" if candidate.fallback_from is None else f", in place of {candidate.fallback_from}"
         lines.append(f"{said}: {candidate.name} ({candidate.reason}{price}{stand_in})")
-    lines += [f"not chosen: {rejection.name}: {rejection.reason}" for rejection in placement.rejections]
-    if placement.rejections_not_kept:
-        lines.append(f"and {placement.rejections_not_kept} more that were not chosen")
-    return lines
+    return [*lines, *_rejection_words(placement.rejections, placement.rejections_not_kept)]
 
 
-def shown_job(job: Job, outcome: Outcome | None, charge: Charge | None, parts: Sequence[Job]) -> dict[str, Any]:
+def nowhere_words(outcome: Outcome) -> list[str]:
+    """Why each device was not chosen for a job that none could run; empty for any other."""
+    try:
+        return _rejection_words(*kept_not_chosen(outcome.metadata))
+    except Bug:
+        return []
+
+
+def _rejection_words(rejections: Sequence[Rejection], more: int) -> list[str]:
+    lines = [f"not chosen: {rejection.name}: {rejection.reason}" for rejection in rejections]
+    return [*lines, f"and {more} more that were not chosen"] if more else lines
+
+
+def shown_job(
+    job: Job, outcome: Outcome | None, charge: Charge | None, parts: Sequence[Job], again: Callable[[str], str]
+) -> dict[str, Any]:
     """All that ``jobs show --json`` says: the fields of the operator port, and what is said here of them."""
     return {
         **job_document(job),
@@ -191,7 +204,7 @@ def shown_job(job: Job, outcome: Outcome | None, charge: Charge | None, parts: S
         "timeline": [{"step": s.name, "at": s.at, "seconds": s.seconds, "note": s.note} for s in road_of(job)],
         "advice": advice_of(job),
         "choices": [
-            {"command": one.command, "effect": one.effect, "money": one.money} for one in choices_of(job, charge)
+            {"command": one.command, "effect": one.effect, "money": one.money} for one in choices_of(job, charge, again)
         ]
         if job.state is State.HELD
         else [],
@@ -209,6 +222,7 @@ def _outcome_document(outcome: Outcome) -> dict[str, Any]:
         "cost_kind": outcome.cost_kind,
         "message": outcome.message,
         "timestamps": outcome.timestamps,
+        "not_chosen": outcome.metadata.get(NOT_CHOSEN, []),
     }
 
 

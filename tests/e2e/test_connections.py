@@ -214,18 +214,29 @@ FLEET: Final = """
 provider = "custom_rest"
 connection = "lab"
 name = "forge"
+
+[[cluster.nodes]]
+provider = "custom_rest"
+name = "bench"
+endpoints = ["%s"]
+api_key = "bench_key"
 """
 
 
 async def test_a_node_of_a_cluster_lives_by_its_connection(tmp_path: Path) -> None:
-    """Its job is run with the connection's key, a new key is taken up without a restart, and nothing opens it twice."""
+    """Its job is run with the connection's key, a new key is taken up without a restart, and nothing opens it twice.
+
+    The key that another node's own table names was listed, and could not be rotated.
+    """
     with lab() as double:
         kept = ConnectionSettings(store=StoreKind.FILE, key_file=tmp_path / "store.key")
-        CredentialStore(kept, tmp_path / "data").put("lab_token", KEY)
+        for name in ("lab_token", "bench_key"):
+            CredentialStore(kept, tmp_path / "data").put(name, KEY)
         definition = Definition(provider="rest", settings=table(double) | {"token": "lab_token"})
         Definitions(tmp_path / "data" / FILE).add("lab", definition)
-        (tmp_path / "fleet.toml").write_text(FLEET)
-        async with operated(tmp_path, "cluster", QCOMPUTE_CONFIG=str(tmp_path / "fleet.toml")) as operator:
+        (tmp_path / "fleet.toml").write_text(FLEET % double.url)
+        fleet = {"QCOMPUTE_CONFIG": str(tmp_path / "fleet.toml"), "QCOMPUTE_ROUTING__POLICY": "order"}
+        async with operated(tmp_path, "cluster", **fleet) as operator:
             first = await operator.brought()
             await operator.at(first, State.CLOSED, "forge")
             code, out = await operator.tries("use", "lab")
@@ -234,10 +245,15 @@ async def test_a_node_of_a_cluster_lives_by_its_connection(tmp_path: Path) -> No
             assert "lab: taken up by the daemon" in await operator.does(
                 "rotate", "lab", "--stdin", value=f"{NEW_KEY}\n"
             )
+            code, out = await operator.tries("rotate", "bench", "--stdin", value="neither\n")
+            assert (code, "the key is not accepted" in out) == (1, True)
+            assert "bench: taken up by the daemon" in await operator.does(
+                "rotate", "bench", "--stdin", value=f"{NEW_KEY}\n"
+            )
             second = await operator.brought()
             await operator.at(second, State.CLOSED, "forge")
-            (account,) = (await operator.health())["accounts"]
-            assert (account["name"], account.get("offline_because")) == ("forge", None)
-            (node,) = json.loads(await operator.does("list", "--json"))["nodes"]
+            accounts = (await operator.health())["accounts"]
+            assert [(one["name"], one.get("offline_because")) for one in accounts] == [("forge", None), ("bench", None)]
+            node, _ = json.loads(await operator.does("list", "--json"))["nodes"]
             assert (node["connection"], node["credentials"]) == ("lab", {"token": "lab_token"})
             assert node["places"]["lab_token"].startswith("the encrypted file")

@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import os
 import re
+import shlex
+import subprocess
 import sys
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
@@ -16,7 +19,7 @@ from qcompute.local.demo_jobs import BELL
 from qcompute.local.service import Fault, FaultKind
 from qcompute.miner.job import State
 from tests.scene import Scene, running_scene
-from tests.terminal import Terminal
+from tests.terminal import ROOT, Terminal
 
 SLOW = {"QCOMPUTE_PROVIDERS__MOCK__RUN_SECONDS": "0.5", "QCOMPUTE_BUDGET__PER_DAY": "100"}
 
@@ -132,7 +135,19 @@ def interrupted(scene: Scene, circuit: Path) -> str:
         terminal.shows("waiting")
         terminal.interrupts()
         assert terminal.ends() == 130, terminal.screen
-    (told,) = re.findall(r"^qcompute: (\S+) goes on without you: qcompute jobs show \1$", terminal.screen, re.MULTILINE)
+    ((told, look),) = re.findall(
+        r"^qcompute: (\S+) goes on without you: qcompute (jobs show \1 .*)$", terminal.screen, re.MULTILINE
+    )
+    # Pasted it shows the job: it left out the flags that say where the miner's folder is.
+    shown = subprocess.run(  # noqa: S603 - ours
+        [sys.executable, "-m", "qcompute.console", *shlex.split(look)],
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "HOME": str(scene.miner.folder)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert told in shown.stdout, shown.stderr
     assert "Traceback" not in terminal.screen
     return told
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import typer
 
-from qcompute.cluster.accounts import connected_slots
+from qcompute.cluster.checking import checked_fleet
 from qcompute.connections.definitions import FILE, Definitions
+from qcompute.connections.store import CredentialStore
 from qcompute.console.app import Json, command, group
 from qcompute.console.arguments import invocation_of, output_for
 from qcompute.console.exit_codes import ExitCode
 from qcompute.console.output import Style
 from qcompute.errors import ConfigError
-from qcompute.miner.opening import CLUSTER
+from qcompute.miner.fleet import check_fallback
+from qcompute.miner.opening import CLUSTER, refuse_own_budget
 from qcompute.miner.providers import registry
 from qcompute.miner.settings import Settings
 from qcompute.miner.settings_cli import rows_of
@@ -53,23 +55,31 @@ def _problems(ctx: typer.Context) -> tuple[list[str], list[str]]:
 
 
 def _providers_problems(settings: Settings) -> list[str]:
+    CredentialStore(settings.connections, settings.neuron.directory).install()
     if settings.provider == CLUSTER:
-        try:
-            slots = connected_slots(settings.cluster, settings.neuron.directory)
-        except ConfigError as error:
-            return [error.message]
-        chosen = {slot.provider: slot.settings for slot in slots}
-    else:
-        chosen = {str(settings.provider): settings.provider_table}
+        return _fleet_problems(settings)
+    key, table = str(settings.provider), settings.provider_table
     known: dict[str, str | None] = {info.key: info.problem for info in registry.available()}
     known |= dict.fromkeys(Definitions(settings.neuron.directory / FILE).all())
-    found: list[str] = []
-    for key, table in chosen.items():
-        if key not in known and ":" not in key and settings.provider != CLUSTER:
-            found.append(f"provider: {key!r} is none of {', '.join(known)}")
-        elif (problem := known.get(key) or registry.settings_problem(key, table)) is not None:
-            found.append(problem if problem.startswith("providers.") else f"provider {key}: {problem}")
-    return found
+    if key not in known and ":" not in key:
+        return [f"provider: {key!r} is none of {', '.join(known)}"]
+    if (problem := known.get(key) or registry.settings_problem(key, table)) is None:
+        return []
+    return [problem if problem.startswith("providers.") else f"provider {key}: {problem}"]
+
+
+def _fleet_problems(settings: Settings) -> list[str]:
+    """What would end the start, of every account: its settings, its secrets, and what it needs installed."""
+    problems, listed = checked_fleet(settings.cluster, settings.neuron.directory)
+    for check in (
+        lambda: refuse_own_budget(settings),
+        lambda: check_fallback(settings.routing.fallback, listed) if listed else None,
+    ):
+        try:
+            check()
+        except ConfigError as error:
+            problems.append(error.message)
+    return problems
 
 
 def show(ctx: typer.Context, *, json: Json = False) -> int:

@@ -140,7 +140,10 @@ def _kept(places: dict[str, str | None]) -> str | None:
 def look(
     context: typer.Context,
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="[NAME]...", help="all of them if left out; PROVIDER's name too")
+        list[str] | None,
+        typer.Argument(
+            metavar="[NAME]...", help="all of them if left out; PROVIDER's name too, or an account of the cluster"
+        ),
     ] = None,
     *,
     json: Json = False,
@@ -175,7 +178,12 @@ def use(
 
 def rotate(
     context: typer.Context,
-    name: Annotated[str, typer.Argument(metavar="NAME", help="the connection, or PROVIDER's name for its own")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME", help="the connection, PROVIDER's name for its own, or an account of the cluster"
+        ),
+    ],
     setting: Annotated[
         str | None, typer.Argument(metavar="[SETTING]", help="which credential, if it has several")
     ] = None,

@@ -30,7 +30,7 @@ def devices(ctx: typer.Context, *, json: Json = False) -> int:
     """List the devices of all accounts: qubits, gates, state, queue, price, next window.
 
     The running daemon asks its vendors, which costs nothing; with none running the accounts are opened here. Exit code
-    1: an account could not be asked.
+    1: an account could not be asked, or is offline.
     """
     settings = invocation_of(ctx).settings()
     answer = told(settings, Ask(about="devices"))
@@ -40,13 +40,14 @@ def devices(ctx: typer.Context, *, json: Json = False) -> int:
         output.document({"accounts": accounts, "from": "settings" if answer is None else "daemon"})
     else:
         _show(accounts, output)
-    is_well = all(account["problem"] is None for account in accounts)
+    is_well = all(account["problem"] is None and account["offline_because"] is None for account in accounts)
     return ExitCode.DONE if is_well else ExitCode.FAILED
 
 
 async def _opened(settings: Settings) -> list[dict[str, Any]]:
     fleet = open_fleet(settings)
     try:
+        await asyncio.gather(*(account.look() for account in fleet.accounts))
         return await devices_of(fleet)
     finally:
         await fleet.close(limit_seconds=CLOSE_SECONDS)
@@ -57,7 +58,7 @@ def _show(accounts: list[dict[str, Any]], output: Output) -> None:
     columns = ("ACCOUNT", "DEVICE", "QUBITS", "STATE", "QUEUE", "NEXT", "PRICE", "GATES")
     output.table(columns, rows, empty="no devices")
     for account in accounts:
-        why = account["problem"] or account["offline_because"]
+        why = account["offline_because"] or account["problem"]
         if why is not None:
             output.line(f"{account['account']}: {why}", Style.BAD)
 

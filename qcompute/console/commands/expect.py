@@ -67,14 +67,15 @@ def expect(
     """
     if retry_failed and resume is None:
         raise ConfigError("--retry-failed needs --resume ID: say whose parts")
-    settings, text, terms = invocation_of(ctx).settings(), circuit_text(file), parse_observable(observable)
+    invocation = invocation_of(ctx)
+    settings, text, terms = invocation.settings(), circuit_text(file), parse_observable(observable)
     _require_library()
     request_id = resume or new_request_id()
     answered(settings, Parts(request=request_id, numbers=[]))  # planning takes seconds: first, whether a daemon runs
     with _cutter(settings) as cutter:
         plan = planned(cutter, text, terms, max_qubits, max_overhead)
         request = Request(request_id, plan, allocate_shots(plan, shots), device)
-        run = RequestRun(settings, request, cutter, output_for(as_json=json))
+        run = RequestRun(invocation, request, cutter, output_for(as_json=json))
         return run.done(yes=yes, estimate=estimate, retry_failed=retry_failed)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
@@ -105,11 +106,12 @@ def _answer(question: Question, environ: Mapping[str, str], is_silent: bool) -> 
 def _next_steps(file: Path, provider: str) -> list[str]:
     """What is left to do, as commands."""
     steps: list[str] = []
+    where = shlex.quote(str(file))
     if (needed := needs_connection(provider)) is not None:
         settings = "".join(f" --set {name}=…" for name in needed)
-        steps.append(f"qcompute connections add my-{provider} {provider}{settings} --config {file}")
-        steps.append(f"qcompute connections use my-{provider} --config {file}")
-    return [*steps, f"qcompute doctor --config {file}", f"qcompute-miner --config {file}"]
+        steps.append(f"qcompute connections add my-{provider} {provider}{settings} --config {where}")
+        steps.append(f"qcompute connections use my-{provider} --config {where}")
+    return [*steps, f"qcompute doctor --config {where}", f"qcompute-miner --config {where}"]
 
 
 def _tell(file: Path, output: Output, steps: list[str]) -> None:

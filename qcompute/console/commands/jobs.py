@@ -21,9 +21,11 @@ from qcompute.console.output import Output, Style, duration_text
 from qcompute.console.rows import Filter, Rows
 from qcompute.console.times import moment
 from qcompute.console.words import (
+    Choice,
     advice_of,
     choices_of,
     held_because,
+    nowhere_words,
     placement_of,
     placement_words,
     road_of,
@@ -133,14 +135,15 @@ def show(ctx: typer.Context, execution_id: _Id, *, json: Json = False) -> int:
 
     No URL, no circuit. The daemon may be running.
     """
-    rows = Rows(invocation_of(ctx).settings())
+    invocation = invocation_of(ctx)
+    rows = Rows(invocation.settings())
     job = rows.job(execution_id)
     if job is None:
         raise CommandRefused(f"there is no job {execution_id} in {rows.name}")
     outcome, charge, parts = rows.outcome(execution_id), rows.charge(execution_id), rows.parts(execution_id)
     output = output_for(as_json=json)
     if json:
-        output.document(shown_job(job, outcome, charge, parts))
+        output.document(shown_job(job, outcome, charge, parts, invocation.again))
         return ExitCode.DONE
     _show_facts(job, outcome, charge, parts, output)
     steps = [
@@ -152,9 +155,12 @@ def show(ctx: typer.Context, execution_id: _Id, *, json: Json = False) -> int:
     if (placement := placement_of(job)) is not None:
         output.line()
         output.panel("why there", placement_words(placement))
+    elif outcome is not None and (lines := nowhere_words(outcome)):
+        output.line()
+        output.panel("why nowhere", lines)
     if job.state is State.HELD:
         output.line()
-        _show_held(job, charge, output)
+        _show_held(job, choices_of(job, charge, invocation.again), output)
     elif job.error_code is not None:
         output.line()
         output.panel(f"problem: {job.error_code}", [job.error or "", f"to do: {advice_of(job)}"], Style.WARNING)
@@ -188,9 +194,9 @@ def _show_facts(job: Job, outcome: Outcome | None, charge: Charge | None, parts:
         histogram(outcome.counts, output)
 
 
-def _show_held(job: Job, charge: Charge | None, output: Output) -> None:
+def _show_held(job: Job, choices: list[Choice], output: Output) -> None:
     lines = [*held_because(job), f"To do: {advice_of(job)}."]
-    for choice in choices_of(job, charge):
+    for choice in choices:
         lines += ["", choice.command, f"  does: {choice.effect}", f"  pays: {choice.money}"]
     output.panel("held: an operator must decide", lines, Style.BAD)
 

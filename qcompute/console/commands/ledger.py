@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Generator
+from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -25,6 +26,7 @@ from qcompute.ledger.import_reference import import_reference as take_over
 from qcompute.ledger.lock import LedgerLock
 from qcompute.ledger.restore import Marked, floor_of
 from qcompute.ledger.restore import restore as put_back
+from qcompute.miner.opening import AccountOpener
 from qcompute.miner.providers import registry
 from qcompute.miner.router import token_of
 from qcompute.miner.settings import Settings
@@ -174,7 +176,7 @@ def restore(
     copy are not in it. Requests signed before the restore are refused from then on.
     """
     settings = _settings(ctx)
-    ledger = settings.ledger.file
+    ledger, known = settings.ledger.file, AccountOpener(settings).accounts()
     with _lock(ledger):
         _require_sound(file, force=force)
         restored = put_back(
@@ -194,6 +196,7 @@ def restore(
                 "replaced": restored.aside,
                 "to_look_for": restored.marked.to_look_for,
                 "latest_received_at": restored.marked.latest_received_at,
+                "accounts_not_here": sorted(restored.marked.accounts - known),
             }
         )
         return ExitCode.DONE
@@ -202,18 +205,23 @@ def restore(
             "restored": ledger,
             "from": file,
             "replaced": restored.aside or "nothing: there was no ledger",
-            **_unknown(restored.marked),
+            **_unknown(restored.marked, known),
         }
     )
     return ExitCode.DONE
 
 
-def _unknown(marked: Marked) -> dict[str, str]:
+def _unknown(marked: Marked, known: AbstractSet[str]) -> dict[str, str | None]:
     latest = marked.latest_received_at
+    gone = ", ".join(sorted(marked.accounts - known))
     last = "the copy has no jobs" if latest is None else f"the last job in the copy came {latest:%Y-%m-%d %H:%M:%S} UTC"
     return {
         "to find": f"{marked.to_look_for} jobs may have been submitted since; the daemon looks before it submits",
         "lost": f"{last}; later ones are not in it",
+        "not asked": f"{gone}, where the copy has jobs, and which the settings do not have: others may have gone there "
+        "since, so put it back before the daemon starts"
+        if gone
+        else None,
     }
 
 
@@ -224,15 +232,22 @@ def mark_restored(ctx: typer.Context, *, json: Json = False) -> int:
     anything is submitted, and requests signed before now are refused.
     """
     settings = _settings_of_database(ctx)
+    known = AccountOpener(settings).accounts()
     with require_driver():
         from qcompute.ledger.move import mark_database  # noqa: PLC0415 - only where psycopg is installed
     floor_ns = floor_of(utc_now(), settings.axon.forward_skew_seconds)
     marked = mark_database(settings.ledger, token_of, floor_ns)
     output = output_for(as_json=json)
     if json:
-        output.document({"to_look_for": marked.to_look_for, "latest_received_at": marked.latest_received_at})
+        output.document(
+            {
+                "to_look_for": marked.to_look_for,
+                "latest_received_at": marked.latest_received_at,
+                "accounts_not_here": sorted(marked.accounts - known),
+            }
+        )
     else:
-        output.facts(_unknown(marked))
+        output.facts(_unknown(marked, known))
     return ExitCode.DONE
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import typer
 
-from qcompute.cluster.accounts import slots_of
+from qcompute.cluster.accounts import slots_of, vendor_of
 from qcompute.console.app import Json, command
 from qcompute.console.arguments import invocation_of, output_for
 from qcompute.console.exit_codes import ExitCode
@@ -50,17 +50,22 @@ def providers(ctx: typer.Context, *, json: Json = False) -> int:
 
 
 def chosen_by(settings: Settings) -> set[str]:
-    """The keys that the settings choose; those of a fleet that cannot be read are none."""
+    """The keys of adapters that the settings choose, and of an own node provider its path or name.
+
+    Those of a fleet that cannot be read are none.
+    """
     if settings.provider != CLUSTER:
         return {settings.provider}
     try:
-        return {slot.provider for slot in slots_of(settings.cluster)}
+        return {vendor_of(slot) for slot in slots_of(settings.cluster)}
     except ConfigError:
         return set()
 
 
 def _document(info: ProviderInfo, settings: Settings, *, is_chosen: bool) -> dict[str, Any]:
-    problem = info.problem or registry.settings_problem(info.key, settings.providers.get(info.key, {}))
+    # What accounts of a fleet are set to stands in the fleet: `qcompute config check` looks at each of them.
+    table = None if is_chosen and settings.provider == CLUSTER else settings.providers.get(info.key, {})
+    problem = info.problem or (None if table is None else registry.settings_problem(info.key, table))
     return {
         "key": info.key,
         "origin": info.origin,

@@ -16,6 +16,7 @@ from qcompute.console.completing import execution_ids
 from qcompute.console.exit_codes import ExitCode
 from qcompute.console.rows import Rows
 from qcompute.errors import ConfigError, QComputeError
+from qcompute.miner.commands import CommandRefused
 from qcompute.receipts.__main__ import read_text, require_expected, summary
 from qcompute.receipts.document import FalseReceipt, UnusableReceipt, verify_receipt
 
@@ -103,7 +104,7 @@ def export(
 def _require_one(receipts: Iterator[tuple[str, str]], execution_id: str) -> list[tuple[str, str]]:
     found = list(receipts)
     if not found:
-        raise ConfigError(f"there is no receipt of {execution_id}: it is unknown here, or has not ended yet")
+        raise CommandRefused(f"there is no receipt of {execution_id}: it is unknown here, or has not ended yet")
     return found
 
 

@@ -10,11 +10,12 @@ from typing import Annotated, Any, Final
 import typer
 
 from qcompute.console.app import Json, command
-from qcompute.console.arguments import invocation_of, output_for
+from qcompute.console.arguments import Invocation, invocation_of, output_for
 from qcompute.console.exit_codes import ExitCode
 from qcompute.console.histogram import histogram
 from qcompute.console.output import Output, Style
 from qcompute.console.own_jobs import ChosenDevice, CircuitFile, answered, circuit_text, is_agreed
+from qcompute.console.progress import progress
 from qcompute.miner.commands import Estimate, Look, Run
 from qcompute.miner.job import State, Verdict
 from qcompute.miner.settings import Settings
@@ -47,7 +48,8 @@ def run(
     estimated and shown before anything is submitted, and asked about unless --yes says so. Exit code 1: the job did
     not succeed, or you said no; 3: no daemon runs.
     """
-    settings = invocation_of(ctx).settings()
+    invocation = invocation_of(ctx)
+    settings = invocation.settings()
     output = output_for(as_json=json)
     given: dict[str, Any] = {
         "circuit": circuit_text(file),
@@ -69,9 +71,9 @@ def run(
         if json:
             output.document({"execution_id": execution_id, "expected": there})
         else:
-            output.line(f"{execution_id} is on its way: qcompute jobs show {execution_id}")
+            output.line(f"{execution_id} is on its way: {_show_it(invocation, execution_id)}")
         return ExitCode.DONE
-    return _followed(settings, execution_id, there, output)
+    return _followed(invocation, settings, execution_id, there, output)
 
 
 def _tell_estimate(there: dict[str, Any], output: Output) -> None:
@@ -86,11 +88,17 @@ def _tell_estimate(there: dict[str, Any], output: Output) -> None:
     )
 
 
-def _followed(settings: Settings, execution_id: str, there: dict[str, Any], output: Output) -> ExitCode:
+def _show_it(invocation: Invocation, execution_id: str) -> str:
+    return invocation.again(f"qcompute jobs show {execution_id}")
+
+
+def _followed(
+    invocation: Invocation, settings: Settings, execution_id: str, there: dict[str, Any], output: Output
+) -> ExitCode:
     try:
         ended = _with_progress(settings, execution_id, output)
     except KeyboardInterrupt:
-        sys.stderr.write(f"qcompute: {execution_id} goes on without you: qcompute jobs show {execution_id}\n")
+        sys.stderr.write(f"qcompute: {execution_id} goes on without you: {_show_it(invocation, execution_id)}\n")
         return ExitCode.INTERRUPTED
     job = ended["job"]
     is_well = job["verdict"] == Verdict.SUCCEEDED
@@ -98,12 +106,12 @@ def _followed(settings: Settings, execution_id: str, there: dict[str, Any], outp
         output.document({**ended, "execution_id": execution_id, "expected": there})
         return ExitCode.DONE if is_well else ExitCode.FAILED
     if job["state"] == State.HELD:
-        output.line(f"{execution_id} is held: qcompute jobs show {execution_id}", Style.BAD)
+        output.line(f"{execution_id} is held: {_show_it(invocation, execution_id)}", Style.BAD)
     elif is_well:
         histogram(ended["counts"] or {}, output)
         cost = ended["cost"]
         output.line("cost not known" if cost is None else f"cost {cost['amount']} {cost['currency']}")
-        output.line(f"receipt: qcompute receipts export {execution_id}", Style.FAINT)
+        output.line(f"receipt: {invocation.again(f'qcompute receipts export {execution_id}')}", Style.FAINT)
     else:
         output.line(f"{job['verdict']}: {ended['message'] or job['error']}", Style.BAD)
     return ExitCode.DONE if is_well else ExitCode.FAILED
@@ -111,21 +119,14 @@ def _followed(settings: Settings, execution_id: str, there: dict[str, Any], outp
 
 def _with_progress(settings: Settings, execution_id: str, output: Output) -> dict[str, Any]:
     """Show the steps until it has ended, or is held; returns what was said of it last."""
-    if output.as_json or not output.console.is_terminal:
-        return _ended(settings, execution_id, lambda _: None)
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn  # noqa: PLC0415 - takes a while
+    with progress(output, "accepted", len(_ROAD) - 1) as show:
 
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=output.console) as progress:
-        task = progress.add_task("accepted", total=len(_ROAD) - 1)
-
-        def show(job: dict[str, Any]) -> None:
+        def show_job(job: dict[str, Any]) -> None:
             step = _ROAD.index(State(job["state"])) if job["state"] in _ROAD else 0
             vendors = job["vendor_status"] if job["state"] == State.WAITING else None  # its last word stays on the row
-            words = " ".join(word for word in (job["state"], vendors, job["error_code"]) if word)
-            progress.update(task, completed=step, description=words)
+            show(step, " ".join(word for word in (job["state"], vendors, job["error_code"]) if word))
 
-        return _ended(settings, execution_id, show)
+        return _ended(settings, execution_id, show_job)
 
 
 def _ended(settings: Settings, execution_id: str, show: Callable[[dict[str, Any]], None]) -> dict[str, Any]:

@@ -62,6 +62,9 @@ def _table(settings: Settings, account: Account) -> dict[str, Any]:
 async def _asked(account: Account, table: dict[str, Any]) -> list[Finding]:
     try:
         async with asyncio.timeout(LIMIT_SECONDS):
+            await account.look()
+            if account.offline_because is not None:
+                return [failed(f"account {account.key}", account.offline_because, _SETUP)]
             seen = await asyncio.to_thread(looked_at, account.adapter, table)
     except TimeoutError:
         fix = "check this machine's network and the vendor's status page, then try again"

@@ -8,7 +8,6 @@ import platform
 import secrets
 import shutil
 import socket
-import sqlite3
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -21,12 +20,9 @@ import aiohttp
 
 from qcompute.axon.settings import AxonSettings
 from qcompute.console.doctor.findings import Finding, failed, ok, unknown, warning
-from qcompute.errors import ConfigError, DeliveryError, StoreError
+from qcompute.errors import ConfigError, DeliveryError
 from qcompute.jobserver.web import new_session, read_object
-from qcompute.ledger.backup import NoTables, reading, revision_of
-from qcompute.ledger.looking import looked_at
 from qcompute.ledger.moved import refuse_half_moved, refuse_to_begin
-from qcompute.ledger.schema import REVISIONS
 from qcompute.ledger.settings import LedgerSettings
 
 OLDEST_PYTHON: Final = (3, 11)
@@ -69,23 +65,14 @@ def disk(directory: Path) -> Finding:
 
 
 def ledger(settings: LedgerSettings) -> Finding:
-    """The ledger's file: none yet, ours, or something the daemon will refuse."""
+    """The ledger: none yet, ours, or something the daemon will refuse."""
     if (finding := _on_its_way(settings)) is not None:
         return finding
-    if settings.url is not None:
-        return _on_postgres(settings)
-    if not settings.file.exists():
+    if settings.url is None and not settings.file.exists():
         return ok("ledger", f"{settings.file} is made at the first start")
-    try:
-        with reading(settings.file) as connection:
-            revision = revision_of(connection, settings.file)
-    except ConfigError as error:
-        fix = "name another file with --ledger.path; one of the reference miner: `qcompute ledger import-reference`"
-        return failed("ledger", str(error), fix)
-    except sqlite3.Error as error:
-        fix = "`qcompute ledger check` says what is damaged, `qcompute ledger restore` puts a copy in its place"
-        return failed("ledger", f"{settings.file} cannot be read ({type(error).__name__})", fix)
-    return _with_key(settings, str(settings.file), revision)
+    from qcompute.console.doctor.kept import looked_into  # noqa: PLC0415 - the database is loaded where there is one
+
+    return looked_into(settings)
 
 
 def _on_its_way(settings: LedgerSettings) -> Finding | None:
@@ -98,30 +85,6 @@ def _on_its_way(settings: LedgerSettings) -> Finding | None:
     except ConfigError as error:
         return failed("ledger", error.message, "docs/how-to/postgres.md, Bring a file's jobs along, has the steps")
     return None
-
-
-def _on_postgres(settings: LedgerSettings) -> Finding:
-    fix = "set ledger.url and ledger.password_secret; docs/how-to/postgres.md has the steps"
-    try:
-        at = looked_at(settings)
-        with at.look() as look:
-            return _with_key(settings, at.name, look.revision)
-    except NoTables as empty:
-        return ok("ledger", str(empty))
-    except ConfigError as error:
-        return failed("ledger", str(error), fix)
-    except StoreError as error:
-        return failed("ledger", error.message, f"start the server, or {fix}")
-
-
-def _with_key(settings: LedgerSettings, name: str, revision: str) -> Finding:
-    if not settings.key.exists():
-        fix = "bring the key back from a backup, or set ledger.forget_unreadable_urls"
-        return failed("ledger", f"its key {settings.key} is missing", fix)
-    words = f"{name}, schema {revision}"
-    return ok(
-        "ledger", words if revision == REVISIONS[-1] else f"{words}: the next start brings it up to {REVISIONS[-1]}"
-    )
 
 
 def _nearest(directory: Path) -> Path:

@@ -53,7 +53,7 @@ async def token_service(settings: JobServerSettings, signer: Signer | None) -> F
     if signer is None:
         return unknown(subject, "not asked: there is no hotkey to sign with", "mend the wallet first")
     try:
-        source = TokenSource(settings, signer)
+        source = TokenSource(settings, signer, is_logged=False)
     except ConfigError as error:
         return failed(subject, str(error), "set TENSORAUTH_URL as the subnet's documentation says")
     try:

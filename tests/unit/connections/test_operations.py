@@ -276,6 +276,22 @@ def test_a_secret_is_never_an_argument_and_a_prompt_needs_a_terminal(tmp_path: P
     assert "there is no terminal to ask at: use --stdin, --value-file or --from-environment" in done.stderr
 
 
+def test_a_connection_without_a_value_is_told_how_to_be_given_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of a connection that was not there yet it said "store it with `qcompute connections rotate`"."""
+    monkeypatch.setattr(sys, "stdin", io.StringIO(""))  # no terminal: nobody is asked
+    told = settings(tmp_path)
+    assert typed(["add", "cloud", "ionq"], told, monkeypatch) == 2
+    said = capsys.readouterr().err
+    assert "api_key of cloud has no value: give it with --stdin, --value-file api_key=FILE or" in said
+    assert "rotate" not in said
+    assert typed(["add", "cloud", "ionq", "--credential", "api_key=kept"], told, monkeypatch) == 2
+    Connections(told).store.put("kept", "x")
+    assert typed(["add", "cloud", "ionq", "--credential", "api_key=kept", "--untested"], told, monkeypatch) == 0
+    assert Connections(told).definitions.get("cloud").settings == {"api_key": "kept"}
+
+
 def test_a_terminal_asks_for_a_key_and_a_passphrase_and_shows_neither(tmp_path: Path) -> None:
     """The key is tried at the lab first; then the encrypted file is made, with a passphrase typed twice.
 
@@ -412,6 +428,31 @@ def test_with_a_cluster_its_accounts_are_listed_with_their_credentials(
     listed = capsys.readouterr().out
     assert "left_key (NOT SET)" in listed
     assert TOKEN not in listed
+
+
+def test_the_credential_of_a_node_s_own_table_is_tested_and_rotated(tmp_path: Path) -> None:
+    """It was in the list, and `rotate` knew connections and PROVIDER alone: "there is no connection 'bench'"."""
+    with RestDouble(token="new") as double:
+        fleet = f'[[cluster.nodes]]\nprovider = "custom_rest"\nname = "bench"\nendpoints = ["{double.url}"]\n'
+        (tmp_path / "fleet.toml").write_text(f'{fleet}api_key = "bench_key"\n{FLEET}')
+        it = ours(tmp_path, provider="cluster", config=str(tmp_path / "fleet.toml"))
+        it.definitions.add("lab", Definition(provider="rest", settings={"base_urls": ["http://x"]}))
+        it.store.put("bench_key", "old")
+        assert Grade.FAILED in {one.grade for one in it.test("bench")}
+        with pytest.raises(Unusable):
+            it.rotate("bench", None, "neither")
+        assert it.store.value("bench_key") == "old"
+        changed = it.rotate("bench", None, "new")
+        assert (it.store.value("bench_key"), changed.notes) == ("new", ["no daemon is running"])
+        assert Grade.FAILED not in {one.grade for one in it.test("bench")}
+    for name, words in (
+        ("forge", "has its credentials from a connection: name it, lab"),
+        ("labmachine", "labmachine has 0 credentials"),
+        ("cluster", "the cluster has several accounts: name one"),
+        ("nowhere", "there is no connection 'nowhere'"),
+    ):
+        with pytest.raises(ConfigError, match=words):
+            it.rotate(name, None, "new")
 
 
 def test_a_connection_that_a_node_names_is_not_used_a_second_time_and_not_removed(tmp_path: Path) -> None:

@@ -51,12 +51,12 @@ class Command:
     """Runs ``qcompute`` in this process, on one ledger; ``flags`` say more of where it is."""
 
     def __init__(self, ledger: Path, capsys: pytest.CaptureFixture[str], flags: Sequence[str] = ()) -> None:
-        self._flags = ["--ledger.path", str(ledger), *flags]
+        self.flags = ["--ledger.path", str(ledger), *flags]
         self._capsys = capsys
 
     def __call__(self, *arguments: str) -> tuple[int, str, str]:
         """Exit code, output and errors."""
-        code = main([*arguments, *self._flags])
+        code = main([*arguments, *self.flags])
         said = self._capsys.readouterr()
         return code, said.out, said.err
 

@@ -6,19 +6,24 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from qcompute.console.__main__ import main
 from qcompute.console.app import GROUPS
-from qcompute.console.arguments import UNDOTTED, settings_from, split
+from qcompute.console.arguments import UNDOTTED, Invocation, settings_from, split
 from qcompute.console.exit_codes import ExitCode
 from qcompute.errors import ConfigError
+from qcompute.ledger.contract import Ledger
+from qcompute.miner.job import State
 from qcompute.miner.settings_flags import CONFIG_FLAG
 from qcompute.miner.settings_load import catalogue
+from qcompute.testing.ledger_records import brought_to
+from qcompute.units import ProviderKey
 from tests.docs.console_page import commands
-from tests.unit.console.ledgers import with_held
+from tests.unit.console.ledgers import filled, with_held
 
 
 @pytest.fixture(autouse=True)
@@ -178,6 +183,26 @@ def test_a_wrong_id_is_told_before_the_wallet_is_asked_for(tmp_path: Path, capsy
     assert "wallet" not in said
 
 
+def test_a_restore_names_the_accounts_that_the_settings_do_not_have_any_more(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Jobs may have gone there since the copy: they were submitted again, and nobody was told."""
+
+    async def fill(ledger: Ledger) -> None:
+        job = await brought_to(ledger, "held", State.HELD)
+        await ledger.save(job, replace(job, provider=ProviderKey("mock")))
+
+    filled(tmp_path / "l", fill)
+    where, copy = ["--ledger.path", str(tmp_path / "l")], str(tmp_path / "copy")
+    assert main(["ledger", "backup", copy, *where, "--json"]) == ExitCode.DONE
+    capsys.readouterr()
+    for provider, gone in (("aer", ["mock"]), ("mock", [])):
+        assert main(["ledger", "restore", copy, *where, "--provider", provider, "--json"]) == ExitCode.DONE
+        assert json.loads(capsys.readouterr().out)["accounts_not_here"] == gone
+        assert main(["ledger", "restore", copy, *where, "--provider", provider]) == ExitCode.DONE
+        assert ("mock, where the copy has jobs" in capsys.readouterr().out) is bool(gone)
+
+
 def test_the_shell_completes_commands_and_the_ids_of_held_jobs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -197,6 +222,16 @@ def completed(line: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
     with pytest.raises(SystemExit):
         main([])
     return capsys.readouterr().out.split()
+
+
+def test_a_command_to_be_pasted_is_about_the_same_miner_and_shows_no_password() -> None:
+    url = "postgresql://u:hidden@db/d"
+    flags = ["--neuron.full_path", "/my miners/1", f"--ledger.url={url}", "--ledger.url", url, "--x.y=1"]
+    told = Invocation(flags, {}, Path("/nowhere")).again("qcompute jobs show a")
+    assert told == (
+        "qcompute jobs show a --neuron.full_path '/my miners/1' '--ledger.url=postgresql://***@db/d' "
+        "--ledger.url 'postgresql://***@db/d' --x.y=1"
+    )
 
 
 def test_no_command_needs_the_servers_the_daemon_speaks_to() -> None:

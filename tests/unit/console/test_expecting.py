@@ -5,17 +5,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import re
 import sys
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pytest
+from typing_extensions import override
 
 from qcompute.circuits.settings import CircuitSettings
-from qcompute.cluster.cutting import CircuitCutter, CuttingPlan, Recipe, Subexperiment
+from qcompute.cluster.cutting import CircuitCutter, CuttingPlan, Expectation, PartResult, Recipe, Subexperiment
 from qcompute.console.__main__ import main
-from qcompute.console.arguments import settings_from
+from qcompute.console.arguments import Invocation, settings_from
 from qcompute.console.exit_codes import ExitCode, NoDaemon
 from qcompute.console.expectation import RequestRun
 from qcompute.console.expecting import PartStopped, Request, RequestJobs, observable_text, parse_observable
@@ -28,6 +30,7 @@ from qcompute.miner.own_requests import PartOf, new_request_id
 from qcompute.miner.settings import Settings
 from qcompute.units import ExecutionId, Shots, utc_now
 from tests.scene import until
+from tests.terminal import Terminal
 from tests.unit.miner.scripted import BELL, Scene
 from tests.unit.miner.test_commands import operator
 from tests.unit.miner.test_own_jobs import own_jobs
@@ -279,10 +282,22 @@ async def test_another_plan_under_the_same_id_is_refused_before_anything_is_subm
         assert await stages.rows() == 1
 
 
+class HalfCutter(CircuitCutter):
+    """Finds every value to be a half."""
+
+    @override
+    def reconstruct(self, plan: CuttingPlan, parts: Sequence[PartResult]) -> Expectation:
+        shots, receipts = sum(one.shots for one in parts), tuple(one.receipt_id for one in parts)
+        facts: dict[str, Any] = {"cuts": plan.cuts, "sampling_overhead": plan.sampling_overhead}
+        return Expectation(value=0.5, standard_error=0.1, shots=shots, receipts=receipts, **facts)
+
+
 def done(stages: Stages, *, as_json: bool, **said: bool) -> ExitCode:
-    """What the command does once the circuit is planned; no child is started before there is a value."""
-    cutter = CircuitCutter(CircuitSettings())
-    run = RequestRun(stages.settings, stages.request, cutter, Output(as_json=as_json))
+    """What the command does once the circuit is planned; no child is started."""
+    cutter = HalfCutter(CircuitSettings())
+    flags = ["--ledger.path", str(stages.settings.ledger.file), "--provider", "mock"]
+    here = Invocation(flags, {}, stages.settings.ledger.file.parent)
+    run = RequestRun(here, stages.request, cutter, Output(as_json=as_json))
     try:
         return run.done(**({"yes": True, "estimate": False, "retry_failed": False} | said))
     finally:
@@ -332,6 +347,24 @@ async def test_the_plan_and_its_cost_are_shown_and_nothing_is_submitted_unasked(
         assert await stages.rows() == 0
 
 
+async def test_a_value_comes_with_what_it_was_expected_to_cost_and_did(
+    scene: Scene, settings: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """All parts were estimated before they were run, and with --json that was thrown away."""
+    stages = Stages(scene, settings, 2)
+    async with stages.at_work():
+        assert await asyncio.to_thread(done, stages, as_json=True) is ExitCode.DONE
+        first = json.loads(capsys.readouterr().out)
+        assert (first["value"], first["estimate"]) == (0.5, {"amounts": {"USD": "1.01"}, "unknown": 0})
+        assert first["cost"] == {"amounts": {}, "unknown": 2}
+        assert [part["expected"]["device_id"] for part in first["parts"]] == ["dev", "dev"]
+        # Said again nothing is run, so nothing is expected to be paid.
+        assert await asyncio.to_thread(done, stages, as_json=True) is ExitCode.DONE
+        again = json.loads(capsys.readouterr().out)
+        assert (again["value"], again["estimate"]) == (0.5, {"amounts": {}, "unknown": 0})
+        assert not any("expected" in part for part in again["parts"])
+
+
 async def test_a_daemon_that_goes_away_is_no_end(
     scene: Scene, settings: Settings, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -376,3 +409,24 @@ def test_without_the_library_its_install_is_named(
     monkeypatch.setitem(sys.modules, "qiskit_addon_cutting", None)
     assert main([*bell, "ZZ"]) == ExitCode.USAGE
     assert "pip install 'qcompute[cutting]'" in capsys.readouterr().err
+
+
+BAR: Final = """
+import sys
+from qcompute.console.output import Output
+from qcompute.console.progress import progress
+
+with progress(Output(as_json="json" in sys.argv), "parts", 3, is_counted="counted" in sys.argv) as show:
+    show(1)
+    show(2, "nearly")
+"""
+
+
+@pytest.mark.parametrize(
+    ("words", "shown"), [(["counted"], r"nearly ━+.* 2/3 0:00:0"), ([], r"nearly ━+[^/]* 0:00:0"), (["json"], r"^$")]
+)
+def test_how_far_it_has_come_is_drawn_in_one_way_by_all_who_wait(words: list[str], shown: str) -> None:
+    """`run` and `expect` each drew a bar of their own."""
+    with Terminal("-c", BAR, *words, environ={}) as terminal:
+        assert terminal.ends() == 0, terminal.screen
+    assert re.search(shown, terminal.screen), terminal.screen

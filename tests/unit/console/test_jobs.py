@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import re
+import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import timedelta
@@ -16,8 +17,11 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
+from qcompute.console.exit_codes import ExitCode
 from qcompute.console.exporting import COLUMNS
+from qcompute.console.words import road_of
 from qcompute.ledger.contract import Ledger
+from qcompute.ledger.memory import MemoryLedger
 from qcompute.ledger.settings import LedgerSettings
 from qcompute.miner.job import Charge, State, Verdict
 from qcompute.miner.placement import Candidate, Placement, Policy, Rejection
@@ -156,6 +160,13 @@ def test_a_finished_job_has_its_road_with_durations_and_the_reasons_for_its_plac
         assert words in said
 
 
+async def test_a_job_that_was_split_is_at_no_vendor_itself() -> None:
+    """Its road said "it is None there"."""
+    ledger = MemoryLedger(lambda: START_OF_TIME)
+    whole = replace(await accepted(ledger, "job-1"), submitted_at=START_OF_TIME + timedelta(seconds=1))
+    assert [step.note for step in road_of(whole)][1:] == ["the first of its parts"]
+
+
 def test_a_held_job_is_explained_with_its_choices_and_the_money_at_stake(qcompute: Command) -> None:
     document = qcompute.json("jobs", "show", "held-1")
     assert [choice["command"].split()[2] for choice in document["choices"]] == ["adopt", "release", "release", "fail"]
@@ -164,6 +175,10 @@ def test_a_held_job_is_explained_with_its_choices_and_the_money_at_stake(qcomput
     said = " ".join(out.split())
     assert "A paid submit to mock began at 2026-11-21 02:47:11 UTC" in said
     assert "qcompute jobs release held-1 --never-submitted" in said
+    # They left out which miner is meant, and looked in another folder when they were pasted.
+    which = shlex.join(qcompute.flags[:2])
+    assert all(f" {which}" in choice["command"] for choice in document["choices"])
+    assert said.count(which) == 4
     assert "pays: what the vendor has is still to be paid: up to 1.50 USD" in said
     assert "\x1b" not in out
 
@@ -191,6 +206,16 @@ def test_an_unknown_job_is_told_in_one_line(qcompute: Command) -> None:
     code, out, err = qcompute("jobs", "show", "nope")
     assert (code, out) == (1, "")
     assert err.startswith("qcompute: there is no job nope in ")
+
+
+def test_an_unknown_job_ends_every_command_in_the_same_way(qcompute: Command) -> None:
+    """`receipts export nope` and `jobs tail nope` ended with 2, `jobs show nope` with 1: no script could rely on it."""
+    words = ("show nope", "tail nope", "cancel nope", "retry-delivery nope", "release nope")
+    words += ("fail nope --reason lost", "adopt nope vendors-1")
+    for line in (*(f"jobs {word}" for word in words), "receipts export nope"):
+        code, out, err = qcompute(*line.split(), "--json")
+        assert (code, json.loads(out)["error"]["code"]) == (ExitCode.FAILED, "command_refused"), line
+        assert "nope" in err
 
 
 def test_an_id_that_is_no_text_is_refused(qcompute: Command) -> None:
@@ -272,7 +297,7 @@ def test_receipts_come_out_as_they_were_signed(qcompute: Command, tmp_path: Path
     assert qcompute.json("receipts", "export", "--to", str(tmp_path / "r"))["receipts"] == ["closed-1"]
     assert (tmp_path / "r" / "closed-1.json").read_text() == '{"a": 1}'
     code, _, err = qcompute("receipts", "export", "held-1")
-    assert (code, "has not ended yet" in err) == (2, True)
+    assert (code, "has not ended yet" in err) == (1, True)
 
 
 def test_money_is_read_from_the_ledger_when_no_daemon_runs(qcompute: Command) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import os
@@ -12,7 +13,10 @@ from pathlib import Path
 import pytest
 
 from qcompute.console.__main__ import main
+from qcompute.console.doctor.accounts import accounts
+from qcompute.console.doctor.findings import Level
 from qcompute.console.output import duration_text
+from qcompute.miner.settings_load import load_from
 
 SERVERS = ("--jobserver.url", "https://jobs.example", "--jobserver.tensorauth_url", "https://auth.example")
 
@@ -45,6 +49,17 @@ def test_every_provider_is_usable_or_says_why_not(capsys: pytest.CaptureFixture[
     assert [key for key, one in found.items() if one["is_chosen"]] == ["mock"]
     assert all(one["is_usable"] is (one["problem"] is None) for one in found.values())
     assert "mock" in ran(capsys, "providers")[1]
+
+
+def test_what_a_provider_lacks_is_named_as_the_setting_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    """It was "providers.ibm.token: Field required": pydantic's words, for the first of several."""
+    code, out = ran(capsys, "providers", "--json", "--providers.azure.resource_group", "lab")
+    found = {one["key"]: one["problem"] for one in json.loads(out)["providers"]}
+    assert code == 0
+    assert found["ibm"] == "providers.ibm.token (the name of a secret) and providers.ibm.instance must be set"
+    assert found["azure"].startswith("providers.azure.subscription_id")
+    assert found["azure"].endswith(" must be set")
+    assert "providers.azure.resource_group" not in found["azure"]
 
 
 def test_devices_are_asked_for_without_a_daemon(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -83,6 +98,85 @@ def test_the_chosen_provider_s_own_settings_are_checked_too(
     assert code == 1
     (problem,) = json.loads(out)["problems"]
     assert words in problem
+
+
+FLEET = """
+[budget]
+per_job = 1
+[routing]
+fallback = ["local_cqu"]
+[[cluster.nodes]]
+provider = "local_cpu"
+settings = { memory_byte = 1 }
+[[cluster.nodes]]
+provider = "ibm_quantum"
+ibm_token = "nowhere_set"
+instance = "crn:v1:bluemix:public:quantum-computing:us-east:a/0:1::"
+[[cluster.nodes]]
+provider = "lumi_amd_gpu"
+n_nodes = 1
+lumi_project = "project_1"
+[[cluster.nodes]]
+provider = "tests.providers.lab_nodes:LabMachine"
+settings = { wall_second = 1 }
+"""
+
+
+def test_every_account_of_a_fleet_is_checked(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """A fleet was called sound whatever its accounts were set to: the daemon then ended at its first line."""
+    (tmp_path / "fleet.toml").write_text(f'provider = "cluster"\n{FLEET}')
+    code, out = ran(capsys, "config", "check", *SERVERS, "--config", str(tmp_path / "fleet.toml"), "--json")
+    problems = json.loads(out)["problems"]
+    assert code == 1
+    for problem, words in zip(
+        problems,
+        (
+            "cluster account 'local_cpu': settings.memory_byte: Extra inputs are not permitted; did you mean memory_b",
+            "cluster account 'ibm_quantum': ibm_token: the secret 'nowhere_set' is not set",
+            "cluster account 'lumi_amd_gpu': settings.tls_ca_file is not set",
+            "cluster account 'labmachine': settings.wall_second: Extra inputs are not permitted; did you mean wall_sec",
+            "budget.per_job: with PROVIDER=cluster each account has its own budget",
+            "routing.fallback: 'local_cqu' is no account, tag or device; did you mean 'local_cpu'?",
+        ),
+        strict=True,
+    ):
+        assert problem.startswith(words)
+
+
+def test_what_the_accounts_of_a_fleet_use_is_marked_as_chosen(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """The keys of the nodes' providers were compared with those of adapters: nothing was ever chosen."""
+    (tmp_path / "fleet.toml").write_text(
+        'provider = "cluster"\n[[cluster.nodes]]\nprovider = "local_cpu"\n'
+        '[[cluster.nodes]]\nprovider = "custom_rest"\nendpoints = ["http://127.0.0.1:1"]\n'
+    )
+    code, out = ran(capsys, "providers", *SERVERS, "--config", str(tmp_path / "fleet.toml"), "--json")
+    document = json.loads(out)
+    assert (code, document["chosen"]) == (0, ["aer", "rest"])
+    assert {one["key"]: one["problem"] for one in document["providers"] if one["is_chosen"]} == {
+        "aer": None,
+        "rest": None,
+    }
+
+
+def test_an_account_that_is_unwell_is_told_with_no_daemon_running_too(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """Without a daemon nobody asked the health check: `devices` and `doctor` called the account well."""
+    (tmp_path / "unwell").touch()
+    (tmp_path / "fleet.toml").write_text(
+        'provider = "cluster"\n[[cluster.nodes]]\nprovider = "tests.e2e.bench_nodes:BenchNodes"\n'
+        f'folder = "{tmp_path}"\n'
+    )
+    where = ("--config", str(tmp_path / "fleet.toml"), "--neuron.full_path", str(tmp_path / "miner"))
+    code, out = ran(capsys, "devices", *SERVERS, *where)
+    assert code == 1
+    assert "benchnodes: The bench says that it cannot be used: its health_check gave False" in " ".join(out.split())
+    settings = load_from([*SERVERS, *where], {}, tmp_path).settings
+    (finding,) = asyncio.run(accounts(settings))
+    assert (finding.level, finding.subject) == (Level.FAILED, "account benchnodes")
+    assert "its health_check gave False" in finding.words
 
 
 def test_settings_are_shown_with_their_source_and_without_secrets(capsys: pytest.CaptureFixture[str]) -> None:

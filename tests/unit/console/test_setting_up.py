@@ -60,6 +60,7 @@ def test_what_has_no_default_must_be_given(capsys: pytest.CaptureFixture[str]) -
         (["--axon.port", "70000"], "axon.port: Input should be less than or equal to 65535"),
         (["--axon.prot", "8091"], "did you mean --axon.port?"),
         (["--provider", "no one"], "provider: String should match pattern"),
+        (["--subtensor.network", "fin"], "subtensor.network: 'fin' is no network: write finney, test, "),
     ],
 )
 def test_a_value_that_will_not_do_is_refused(
@@ -90,10 +91,12 @@ def test_a_vendor_s_connection_is_the_next_step(
 ) -> None:
     for name, value in SERVERS.items():
         monkeypatch.setenv(name, value)
-    assert main(["init", "--json", "--no-look", "--provider", "ionq"]) == 0
+    assert main(["init", "our miner.toml", "--json", "--no-look", "--provider", "ionq"]) == 0
     told = json.loads(capsys.readouterr().out)
-    assert told["file"] == "miner.toml"
+    assert told["file"] == "our miner.toml"
     assert any(step.startswith("qcompute connections add my-ionq ionq ") for step in told["next"])
+    # Pasted it was two words, of which the second was refused.
+    assert all(step.endswith(" --config 'our miner.toml'") for step in told["next"])
     assert "secret" not in json.dumps(told["settings"])
 
 

@@ -46,13 +46,15 @@ async def test_a_hotkey_the_platform_does_not_know() -> None:
     assert (found.level, "register the hotkey" in found.fix) == (Level.FAILED, True)
 
 
-async def test_nobody_answers() -> None:
+async def test_nobody_answers(caplog: pytest.LogCaptureFixture) -> None:
+    """A line of the daemon's log, "deliveries wait", stood among the doctor's."""
     server, ahead = await platform.job_server(urls("http://127.0.0.1:9"))
     token = await platform.token_service(urls("http://127.0.0.1:9"), SIGNER)
     assert (server.level, token.level, ahead) == (Level.FAILED, Level.FAILED, None)
     assert "JOB_SERVER_URL" in server.fix
     assert "TENSORAUTH_URL" in token.fix
     assert platform.clock(ahead).level is Level.UNKNOWN
+    assert caplog.text == ""
 
 
 async def test_urls_that_are_none() -> None:
