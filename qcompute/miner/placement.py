@@ -166,7 +166,7 @@ class Placement(_Part):
         return self.model_copy(update={"candidates": (*self.candidates[:at], current, *self.candidates[at + 1 :])})
 
     def document(self) -> dict[str, Any]:
-        """The placement as a JSON object, as the ledger keeps it; at most some 10 kB."""
+        """The placement as a JSON object, as the ledger keeps it; written at most some 14,000 characters."""
         return self.model_dump(mode="json", exclude_none=True)
 
     @classmethod

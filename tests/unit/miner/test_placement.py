@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from qcompute.errors import Bug
@@ -107,7 +107,9 @@ def test_a_field_of_a_later_version_is_no_fault() -> None:
 
 
 @given(st.text(), st.integers(1, MAX_CANDIDATES), st.integers(0, MAX_REFUSALS))
+@example("\\", MAX_CANDIDATES, MAX_REFUSALS)
 def test_it_stays_small_whatever_the_reasons(reason: str, candidates: int, rejections: int) -> None:
+    """Quotes and backslashes take two characters each when written; the limit had been set by texts without them."""
     one = candidate("d").model_copy(update={"reason": ""})
     made = Placement(
         policy=Policy.FASTEST,
@@ -120,7 +122,7 @@ def test_it_stays_small_whatever_the_reasons(reason: str, candidates: int, rejec
     while (moved := made.next(reason * 1000)) is not None:
         made = moved
     assert all(len(text) <= MAX_REASON for text in (*made.left, made.asked, *(one.reason for one in made.rejections)))
-    assert len(json.dumps(made.document(), ensure_ascii=False)) < 8_000
+    assert len(json.dumps(made.document(), ensure_ascii=False)) < 14_000
     assert Placement.of(made.document()) == made
 
 
