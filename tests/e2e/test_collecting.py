@@ -17,9 +17,11 @@ async def test_no_result_is_lost_between_two_visits(tmp_path: Path) -> None:
     async with running_scene(tmp_path, environment=settings) as scene:
         ids = scene.add_jobs(JOBS)
         uploaded_when_delivered: list[bool] = []
+        enough = asyncio.Event()
 
         async def collect() -> None:
-            while True:
+            # Never cancelled: the reference keeps its cursor before it takes the rows, and would skip the others.
+            while not enough.is_set():
                 answer = await scene.validator.visit()
                 stored = scene.platform.store.objects
                 uploaded_when_delivered.extend(row.upload_data_id in stored for row in answer.finished)
@@ -28,7 +30,8 @@ async def test_no_result_is_lost_between_two_visits(tmp_path: Path) -> None:
         collecting = asyncio.create_task(collect())
         await scene.hand_over(JOBS)
         await scene.until_in(State.CLOSED, JOBS, seconds=80)
-        collecting.cancel()
+        enough.set()
+        await collecting
         await scene.collected(JOBS)
         rows = [row.execution_id for row in scene.validator.delivered]
         assert set(rows) == set(ids)
