@@ -104,20 +104,47 @@ class _Child:
         self._to, self._from = self._process.stdin.fileno(), self._process.stdout.fileno()
         os.set_blocking(self._to, False)
         os.set_blocking(self._from, False)
+        self._unsent = memoryview(b"")
+        self._deadline = time.monotonic() + START_SECONDS
 
     def wait_until_ready(self, cancel: threading.Event | None) -> None:
         """Raises `SandboxUnavailable` when the child does not come up, `SandboxCancelled` when nobody needs it."""
         try:
-            self._exchange(b"", time.monotonic() + START_SECONDS, cancel)
+            self.answer(cancel)
         except (_Died, TimeoutError, CannotRun):
             self.kill()
             raise SandboxUnavailable("a sandboxed process did not start; is qiskit installed?") from None
 
-    def ask(self, what: _Exchange) -> dict[str, Any]:
-        """One exchange; raises `_Died`, TimeoutError, `SandboxCancelled` or, for too large a reply, `CannotRun`."""
+    def tell(self, what: _Exchange) -> None:
+        """Hand it requests, as far as they fit into the pipe at once, as most do; `answer` hands it the rest."""
         message = {"requests": what.requests, "shared": what.shared, "cpu_seconds": what.cpu_seconds}
-        line = json.dumps(message).encode() + b"\n"
-        return self._exchange(line, time.monotonic() + what.wall_seconds, what.cancel)
+        self._unsent = memoryview(json.dumps(message).encode() + b"\n")
+        self._deadline = time.monotonic() + what.wall_seconds
+        with contextlib.suppress(_Died):  # `answer` finds it dead
+            self._write()
+
+    def answer(self, cancel: threading.Event | None) -> dict[str, Any]:
+        """What it says to what it was told.
+
+        Raises:
+            _Died: it ended.
+            TimeoutError: it took too long.
+            SandboxCancelled: ``cancel`` was set.
+            CannotRun: the answer is too large.
+        """
+        got = bytearray()
+        ready = select.poll()  # which needs no descriptor of its own, to be made and closed for every circuit
+        ready.register(self._from, select.POLLIN)
+        if self._unsent:
+            ready.register(self._to, select.POLLOUT)
+        while True:
+            for descriptor, _ in ready.poll(self._patience(cancel) * 1000):
+                if descriptor == self._to:
+                    self._write()
+                    if not self._unsent:
+                        ready.unregister(self._to)
+                elif self._read(got):
+                    return json.loads(got)
 
     def end(self) -> None:
         """Kill the process and leave its pipes alone: a thread that waits for it sees them end, and calls `kill`."""
@@ -137,34 +164,19 @@ class _Child:
         self.end()
         return self._process.wait()
 
-    def _exchange(self, line: bytes, deadline: float, cancel: threading.Event | None) -> dict[str, Any]:
-        unsent, got = self._write(memoryview(line)), bytearray()  # most requests fit into the pipe at once
-        ready = select.poll()  # which needs no descriptor of its own, to be made and closed for every circuit
-        ready.register(self._from, select.POLLIN)
-        if unsent:
-            ready.register(self._to, select.POLLOUT)
-        while True:
-            for descriptor, _ in ready.poll(self._patience(deadline, cancel) * 1000):
-                if descriptor == self._to:
-                    unsent = self._write(unsent)
-                    if not unsent:
-                        ready.unregister(self._to)
-                elif self._read(got):
-                    return json.loads(got)
-
-    def _patience(self, deadline: float, cancel: threading.Event | None) -> float:
+    def _patience(self, cancel: threading.Event | None) -> float:
         if cancel is not None and cancel.is_set():
             raise SandboxCancelled
-        left = deadline - time.monotonic()
+        left = self._deadline - time.monotonic()
         if left <= 0:
             raise TimeoutError
         return left if cancel is None else min(left, CANCEL_LOOK_SECONDS)
 
-    def _write(self, unsent: memoryview) -> memoryview:
+    def _write(self) -> None:
         try:
-            return unsent[os.write(self._to, unsent[:_CHUNK]) :] if unsent else unsent
+            self._unsent = self._unsent[os.write(self._to, self._unsent[:_CHUNK]) :]
         except BlockingIOError:
-            return unsent
+            return
         except BrokenPipeError:
             raise _Died(self._exit_code()) from None
 
@@ -228,10 +240,30 @@ class SandboxPool:
             SandboxCancelled: ``cancel`` was set; the child is gone.
             SandboxUnavailable: no child could be started; nothing is known about the request.
         """
+        return self.begin(request, wall_seconds=wall_seconds, cpu_seconds=cpu_seconds, cancel=cancel)()
+
+    def begin(
+        self,
+        request: dict[str, Any],
+        *,
+        wall_seconds: float | None = None,
+        cpu_seconds: float | None = None,
+        cancel: threading.Event | None = None,
+    ) -> Callable[[], dict[str, Any]]:
+        """Hand ``request`` to a child, once one is free, and return what waits for its answer: call that, once.
+
+        The child works meanwhile. Both raise what `call` raises.
+        """
         wall = self._limits.wall_seconds if wall_seconds is None else wall_seconds
         cpu = self._limits.cpu_seconds if cpu_seconds is None else cpu_seconds
-        [answer] = self._asked(_Exchange([request], cpu, wall, cancel))
-        return self._understood(answer)
+        what = _Exchange([request], cpu, wall, cancel)
+        child = self._told(what)
+
+        def answer() -> dict[str, Any]:
+            [told] = self._heard(child, what)
+            return self._understood(told)
+
+        return answer
 
     def call_many(
         self, requests: Sequence[dict[str, Any]], *, shared: Mapping[str, Any] | None = None
@@ -257,22 +289,37 @@ class SandboxPool:
 
     def _asked(self, what: _Exchange) -> list[dict[str, Any]]:
         """What a child says to the first of the requests: to all, unless it is worn before."""
-        with self._free:
+        return self._heard(self._told(what), what)
+
+    def _told(self, what: _Exchange) -> _Child:
+        """The child that has the requests; whoever gets it calls `_heard`."""
+        self._free.acquire()
+        try:
             child = self._take(what.cancel)
-            try:
-                reply = child.ask(what)
-            except _Died as death:
-                self._drop(child)
-                raise self._death(death.code, what.cpu_seconds) from None
-            except TimeoutError:
-                self._drop(child)
-                text = f"took more than {what.wall_seconds:g} s to {self._name}"
-                raise CannotRun(text, reason="sandbox_timeout") from None
-            except BaseException:
-                self._drop(child)
-                raise
+        except BaseException:
+            self._free.release()
+            raise
+        child.tell(what)
+        return child
+
+    def _heard(self, child: _Child, what: _Exchange) -> list[dict[str, Any]]:
+        try:
+            reply = child.answer(what.cancel)
+        except _Died as death:
+            self._drop(child)
+            raise self._death(death.code, what.cpu_seconds) from None
+        except TimeoutError:
+            self._drop(child)
+            text = f"took more than {what.wall_seconds:g} s to {self._name}"
+            raise CannotRun(text, reason="sandbox_timeout") from None
+        except BaseException:
+            self._drop(child)
+            raise
+        else:
             self._give_back(child, worn=reply["worn"])
-        return reply["answers"]
+            return reply["answers"]
+        finally:
+            self._free.release()
 
     def close(self) -> None:
         """End all children, also those at work, whose calls then raise. Safe to call twice."""
@@ -288,6 +335,11 @@ class SandboxPool:
             child.kill()
         self._orders.put(None)
         self._folder.cleanup()
+
+    @property
+    def has_idle(self) -> bool:
+        """Whether a child waits for work: a new one takes a second and more to start."""
+        return bool(self._idle)
 
     @property
     def children(self) -> int:

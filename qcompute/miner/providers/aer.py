@@ -17,6 +17,7 @@ import logging
 import queue
 import threading
 import time
+from contextlib import ExitStack
 from typing import Any, ClassVar, Final
 
 from pydantic import BaseModel
@@ -334,23 +335,43 @@ class AerAdapter(KeepingAdapter):
         }
 
     def _work(self) -> None:
-        while (job_id := self._waiting.get()) is not None:
-            event = self._cancels.get(job_id)
-            job = self._spool.job(job_id)
-            if event is None or job is None or self._spool.result(job_id) is not None:
-                continue
-            # How much a plain text needs was not estimated: as much as it can get.
-            needed = min(job.get("memory_bytes") or self._config.memory_bytes, self._total_bytes)
-            self._short_of[job_id] = needed
-            let_in = MACHINE.enter(needed, self._total_bytes, lambda event=event: self._closed or event.is_set())
+        """Simulate one job after the other.
+
+        What is to be kept of one is written while the next is simulated: processes that wait for the disk in between
+        have a fifth less throughput with short jobs. ``ends`` holds what is not written yet, and writes it when closed.
+        """
+        with ExitStack() as ends:
+            while (job_id := self._next(ends)) is not None:
+                event = self._cancels.get(job_id)
+                job = self._spool.job(job_id)
+                if event is None or job is None or self._spool.result(job_id) is not None:
+                    continue
+                # How much a plain text needs was not estimated: as much as it can get.
+                needed = min(job.get("memory_bytes") or self._config.memory_bytes, self._total_bytes)
+                if not self._let_in(job_id, needed, event, ends):
+                    continue
+                try:
+                    if self._begin(job_id, event):
+                        self._run(job_id, job, event, ends)
+                finally:
+                    MACHINE.leave(needed)
+
+    def _next(self, ends: ExitStack) -> str | None:
+        try:
+            return self._waiting.get_nowait()
+        except queue.Empty:
+            ends.close()
+            return self._waiting.get()
+
+    def _let_in(self, job_id: str, needed: int, event: threading.Event, ends: ExitStack) -> bool:
+        if MACHINE.enter_at_once(needed, self._total_bytes):
+            return True
+        ends.close()
+        self._short_of[job_id] = needed
+        try:
+            return MACHINE.enter(needed, self._total_bytes, lambda: self._closed or event.is_set())
+        finally:
             del self._short_of[job_id]
-            if not let_in:
-                continue
-            try:
-                if self._begin(job_id, event):
-                    self._run(job_id, job, event)
-            finally:
-                MACHINE.leave(needed)
 
     def _begin(self, job_id: str, event: threading.Event) -> bool:
         with self._lock:
@@ -359,26 +380,30 @@ class AerAdapter(KeepingAdapter):
             self._running.add(job_id)
         return True
 
-    def _run(self, job_id: str, job: dict[str, Any], event: threading.Event) -> None:
+    def _run(self, job_id: str, job: dict[str, Any], event: threading.Event, ends: ExitStack) -> None:
         try:
-            result = self._simulate(job, event)
+            result = self._simulate(job, event, ends)
         except SandboxUnavailable:
             if self._closed:
                 return  # the job stays: the next start runs it
             result = {"status": ProviderStatus.FAILED, "message": "no process could be started to simulate it"}
-        self._end(job_id, result)
+        ends.callback(self._end, job_id, {"ended": time.time()} | result)
 
-    def _simulate(self, job: dict[str, Any], cancel: threading.Event) -> dict[str, Any]:
+    def _simulate(self, job: dict[str, Any], cancel: threading.Event, ends: ExitStack) -> dict[str, Any]:
+        if not self._pool.has_idle:
+            ends.close()
         began = time.time()
         request = job | {"task": "simulate", "max_memory_mb": self._state_bytes >> 20}
         try:
-            answer = self._pool.call(request, cancel=cancel)
+            answer = self._pool.begin(request, cancel=cancel)
+            ends.close()
+            reply = answer()
         except SandboxCancelled:
-            answer = {"status": ProviderStatus.CANCELLED, "message": "cancelled while it ran"}
+            reply = {"status": ProviderStatus.CANCELLED, "message": "cancelled while it ran"}
         except CannotRun as refusal:
             hint = " (providers.aer.memory_bytes)" if refusal.reason == "sandbox_memory" else ""
-            answer = {"status": ProviderStatus.FAILED, "message": f"{refusal.message}{hint}"}
-        return {"status": ProviderStatus.COMPLETED, "started": began, "ended": time.time()} | answer
+            reply = {"status": ProviderStatus.FAILED, "message": f"{refusal.message}{hint}"}
+        return {"status": ProviderStatus.COMPLETED, "started": began, "ended": time.time()} | reply
 
     def _end(self, job_id: str, result: dict[str, Any]) -> None:
         self._spool.end(job_id, {"ended": time.time()} | result)
