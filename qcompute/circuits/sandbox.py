@@ -30,8 +30,12 @@ START_SECONDS: Final = 60.0
 
 CANCEL_LOOK_SECONDS: Final = 0.1
 
-TOGETHER_SECONDS: Final = 2.0
-"""What requests that share an exchange may take together, of CPU time and of time."""
+TOGETHER_SECONDS: Final = 5.0
+"""What requests that share an exchange may take together, of CPU time. The child answers long before, what it has done
+by then, unless one of them takes so long."""
+
+_BUSY_MACHINE: Final = 3.0
+"""So many times that may pass in all where others use the machine."""
 
 _CHUNK: Final = 65536
 _ROOT: Final = str(Path(__file__).resolve().parents[2])
@@ -138,7 +142,8 @@ class _Child:
         if self._unsent:
             ready.register(self._to, select.POLLOUT)
         while True:
-            for descriptor, _ in ready.poll(self._patience(cancel) * 1000):
+            # What is there already is not too late, however late it is asked for.
+            for descriptor, _ in ready.poll(0) or ready.poll(self._patience(cancel) * 1000):
                 if descriptor == self._to:
                     self._write()
                     if not self._unsent:
@@ -271,8 +276,8 @@ class SandboxPool:
         """Answers or refusals of the first of these requests, in order; ``shared`` is a part of each request.
 
         Small requests share an exchange: a process that is asked and answers a thousand times spends more on that than
-        on its work. All are answered where nothing happens; fewer when the child has to be replaced in between, and
-        none when one of several broke it: ask for each alone then. One alone is always answered, as by `call`.
+        on its work. All are answered where nothing happens; fewer when they take long or the child has to be replaced,
+        and none when one of several broke it: ask for each alone then. One alone is always answered, as by `call`.
 
         Raises:
             SandboxUnavailable: no child could be started; nothing is known about any request.
@@ -280,7 +285,8 @@ class SandboxPool:
         shared = dict(shared or {})
         if len(requests) == 1:
             return [_or_refusal(partial(self.call, {**shared, **requests[0]}))]
-        cpu, wall = (min(one, TOGETHER_SECONDS) for one in (self._limits.cpu_seconds, self._limits.wall_seconds))
+        cpu = min(self._limits.cpu_seconds, TOGETHER_SECONDS)
+        wall = min(self._limits.wall_seconds, TOGETHER_SECONDS * _BUSY_MACHINE)
         try:
             answers = self._asked(_Exchange(requests, cpu, wall, shared=shared))
         except CannotRun:
@@ -299,7 +305,12 @@ class SandboxPool:
         except BaseException:
             self._free.release()
             raise
-        child.tell(what)
+        try:
+            child.tell(what)
+        except BaseException:
+            self._drop(child)
+            self._free.release()
+            raise
         return child
 
     def _heard(self, child: _Child, what: _Exchange) -> list[dict[str, Any]]:

@@ -16,6 +16,7 @@ import resource
 import signal
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any, Final
@@ -32,8 +33,11 @@ _WEARS: Final = frozenset({"sandbox_memory", "sandbox_error"})
 """Refusals after which a child is not used again: memory is rarely all given back, and a panic leaves locks behind."""
 
 _LEAST_MEMORY_LEFT: Final = 0.25
-"""qiskit alone takes 1.2 GiB of address space when the first circuit makes it load: half of 2 GiB as the limit wore
-every child with its first honest circuit, and each job paid for the start of a new one."""
+"""What is loaded only with the first circuit that needs it counts too. With half, every child was worn by its first
+honest circuit, and each job paid for the start of a new one."""
+
+ENOUGH_SECONDS: Final = 0.5
+"""After so long a child answers what it has done of the requests that share an exchange."""
 
 Handler = Callable[[dict[str, Any]], dict[str, Any]]
 
@@ -50,7 +54,10 @@ def main() -> None:
     _limit(limits)
     tempfile.tempdir = str(Path.cwd())  # libraries look for one by writing a file, which the limits forbid
     module, _, function = entry.partition(":")
-    handler: Handler = getattr(importlib.import_module(module), function)
+    loaded = importlib.import_module(module)
+    handler: Handler = getattr(loaded, function)
+    if (warm_up := getattr(loaded, "warm_up", None)) is not None:
+        warm_up()
     used = _address_space if limits["counts_address_space"] else _data
     spare = limits["memory_bytes"] - used()
     gc.collect()
@@ -60,12 +67,12 @@ def main() -> None:
         message = json.loads(line)
         _allow_cpu(message["cpu_seconds"])
         answers: list[dict[str, Any]] = []
-        worn = False
+        worn, began = False, time.monotonic()
         for request in message["requests"]:
             answers.append(_handled(handler, message["shared"] | request))
             worn = _is_worn(answers[-1], (limits["memory_bytes"] - used()) / spare)
-            if worn:
-                break  # the rest is for another child
+            if worn or time.monotonic() - began > ENOUGH_SECONDS:
+                break  # the rest is for another child, or for another exchange
         _send(replies, {"answers": answers, "worn": worn})
 
 

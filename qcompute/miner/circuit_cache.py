@@ -6,6 +6,7 @@ Only a cache: after a restart the circuit is compiled again from the stored text
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -23,8 +24,6 @@ from qcompute.units import ExecutionId, Money
 
 _Key = tuple[str, Target | None, int | None]
 """Hash of the text; for a translation also the target and the level."""
-
-_Unparsed = tuple[str, asyncio.Future[CompiledCircuit]]
 
 _MAX_ENTRIES: Final = 256
 _MAX_READY: Final = 1024
@@ -47,6 +46,15 @@ class Ready:
 
     prepared: Prepared
     estimate: Money | None
+
+
+@dataclass(slots=True)
+class _Unparsed:
+    """A text that waits for a parser; ``alone`` since one of those it went with broke one."""
+
+    text: str
+    answer: asyncio.Future[CompiledCircuit]
+    alone: bool = False
 
 
 class Compiler(Protocol):
@@ -106,13 +114,16 @@ class CircuitCache:
             CannotRun: it does not parse or is too large.
         """
         answer: asyncio.Future[CompiledCircuit] = asyncio.get_running_loop().create_future()
-        self._unparsed.append((text, answer))
+        self._unparsed.append(_Unparsed(text, answer))
+        self._start_parser()
+        return await answer
+
+    def _start_parser(self) -> None:
         if self._parsers < self._processes:
             self._parsers += 1
             task = asyncio.create_task(self._parse_waiting())
             self._parsing.add(task)
             task.add_done_callback(self._parsing.discard)
-        return await answer
 
     async def _parse_waiting(self) -> None:
         """Parse until nothing waits, as many at a time as came while the parser was busy."""
@@ -123,19 +134,21 @@ class CircuitCache:
             self._parsers -= 1  # here: a text that comes before this task is seen to have ended needs another
 
     async def _parse(self, batch: list[_Unparsed]) -> None:
-        together = len(batch)
-        while batch:
-            answers = await self._answers([text for text, _ in batch[:together]])
-            if not answers:
-                together = 1  # so that one that eats its limits up holds up only those behind it
-            for (_, future), answer in zip(batch, answers, strict=False):
-                if future.done():
-                    continue
-                if isinstance(answer, Exception):
-                    future.set_exception(answer)
-                else:
-                    future.set_result(answer)
-            batch = batch[len(answers) :]
+        answers = await self._answers([one.text for one in batch])
+        for one, answer in zip(batch, answers, strict=False):
+            if one.answer.done():
+                continue
+            if isinstance(answer, Exception):
+                one.answer.set_exception(answer)
+            else:
+                one.answer.set_result(answer)
+        left = batch[len(answers) :]
+        if not answers:
+            for one in left:
+                one.alone = True  # so that one that eats its limits up holds up only those behind it
+        self._unparsed.extendleft(reversed(left))
+        if left:
+            self._start_parser()
 
     async def _answers(self, texts: list[str]) -> Sequence[CompiledCircuit | Exception]:
         try:
@@ -144,11 +157,21 @@ class CircuitCache:
             return [error] * len(texts)
 
     def _next_unparsed(self) -> list[_Unparsed]:
+        """What one parser takes: its part of those that wait, so that the others have work too."""
         batch: list[_Unparsed] = []
+        most = min(TOGETHER, math.ceil(len(self._unparsed) / self._processes))
         left = TOGETHER_CHARACTERS
-        while self._unparsed and len(batch) < TOGETHER and (not batch or len(self._unparsed[0][0]) <= left):
+        while self._unparsed and len(batch) < most:
+            one = self._unparsed[0]
+            if one.answer.done():
+                self._unparsed.popleft()  # whoever asked has gone
+                continue
+            if batch and (len(one.text) > left or one.alone):
+                break
             batch.append(self._unparsed.popleft())
-            left -= len(batch[-1][0])
+            left -= len(one.text)
+            if one.alone:
+                break
         return batch
 
     async def translated(self, circuit: CompiledCircuit, target: Target, level: int | None) -> CompiledCircuit:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -315,10 +316,57 @@ def test_none_is_blamed_for_what_another_did_to_the_child(pool: SandboxPool, bad
 def test_requests_that_are_too_slow_together_have_all_their_time_alone(
     pool: SandboxPool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sandbox, "TOGETHER_SECONDS", 0.2)
-    slow = {"do": "sleep", "seconds": 0.5}
+    monkeypatch.setattr(sandbox, "TOGETHER_SECONDS", 0.1)
+    slow = {"do": "sleep", "seconds": 0.6}
     assert pool.call_many([slow, slow]) == []
     assert pool.call_many([slow]) == [{}]
+
+
+def test_a_child_with_much_to_do_answers_what_it_has_done(pool: SandboxPool) -> None:
+    """A batch of slow circuits ran into its limit, its process was killed, and each was parsed a second time."""
+    slow = {"do": "sleep", "seconds": 0.3}
+    done = pool.call_many([slow] * 10)
+    assert 0 < len(done) < 10
+    assert all(answer == {} for answer in done)
+    assert pool.children == 1
+
+
+def test_a_child_works_before_it_is_asked_for_its_answer(pool: SandboxPool) -> None:
+    answer, other = (pool.begin({"do": "echo", "text": text}) for text in ("one", "x" * 200_000))
+    assert pool.children == 2
+    assert answer()["echo"] == "one"
+    assert len(other()["echo"]) == 200_000
+    assert pool.has_idle
+
+
+def test_an_answer_that_is_there_is_not_too_late(pool: SandboxPool) -> None:
+    """Whoever asks late found a finished simulation over its time, and its process killed."""
+    pool.call({"do": "echo", "text": "a child is up"})
+    answer = pool.begin({"do": "echo", "text": "done"}, wall_seconds=0.3)
+    [child] = pool._busy
+    assert select.select([child._from], [], [], 10)[0]
+    deadline = time.monotonic() + 0.4
+    eventually(lambda: time.monotonic() > deadline)
+    assert answer()["echo"] == "done"
+
+
+def test_a_child_that_ends_before_it_is_asked_is_told_of(pool: SandboxPool) -> None:
+    answers = [pool.begin({"do": "sleep", "seconds": 60}) for _ in range(2)]
+    for child in list(pool._busy):
+        child.end()
+    for answer in answers:
+        with pytest.raises(CannotRun) as caught:
+            answer()
+        assert caught.value.reason == "sandbox_memory"
+    assert pool.call({"do": "echo", "text": "next"})["echo"] == "next"
+
+
+def test_closing_ends_what_was_begun(pool: SandboxPool) -> None:
+    answer = pool.begin({"do": "sleep", "seconds": 60})
+    pool.close()
+    with pytest.raises(SandboxUnavailable):
+        answer()
+    assert pool.children == 0
 
 
 def test_a_closed_sandbox_says_so_for_all(pool: SandboxPool) -> None:

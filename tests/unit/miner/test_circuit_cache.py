@@ -110,3 +110,28 @@ async def test_one_that_breaks_the_parser_holds_up_only_those_behind_it(circuits
     parser.go.release(2)
     assert [(await task).source for task in tasks[1:]] == ["bomb", "behind"]
     assert parser.batches[1:] == [["before", "bomb", "behind"], ["before"], ["bomb"], ["behind"]]
+
+
+async def test_what_nobody_waits_for_any_more_is_not_parsed(circuits: CircuitCache, parser: Slow) -> None:
+    first = asyncio.create_task(circuits.parsed("first"))
+    assert await asyncio.to_thread(parser.begun.acquire, timeout=20)
+    gone, stays = (asyncio.create_task(circuits.parsed(text)) for text in ("gone", "stays"))
+    await asyncio.sleep(0)
+    gone.cancel()
+    await asyncio.sleep(0)
+    parser.go.release(2)
+    await asyncio.gather(first, stays)
+    assert parser.batches == [["first"], ["stays"]]
+
+
+async def test_each_parser_has_its_part_and_one_that_meets_a_bomb_holds_up_no_other(parser: Slow) -> None:
+    """One parser took all that waited, kept them while it tried them one by one, and the others had nothing to do."""
+    cache = CircuitCache(MemoryLedger(), parser, processes=2)
+    tasks = [asyncio.create_task(cache.parsed(text)) for text in ("bomb", "a", "b", "c")]
+    for _ in range(2):
+        assert await asyncio.to_thread(parser.begun.acquire, timeout=20)
+    assert sorted(parser.batches) == [["b"], ["bomb", "a"]]
+    parser.go.release(100)
+    await asyncio.gather(*tasks)
+    assert sorted(parser.batches[2:]) == [["a"], ["bomb"], ["c"]]
+    await cache.close()
