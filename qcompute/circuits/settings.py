@@ -11,7 +11,7 @@ class CircuitSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     max_source_bytes: int = Field(default=4 << 20, ge=1024)
-    """Size of the program's text; 4 MiB hold 100,000 gates with angles of 17 digits."""
+    """Size of the program's text; 4 MiB hold 100,000 gates with angles of 17 digits. Up to 192 are held at once."""
 
     max_qubits: int = Field(default=4096, ge=1)
     """Qubits declared, before a device is chosen; stabilizer and MPS simulators go furthest."""

@@ -37,7 +37,7 @@ from qcompute.ledger.rows import Row, job_from
 from qcompute.ledger.schema import REVISIONS, jobs, nonces
 from qcompute.ledger.secretbox import fitting_key
 from qcompute.ledger.times import from_micros
-from qcompute.miner.job import Job
+from qcompute.miner.job import SPLIT_LANE, Job
 
 _LOGS: Final = ("-wal", "-shm", "-journal")
 
@@ -193,7 +193,8 @@ def mark(connection: Connection, token_of: Callable[[Job], str], floor_ns: int) 
     connection.execute(delete(nonces).where(nonces.c.hotkey == hotkey, nonces.c.scope == scope))
     connection.execute(insert(nonces).values(hotkey=hotkey, scope=scope, value_ns=floor_ns))
     latest = connection.execute(select(func.max(jobs.c.received_at))).scalar()
-    accounts = connection.execute(select(jobs.c.provider).where(jobs.c.provider.is_not(None)).distinct()).scalars()
+    at_an_account = jobs.c.provider.is_not(None) & (jobs.c.provider != SPLIT_LANE)
+    accounts = connection.execute(select(jobs.c.provider).where(at_an_account).distinct()).scalars()
     return Marked(
         len(again) + len(unsubmitted), None if latest is None else from_micros(latest), frozenset(map(str, accounts))
     )

@@ -64,7 +64,7 @@ SUBMITS_AT_ONCE: Final = 256
 """Rows that may be submitted or wait for the account's turn; the calls themselves are bounded by its threads."""
 
 ROUTES_AT_ONCE: Final = 128
-"""Rows routed at once; parsing is bounded by the sandbox, look-ups by the account's threads."""
+"""Rows routed at once; parsing is bounded by the sandbox, look-ups by the account's threads. Each holds its text."""
 
 
 @dataclass(slots=True)

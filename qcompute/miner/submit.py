@@ -436,7 +436,7 @@ class SubmitStage(Stage):
         known = set[str]() if self._others is None else set(await self._others())
         now = self.road.clock()
         left = sorted(known - absent_at)
-        if not left and known and (gone := sorted(_named(job) - known)):
+        if not left and known and (gone := sorted(_named(job) - known - absent_at)):
             text = (
                 f"it is not at {', '.join(sorted(absent_at))}, but since the copy was made it may have gone on to "
                 f"{', '.join(gone)}, which this miner does not have any more: set it up again and release the job, or "

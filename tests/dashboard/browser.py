@@ -21,7 +21,7 @@ PHONE: Final[ViewportSize] = {"width": 360, "height": 740}
 
 
 GIVEN_UP: Final = ("htmx:afterRequest,", "htmx:sendAbort,")
-"""What htmx says of a request that a newer one replaced. One that failed says `sendError` or `responseError` as well."""
+"""What htmx says of a request that a newer one replaced. One that failed is told as `sendError` as well."""
 
 
 @dataclass

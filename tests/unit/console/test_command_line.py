@@ -17,11 +17,11 @@ from qcompute.console.arguments import UNDOTTED, Invocation, settings_from, spli
 from qcompute.console.exit_codes import ExitCode
 from qcompute.errors import ConfigError
 from qcompute.ledger.contract import Ledger
-from qcompute.miner.job import State
+from qcompute.miner.job import SPLIT_LANE, State
 from qcompute.miner.settings_flags import CONFIG_FLAG
 from qcompute.miner.settings_load import catalogue
 from qcompute.testing.ledger_records import brought_to
-from qcompute.units import ProviderKey
+from qcompute.units import ExecutionId, ProviderKey
 from tests.docs.console_page import commands
 from tests.unit.console.ledgers import filled, with_held
 
@@ -190,7 +190,13 @@ def test_a_restore_names_the_accounts_that_the_settings_do_not_have_any_more(
 
     async def fill(ledger: Ledger) -> None:
         job = await brought_to(ledger, "held", State.HELD)
-        await ledger.save(job, replace(job, provider=ProviderKey("mock")))
+        job = await ledger.save(job, replace(job, provider=ProviderKey("mock")))
+        # It waits for its parts, at no account: "@split" was named as one to put back.
+        whole = await brought_to(ledger, "split", State.READY)
+        part = replace(whole, execution_id=ExecutionId("split/0"), parent_id=whole.execution_id, version=0)
+        part = replace(part, state=State.SUBMITTING, provider=ProviderKey("mock"), input_data_url=None)
+        await ledger.split(whole, replace(whole, state=State.WAITING, provider=ProviderKey(SPLIT_LANE)), [part])
+        await ledger.save(part, replace(part, state=State.HELD))
 
     filled(tmp_path / "l", fill)
     where, copy = ["--ledger.path", str(tmp_path / "l")], str(tmp_path / "copy")

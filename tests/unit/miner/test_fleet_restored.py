@@ -104,6 +104,18 @@ async def test_a_restored_job_is_held_when_an_account_it_names_was_taken_out_of_
     assert (job.state, job.provider, job.provider_job_id) == (State.WAITING, asked, "theirs")
 
 
+async def test_an_account_that_was_asked_before_it_was_taken_out_holds_nothing_up(scene: FleetScene) -> None:
+    """It was held for what that account might have, which had proved to have nothing."""
+    await restored(scene)
+    while (await scene.step()).lane != "sim":
+        pass
+    scene.gone = {"second"}
+    while (job := await scene.step()).state is State.SUBMITTING:
+        assert job.lane != "second"
+    assert (job.state, job.provider) == (State.WAITING, "first")
+    assert scene.paid == {"first": 1, "second": 0, "sim": 0}
+
+
 async def test_a_restored_job_that_may_have_been_split_is_held(scene: FleetScene) -> None:
     """Its parts have tokens of their own, and which parts there were is not in the copy."""
     scene.settings["split_shots_from"] = 2
