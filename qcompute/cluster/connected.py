@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any, cast
 
 from qcompute.cluster.builtin.vendor import VendorProvider
+from qcompute.cluster.own_code import told_as
 from qcompute.cluster.registry import NodeProviderRegistry
 from qcompute.cluster.slot import Slot
 from qcompute.connections.credentials import secrets_in
@@ -54,18 +55,16 @@ def credentials_of(slot: Slot) -> dict[str, str]:
     """The names of the secrets of an account that no connection gives, by setting or by what its nodes call them.
 
     Raises:
-        ConfigError: what is written of the account cannot work.
+        ConfigError: what is written of the account cannot work; the text names it, also where its own code failed.
     """
-    try:
+    with told_as(f"cluster account {slot.name!r}"):
         provider, nodes = NodeProviderRegistry.instantiate(slot.provider, **slot.arguments)
         if isinstance(provider, VendorProvider):
             vendors = cast("VendorProvider[Any]", provider)
             table: Mapping[str, Any] = vendors.config(vendors.arguments(slot.arguments)) | slot.settings
             model = config_of(vendors.vendor)
             return {} if model is None else secrets_in(model, table)
-    except (LookupError, TypeError, ValueError) as error:
-        raise ConfigError(f"cluster account {slot.name!r}: {' '.join(str(error).split())}") from None
-    return {key: str(name) for node in nodes for key, name in node.credentials.items()}
+        return {key: str(name) for node in nodes for key, name in node.credentials.items()}
 
 
 def _vendor_of(slot: Slot) -> type[VendorProvider[Any]]:

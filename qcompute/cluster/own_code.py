@@ -7,7 +7,10 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from qcompute.errors import ConfigError
+from qcompute.faults import first_fault
 
 
 @contextmanager
@@ -35,6 +38,10 @@ def fault_of(error: Exception) -> str:
             return error.message
         case SyntaxError():
             return f"{name} in {error.filename}, line {error.lineno}"
+        case ValidationError():  # a ValueError, whose own text quotes what was given: a key, perhaps
+            return first_fault(error, whole=error.title)
+        case OSError() if error.errno is not None and error.strerror and isinstance(error.filename, str | Path):
+            return f"{name}: {error.filename}: {error.strerror}"
         case ImportError() | LookupError() | TypeError() | ValueError() if text:
             is_sentence = type(error) in (ImportError, ModuleNotFoundError, ValueError) or isinstance(error, KeyError)
             return text if is_sentence and " " in text else f"{name}: {text}"

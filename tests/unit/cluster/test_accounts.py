@@ -14,6 +14,7 @@ from qcompute.cluster import AccountPlan, ClusterBuilder, ClusterSettings, make_
 from qcompute.cluster.accounts import slots_of
 from qcompute.cluster.adapter import NodeAdapter
 from qcompute.cluster.builtin.late import LateAdapter
+from qcompute.cluster.connected import credentials_of
 from qcompute.errors import ConfigError, Unavailable, VendorError
 from qcompute.miner.limits import BudgetSettings
 from qcompute.miner.providers.aer import AerAdapter
@@ -60,6 +61,8 @@ def fleet() -> ClusterBuilder:
 
 
 BUILT_HERE = fleet()
+
+CHECKED = "__import__('pydantic').TypeAdapter(dict[str, int])"
 
 
 def built_already() -> object:
@@ -213,11 +216,21 @@ def test_a_module_of_the_operator_s_that_is_broken_is_named_with_the_line(
         ("ValueError()", r"ValueError in .*own_nodes_too\.py, line 6"),
         ("ValueError('n_nodes is odd')", "n_nodes is odd"),
         ("KeyError('bench')", "KeyError: bench"),
+        ("PermissionError(13, 'Not allowed', '/srv/bench.json')", r"PermissionError: /srv/bench\.json: Not allowed"),
+        ("ConnectionRefusedError(111, 'hunter2')", r"ConnectionRefusedError in .*own_nodes_too\.py, line 6"),
+        (
+            f"{CHECKED}.validate_python({{'api_key': 'tok_live_1'}})",
+            "api_key: Input should be a valid integer, unable .*",
+        ),
     ],
 )
 def test_what_an_operator_s_code_raises_is_told_with_the_account(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, raised: str, told: str
 ) -> None:
+    """Pydantic's error is a ValueError whose text quotes what was given: a key in the wrong place was printed.
+
+    Of a file that cannot be read its name was left out, and `connections list` ended with a traceback.
+    """
     (tmp_path / "own_nodes_too.py").write_text(
         "from tests.providers.lab_nodes import LabMachine\n\n\n"
         f"class Bench(LabMachine):\n    def build_nodes(self, **kwargs):\n        raise {raised}\n\n\n"
@@ -225,8 +238,12 @@ def test_what_an_operator_s_code_raises_is_told_with_the_account(
     )
     monkeypatch.delitem(sys.modules, "own_nodes_too", raising=False)
     monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    bench = read('[[cluster.nodes]]\nprovider="own_nodes_too:Bench"')
+    with pytest.raises(ConfigError, match=rf"^cluster account 'bench': {told}$") as refused:
+        open_cluster(bench, tmp_path)
+    assert "tok_live" not in refused.value.message
     with pytest.raises(ConfigError, match=rf"^cluster account 'bench': {told}$"):
-        open_cluster(read('[[cluster.nodes]]\nprovider="own_nodes_too:Bench"'), tmp_path)
+        credentials_of(slots_of(bench)[0])
     with pytest.raises(ConfigError, match=rf"^cluster\.builder: own_nodes_too:fleet: {told}$"):
         open_cluster(ClusterSettings(builder="own_nodes_too:fleet"), tmp_path)
 

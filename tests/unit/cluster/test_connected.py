@@ -12,7 +12,7 @@ from typing import Any, cast
 import pytest
 
 from qcompute.cluster import ClusterBuilder, ClusterSettings, open_cluster
-from qcompute.cluster.accounts import connected_slots
+from qcompute.cluster.accounts import connected_slots, slots_of
 from qcompute.cluster.builtin import BUILT_IN
 from qcompute.cluster.builtin.vendor import VendorProvider
 from qcompute.cluster.connected import credentials_of
@@ -200,3 +200,10 @@ def test_two_accounts_do_not_have_a_connection_s_budget_each(tmp_path: Path) -> 
         connected_slots(twice, tmp_path)
     parted = ClusterSettings.model_validate({"nodes": [words, words | {"budget": {"per_day": 1}}]})
     assert [one.budget.per_day for one in connected_slots(parted, tmp_path)] == [Decimal(3), Decimal(1)]
+
+
+def test_a_setting_the_vendor_does_not_take_is_told_with_its_account() -> None:
+    """`connections list` said what is wrong with an instance, and of two accounts not which one has it."""
+    (slot,) = slots_of(node(provider="ibm_quantum", name="lab", ibm_token="prod"))
+    with pytest.raises(ConfigError, match=r"^cluster account 'lab': instance = .* is of IBM's old platform"):
+        credentials_of(slot)
