@@ -21,13 +21,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from typing_extensions import override
 
 from qcompute.circuits.program import CompiledCircuit, JobOptions
 from qcompute.circuits.sandbox import SandboxCancelled, SandboxLimits, SandboxPool
 from qcompute.cluster.account_setup import AccountSetup
-from qcompute.cluster.spec import QPUNodeSpec
+from qcompute.cluster.spec import QPUNodeSpec, no_switch
 from qcompute.cluster.spool import Spool
 from qcompute.connections.credentials import Secret, named, variable_of
 from qcompute.errors import CannotRun, ConfigError, Refused, SandboxUnavailable, Unavailable
@@ -77,6 +77,8 @@ class NodeSettings(BaseModel):
     spool: Path | None = None
     """Where jobs and results lie; by default in the account's own folder, which no other miner may use."""
 
+    _numbers = field_validator("*", mode="before")(no_switch)
+
 
 @dataclass(frozen=True, slots=True)
 class NodeProgram:
@@ -111,10 +113,15 @@ def open_node_adapter(program: NodeProgram, nodes: Sequence[QPUNodeSpec], setup:
     """The adapter that runs ``program`` on ``nodes``, each a device, one circuit at a time on each.
 
     Raises:
-        ConfigError: a wrong setting, or a secret that is not set.
+        ConfigError: a wrong setting, a secret that is not set, or a spool that cannot be used.
     """
     settings, secrets = check_node_account(nodes, setup)
-    return NodeAdapter(program, nodes, settings, settings.spool or setup.directory / "nodes", secrets)
+    spool = settings.spool or setup.directory / "nodes"
+    try:
+        return NodeAdapter(program, nodes, settings, spool, secrets)
+    except OSError as error:
+        reason = f"settings.spool = {spool} cannot be used: {error.strerror}"
+        raise ConfigError(f"cluster account {setup.name!r}: {reason}") from None
 
 
 def check_node_account(nodes: Sequence[QPUNodeSpec], setup: AccountSetup) -> tuple[NodeSettings, list[Secret]]:

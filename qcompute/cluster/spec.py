@@ -123,12 +123,25 @@ class QPUNodeSpec:
 
 
 def _is_a(kind: type, value: object) -> bool:
-    """Whether a field has its type: an operator's module is checked by nobody else."""
-    return isinstance(value, kind)
+    """Whether a field has its type: an operator's module is checked by nobody else. A truth value is no number."""
+    return isinstance(value, kind) and not isinstance(value, bool)
+
+
+def no_switch(given: object) -> object:
+    """For settings none of which is a switch: pydantic takes ``n_nodes = true`` for 1.
+
+    Raises:
+        ValueError: it is a truth value.
+    """
+    if isinstance(given, bool):
+        raise ValueError("this is no switch: true and false say nothing here")  # noqa: TRY004 - pydantic reports ValueErrors
+    return given
 
 
 def refuse_secrets(arguments: Mapping[str, Any], *, where: str = "") -> None:
     """Let nothing pass that must not be printed: in a place for a credential its name, no password in a URL.
+
+    ``auth = true`` says whether one is used, and holds none.
 
     Raises:
         ValueError: the text names the place and how to store the value by name; it does not show it.
@@ -152,7 +165,7 @@ def _leaves(value: object) -> Iterator[object]:
     if isinstance(value, list | tuple):
         for one in cast("list[object]", value):
             yield from _leaves(one)
-    elif value not in (None, ""):
+    elif value not in (None, "") and not isinstance(value, bool):
         yield value
 
 

@@ -250,5 +250,16 @@ def test_arguments_a_child_cannot_be_given_are_refused(tmp_path: Path) -> None:
 
 
 def test_wrong_settings_are_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"cluster account 'lab': settings\.keep_days: this is no switch"):
+        opened(tmp_path, settings={"keep_days": True})
     with pytest.raises(ConfigError, match=r"cluster account 'lab': settings\.wall_second: Extra"):
         opened(tmp_path, settings={"wall_second": 3})
+
+
+def test_a_spool_that_cannot_be_used_is_named(tmp_path: Path) -> None:
+    """The daemon ended with a line of Python's own ``pathlib``, and left out which folder and which setting it was."""
+    (tmp_path / "taken").write_text("")
+    with pytest.raises(
+        ConfigError, match=r"^cluster account 'lab': settings\.spool = \S+/taken cannot be used: File ex"
+    ):
+        opened(tmp_path, settings={"spool": str(tmp_path / "taken")})

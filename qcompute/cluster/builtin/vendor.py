@@ -10,13 +10,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Generic, TypeVar, cast
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, field_validator
 from typing_extensions import override
 
 from qcompute.cluster.account_setup import AccountSetup
 from qcompute.cluster.execution import run_circuit
 from qcompute.cluster.provider import NodeProvider
-from qcompute.cluster.spec import QPUNodeSpec
+from qcompute.cluster.spec import QPUNodeSpec, no_switch
 from qcompute.connections.credentials import checked_name, secret_fields
 from qcompute.errors import ConfigError, SandboxUnavailable, Unavailable, VendorError
 from qcompute.faults import first_fault, meant
@@ -35,6 +35,8 @@ class NodeArguments(BaseModel):
 
     tags: tuple[str, ...] = ()
     """Added to the tags of every node."""
+
+    _numbers = field_validator("*", mode="before")(no_switch)
 
 
 A = TypeVar("A", bound=NodeArguments)

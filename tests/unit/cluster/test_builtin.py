@@ -244,6 +244,22 @@ def test_a_secret_that_is_not_set_is_named_with_its_account(tmp_path: Path) -> N
         opened("custom_rest", tmp_path, endpoints=["http://127.0.0.1:1"], api_key="nowhere")
 
 
+@pytest.mark.parametrize(
+    ("key", "arguments"),
+    [
+        ("local_cpu", {"n_nodes": True}),
+        ("local_gpu_mps", {"max_qubits": True}),
+        ("custom_rest", {"endpoints": ["http://127.0.0.1:1"], "timeout_s": True}),
+    ],
+)
+def test_a_truth_value_is_no_number(key: str, arguments: dict[str, Any]) -> None:
+    """``n_nodes = true`` was one node, and the check said that all is well."""
+    with pytest.raises(
+        ValueError, match=rf"{list(arguments)[-1]}: this is no switch: true and false say nothing here$"
+    ):
+        built(key, **arguments)
+
+
 def test_health_of_a_provider_by_itself() -> None:
     for key, arguments, healthy in (
         ("local_cpu", {"max_qubits": 3}, True),

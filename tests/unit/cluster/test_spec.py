@@ -92,6 +92,11 @@ def test_what_only_sounds_like_a_secret_is_let_through() -> None:
     refuse_secrets({"s3_prefix": "a/b", "key_prefix": "Results!", "max_tokens": 5, "api_key": "", "token": None})
 
 
+def test_whether_a_secret_is_used_is_none() -> None:
+    """``use_auth = true`` of an operator's own provider was refused as no name of a secret, and with it the fleet."""
+    refuse_secrets({"use_auth": True, "auth": False, "body": {"auth": True}, "credentials": [True, "lab_token"]})
+
+
 @pytest.mark.parametrize(("node_id", "width"), [("", 1), ("n", -1)])
 def test_a_node_has_an_id_and_a_width(node_id: str, width: int) -> None:
     with pytest.raises(ValueError, match="needs an id"):
@@ -104,6 +109,7 @@ def test_a_node_has_an_id_and_a_width(node_id: str, width: int) -> None:
         (("n", "cpu_nump", 3), "'cpu_nump' is no node type; there are gpu_aer, .*qpu_braket"),
         (("n", NodeType.CPU_AER, "3"), "needs an id"),
         ((7, NodeType.CPU_AER, 3), "needs an id"),
+        (("n", NodeType.CPU_AER, True), "needs an id"),
         (("n", NodeType.CPU_AER, 3, "lab"), "tags are a list of words"),
     ],
 )
