@@ -7,12 +7,12 @@ have a dot or are in the list of settings; typer never sees them: it would take 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from qcompute.console.output import Output
+from qcompute.console.output import Output, Style
 from qcompute.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -52,15 +52,17 @@ class Invocation:
     def again(self, command: str) -> str:
         """A command to be pasted into this shell: with the settings given here, it is about the same miner.
 
-        What a URL may hide is masked.
+        It holds no password; `left_out` says what is missing.
         """
-        from qcompute.miner.settings_show import without_url_secrets  # noqa: PLC0415 - see below
+        return " ".join([command, *(words for words, _ in _shown_flags(self.flags))])
 
-        words = [command]
-        for flag in self.flags:
-            name, equals, value = flag.partition("=") if flag.startswith("--") else ("", "", flag)
-            words.append(shlex.quote(f"{name}{equals}{without_url_secrets(value)}"))
-        return " ".join(words)
+    def left_out(self) -> str | None:
+        """What `again` leaves out because it is secret, and how it is given, in one line; None: nothing."""
+        flags = list(dict.fromkeys(flag for _, flag in _shown_flags(self.flags) if flag is not None))
+        if not flags:
+            return None
+        how = "" if flags != ["--ledger.url"] else ": give it with ledger.password_secret, PGPASSWORD or ~/.pgpass"
+        return f"left out of what is to be pasted: the secret in {' and '.join(flags)}{how}"
 
     def loaded(self) -> Loaded:
         """The settings as the daemon itself would take them, with where each came from.
@@ -71,6 +73,45 @@ class Invocation:
         from qcompute.miner.settings_load import load_from  # noqa: PLC0415 - see below
 
         return load_from(self.flags, self.environ, self.folder)
+
+
+def _shown_flags(flags: Sequence[str]) -> Iterator[tuple[str, str | None]]:
+    """Each flag with its value as a shell takes them, and the flag's name where something secret is left out.
+
+    A flag of which nothing may be shown has no value, and so is refused when it is pasted: without it the command
+    would be about another miner.
+    """
+    rest = list(flags)
+    while rest:
+        flag, sign, value = rest.pop(0).partition("=")
+        if not sign and rest and not rest[0].startswith("--"):
+            sign, value = " ", rest.pop(0)
+        shown = _without_secret(flag, value)
+        if shown is None:
+            yield shlex.quote(flag), flag
+        else:
+            words = [f"{flag}={shown}"] if sign == "=" else [flag, *([shown] if sign else [])]
+            yield shlex.join(words), None if shown == value else flag
+
+
+def _without_secret(flag: str, value: str) -> str | None:
+    """What may be shown of a flag's value; None: nothing."""
+    from qcompute.connections.credentials import checked_name  # noqa: PLC0415 - see above
+    from qcompute.miner.settings_show import may_be_secret, without_password  # noqa: PLC0415 - see above
+
+    name = flag.removeprefix("--").rpartition(".")[2]
+    if value and may_be_secret([name]) and not name.endswith("_file"):
+        try:
+            return checked_name(value)  # of a provider that is not opened here nobody has looked whether it is a name
+        except ValueError:
+            return None
+    return without_password(value)
+
+
+def tell_left_out(invocation: Invocation, output: Output) -> None:
+    """Below commands of `Invocation.again`: what must be given beside them when they are pasted."""
+    if (text := invocation.left_out()) is not None:
+        output.line(text, Style.WARNING)
 
 
 def invocation_of(ctx: typer.Context) -> Invocation:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from qcompute.cluster.cutting import CircuitCutter, CuttingPlan, Expectation
-from qcompute.console.arguments import Invocation
+from qcompute.console.arguments import Invocation, tell_left_out
 from qcompute.console.exit_codes import ExitCode
 from qcompute.console.expecting import Known, PartStopped, Request, RequestJobs, observable_text
 from qcompute.console.output import Output, Style
@@ -41,7 +41,7 @@ class RequestRun:
 
     def __init__(self, invocation: Invocation, request: Request, cutter: CircuitCutter, output: Output) -> None:
         settings = self._settings = invocation.settings()
-        self._again = invocation.again
+        self._invocation = invocation
         self._request = request
         self._plan = request.plan
         self._cutter = cutter
@@ -116,14 +116,17 @@ class RequestRun:
         again = f"--resume {self._request.request_id}"
         if stopped.is_held:
             first = f"part {number} is held: {stopped.words}"
-            look = self._again(f"qcompute jobs show {name}")
-            action = f"{look} says what to do; then the same words with {again} go on"
+            look = self._invocation.again(f"qcompute jobs show {name}")
+            action = f"then the same words with {again} go on"
             called_off, left = list[int](), list[int]()
         else:
             called_off, left = self._jobs.cancel_open(f"part {number} of the same request did not succeed")
+            look = None
             first = f"part {number} ({name}) {stopped.job['verdict']}: {stopped.words}"
             action = f"when its cause is gone, the same words with {again} --retry-failed run again only what is lost"
         if self._output.as_json:
+            if look is not None:
+                action = "; ".join(filter(None, [f"{look} says what to do", action, self._invocation.left_out()]))
             error = {"code": "part_stopped", "message": first, "action": action, "part": number, "execution_id": name}
             facts = {"error": error, "cancelled": called_off, "not_cancelled": left}
             self._output.document({"request": str(self._request.request_id), **facts})
@@ -133,6 +136,10 @@ class RequestRun:
             self._output.line(f"{len(called_off)} other parts were called off")
         if left:
             self._output.line(f"these could not be called off: parts {', '.join(map(str, left))}", Style.WARNING)
+        if look is not None:
+            self._output.line("this says what to do:")
+            self._output.command(look)
+            tell_left_out(self._invocation, self._output)
         self._output.line(action)
         return ExitCode.FAILED
 
@@ -192,7 +199,9 @@ class RequestRun:
         rows = [self._part_row(number, told) for number, told in enumerate(ended)]
         self._output.table(("part", "piece", "shots", "device", "cost", "receipt"), rows, empty="no circuit was run")
         self._output.line(f"cost {cost.paid()}")
-        self._output.line(f"receipts: {self._again('qcompute receipts export ID')}", Style.FAINT)
+        self._output.line("receipts:", Style.FAINT)
+        self._output.command(self._invocation.again("qcompute receipts export ID"), Style.FAINT)
+        tell_left_out(self._invocation, self._output)
         self._output.line(
             f"<{observable_text(self._plan.observable)}> = {value.value:.6g} ± {value.standard_error:.2g}", Style.GOOD
         )

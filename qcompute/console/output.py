@@ -85,6 +85,10 @@ class Output:
         """One line for people."""
         self.console.print(readable(text), style=style.value or None)
 
+    def command(self, text: str, style: Style = Style.PLAIN) -> None:
+        """A command to be pasted, on a line of its own that nothing breaks: its first half alone would be another."""
+        self.console.print(f"  {readable(text)}", style=style.value or None, soft_wrap=True)
+
     def facts(self, facts: Mapping[str, object], *, title: str | None = None) -> None:
         """Names and what they are, below one another. What is None is left out."""
         from rich.table import Table  # noqa: PLC0415 - see `console`

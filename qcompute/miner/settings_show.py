@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, cast
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 from pydantic import SecretStr
 
@@ -45,6 +45,37 @@ def without_url_secrets(text: str) -> str:
         fragment=MASK if parts.fragment else "",
     )
     return urlunsplit(hidden)
+
+
+_URL: Final = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*://)(?P<rest>.*)", re.IGNORECASE | re.DOTALL)
+_DATABASES: Final = frozenset({"postgresql://", "postgres://"})
+_SECRET_PARAMETER: Final = re.compile(r"password|secret|scram", re.IGNORECASE)
+"""Parameters of libpq that are secrets; ``sslkey`` and ``passfile`` name files."""
+
+
+def without_password(text: str) -> str | None:
+    """What may be shown of a URL and leads to the same place, given the password otherwise; other text as it is.
+
+    Of a database the user and the parameters stay that are no secrets. Of any other URL user, query and fragment go:
+    each may be a token. None where it cannot be told what in it is a password.
+    """
+    if "://" not in text:
+        return text
+    found = _URL.fullmatch(text)
+    if found is None:
+        return None if "@" in text or "?" in text else text
+    is_database = found["scheme"].lower() in _DATABASES
+    user, at, place = found["rest"].partition("@")
+    if not at or any(mark in user for mark in ("/" if is_database else "/?#")):  # libpq looks for the @ before a slash
+        user, place = "", found["rest"]
+    if "@" in place:
+        return None
+    if not is_database:
+        return found["scheme"] + re.split(r"[?#]", place, maxsplit=1)[0]
+    user = user.partition(":")[0]
+    address, mark, query = place.partition("?")
+    kept = [one for one in query.split("&") if not _SECRET_PARAMETER.search(unquote(one.partition("=")[0]))]
+    return f"{found['scheme']}{user}{'@' if user else ''}{address}{mark if kept else ''}{'&'.join(kept)}"
 
 
 def _shown(value: object, *, secret: bool) -> str:

@@ -136,7 +136,7 @@ def interrupted(scene: Scene, circuit: Path) -> str:
         terminal.interrupts()
         assert terminal.ends() == 130, terminal.screen
     ((told, look),) = re.findall(
-        r"^qcompute: (\S+) goes on without you: qcompute (jobs show \1 .*)$", terminal.screen, re.MULTILINE
+        r"^qcompute: (\S+) goes on without you:\n  qcompute (jobs show \1 .*)$", terminal.screen, re.MULTILINE
     )
     # Pasted it shows the job: it left out the flags that say where the miner's folder is.
     shown = subprocess.run(  # noqa: S603 - ours

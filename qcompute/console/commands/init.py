@@ -117,5 +117,5 @@ def _next_steps(file: Path, provider: str) -> list[str]:
 def _tell(file: Path, output: Output, steps: list[str]) -> None:
     output.line(f"{file} is written. Next:", Style.HEADING)
     for step in steps:
-        output.line(f"  {step}")
+        output.command(step)
     output.line()

@@ -11,7 +11,7 @@ import typer
 
 from qcompute.console import deciding
 from qcompute.console.app import Json, command, group
-from qcompute.console.arguments import invocation_of, output_for
+from qcompute.console.arguments import invocation_of, output_for, tell_left_out
 from qcompute.console.completing import execution_ids, held_ids, undelivered_ids, unfinished_ids
 from qcompute.console.exit_codes import ExitCode
 from qcompute.console.exporting import ExportFormat, write_jobs
@@ -143,7 +143,8 @@ def show(ctx: typer.Context, execution_id: _Id, *, json: Json = False) -> int:
     outcome, charge, parts = rows.outcome(execution_id), rows.charge(execution_id), rows.parts(execution_id)
     output = output_for(as_json=json)
     if json:
-        output.document(shown_job(job, outcome, charge, parts, invocation.again))
+        whole = shown_job(job, outcome, charge, parts, invocation.again)
+        output.document(whole | {"secrets_left_out": invocation.left_out() if whole["choices"] else None})
         return ExitCode.DONE
     _show_facts(job, outcome, charge, parts, output)
     steps = [
@@ -161,6 +162,7 @@ def show(ctx: typer.Context, execution_id: _Id, *, json: Json = False) -> int:
     if job.state is State.HELD:
         output.line()
         _show_held(job, choices_of(job, charge, invocation.again), output)
+        tell_left_out(invocation, output)
     elif job.error_code is not None:
         output.line()
         output.panel(f"problem: {job.error_code}", [job.error or "", f"to do: {advice_of(job)}"], Style.WARNING)
@@ -195,10 +197,12 @@ def _show_facts(job: Job, outcome: Outcome | None, charge: Charge | None, parts:
 
 
 def _show_held(job: Job, choices: list[Choice], output: Output) -> None:
-    lines = [*held_because(job), f"To do: {advice_of(job)}."]
-    for choice in choices:
-        lines += ["", choice.command, f"  does: {choice.effect}", f"  pays: {choice.money}"]
-    output.panel("held: an operator must decide", lines, Style.BAD)
+    output.panel("held: an operator must decide", [*held_because(job), f"To do: {advice_of(job)}."], Style.BAD)
+    for choice in choices:  # outside the frame, whose edges would be pasted too
+        output.line()
+        output.command(choice.command, Style.HEADING)
+        output.line(f"    does: {choice.effect}")
+        output.line(f"    pays: {choice.money}")
 
 
 def tail(

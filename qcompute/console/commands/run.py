@@ -10,7 +10,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from qcompute.console.app import Json, command
-from qcompute.console.arguments import Invocation, invocation_of, output_for
+from qcompute.console.arguments import Invocation, invocation_of, output_for, tell_left_out
 from qcompute.console.exit_codes import ExitCode
 from qcompute.console.histogram import histogram
 from qcompute.console.output import Output, Style
@@ -71,7 +71,8 @@ def run(
         if json:
             output.document({"execution_id": execution_id, "expected": there})
         else:
-            output.line(f"{execution_id} is on its way: {_show_it(invocation, execution_id)}")
+            output.line(f"{execution_id} is on its way:")
+            _tell_command(invocation, f"qcompute jobs show {execution_id}", output)
         return ExitCode.DONE
     return _followed(invocation, settings, execution_id, there, output)
 
@@ -88,8 +89,9 @@ def _tell_estimate(there: dict[str, Any], output: Output) -> None:
     )
 
 
-def _show_it(invocation: Invocation, execution_id: str) -> str:
-    return invocation.again(f"qcompute jobs show {execution_id}")
+def _tell_command(invocation: Invocation, command: str, output: Output, style: Style = Style.PLAIN) -> None:
+    output.command(invocation.again(command), style)
+    tell_left_out(invocation, output)
 
 
 def _followed(
@@ -98,7 +100,9 @@ def _followed(
     try:
         ended = _with_progress(settings, execution_id, output)
     except KeyboardInterrupt:
-        sys.stderr.write(f"qcompute: {execution_id} goes on without you: {_show_it(invocation, execution_id)}\n")
+        look, left_out = invocation.again(f"qcompute jobs show {execution_id}"), invocation.left_out()
+        lines = [f"qcompute: {execution_id} goes on without you:", f"  {look}", *filter(None, [left_out])]
+        sys.stderr.write("\n".join(lines) + "\n")
         return ExitCode.INTERRUPTED
     job = ended["job"]
     is_well = job["verdict"] == Verdict.SUCCEEDED
@@ -106,12 +110,14 @@ def _followed(
         output.document({**ended, "execution_id": execution_id, "expected": there})
         return ExitCode.DONE if is_well else ExitCode.FAILED
     if job["state"] == State.HELD:
-        output.line(f"{execution_id} is held: {_show_it(invocation, execution_id)}", Style.BAD)
+        output.line(f"{execution_id} is held, and this says what to do:", Style.BAD)
+        _tell_command(invocation, f"qcompute jobs show {execution_id}", output)
     elif is_well:
         histogram(ended["counts"] or {}, output)
         cost = ended["cost"]
         output.line("cost not known" if cost is None else f"cost {cost['amount']} {cost['currency']}")
-        output.line(f"receipt: {invocation.again(f'qcompute receipts export {execution_id}')}", Style.FAINT)
+        output.line("receipt:", Style.FAINT)
+        _tell_command(invocation, f"qcompute receipts export {execution_id}", output, Style.FAINT)
     else:
         output.line(f"{job['verdict']}: {ended['message'] or job['error']}", Style.BAD)
     return ExitCode.DONE if is_well else ExitCode.FAILED

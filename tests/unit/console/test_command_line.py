@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import subprocess
 import sys
 from dataclasses import replace
@@ -230,14 +231,58 @@ def completed(line: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
     return capsys.readouterr().out.split()
 
 
-def test_a_command_to_be_pasted_is_about_the_same_miner_and_shows_no_password() -> None:
-    url = "postgresql://u:hidden@db/d"
-    flags = ["--neuron.full_path", "/my miners/1", f"--ledger.url={url}", "--ledger.url", url, "--x.y=1"]
-    told = Invocation(flags, {}, Path("/nowhere")).again("qcompute jobs show a")
-    assert told == (
-        "qcompute jobs show a --neuron.full_path '/my miners/1' '--ledger.url=postgresql://***@db/d' "
-        "--ledger.url 'postgresql://***@db/d' --x.y=1"
-    )
+def pasted(*flags: str) -> tuple[list[str], str | None]:
+    """The flags that a shell gives to a pasted command, and what is said to be left out."""
+    invocation = Invocation(flags, {}, Path("/nowhere"))
+    return shlex.split(invocation.again("qcompute jobs show a"))[4:], invocation.left_out()
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--neuron.full_path", "/my miners/1", "--x.y=1", "--miner.dry_run", "--blacklist.min_stake", "-1"],
+        [
+            "--ledger.url",
+            "postgresql://miner@db.example:5432/d?sslmode=verify-full&sslkey=/k&application_name=my%20app",
+        ],
+        ["--ledger.url=postgres:///d?host=/run/postgresql", "--ledger.password_secret", "ledger"],
+        ["--ledger.url=postgresql://miner@one,two:5433/d?target_session_attrs=read-write", "--ledger.key_file", "/K 1"],
+        ["--jobserver.url", "https://jobs.example/v1", "--ledger.url="],
+        ["--cluster.nodes", '[{provider = "custom_rest", endpoints = ["https://lab.example"], api_key = "lab"}]'],
+    ],
+)
+def test_a_pasted_command_has_the_flags_it_was_called_with(flags: list[str]) -> None:
+    """Of a database's URL without a password the user became *** and so did ``sslmode``, and it led nowhere."""
+    assert pasted(*flags) == (flags, None)
+
+
+@pytest.mark.parametrize(
+    ("flag", "value", "kept"),
+    [
+        ("ledger.url", "postgresql://u:hidden@db/d?sslmode=require", "postgresql://u@db/d?sslmode=require"),
+        ("ledger.url", "postgresql://u:hid?de#n@db/d", "postgresql://u@db/d"),
+        ("ledger.url", "postgres://u@db/d?password=hidden&sslmode=require", "postgres://u@db/d?sslmode=require"),
+        ("ledger.url", "postgresql://u@db/d?pass%77ord=hidden&sslpassword=hidden", "postgresql://u@db/d"),
+        ("ledger.url", "POSTGRESQL://:hidden@db/d", "POSTGRESQL://db/d"),
+        ("ledger.url", "postgresql://u:hid/den@db/d", None),
+        ("ledger.url", "postgresql://u:hid@den@db/d", None),
+        ("tracing.endpoint", "https://hidden@traces.example/v1", "https://traces.example/v1"),
+        ("tracing.endpoint", "https://u:p@traces.example/v1?key=hidden#hidden", "https://traces.example/v1"),
+        ("tracing.endpoint", "https://u:hid/den@traces.example/v1", None),
+        ("providers.x.urls", '["https://u:hidden@lab.example"]', None),
+        ("providers.x.token", "hidden-Value", None),
+        ("ledger.password_secret", "hidden word", None),
+    ],
+)
+def test_a_pasted_command_shows_no_password_and_says_so(flag: str, value: str, kept: str | None) -> None:
+    """A flag of which nothing may be shown has no value: that is refused, and no other miner is looked at."""
+    for given in ([f"--{flag}", value], [f"--{flag}={value}"]):
+        flags, left_out = pasted(*given, "--x.y", "1")
+        assert "".join(flags) in {f"--{flag}{sign}{kept or ''}--x.y1" for sign in ("", "=" if kept else "")}
+        assert left_out is not None
+        assert f"the secret in --{flag}" in left_out
+        assert "hid" not in f"{flags}{left_out}".replace("--", "")
+    assert (pasted("--ledger.url", "postgresql://u:hidden@db/d")[1] or "").endswith("PGPASSWORD or ~/.pgpass")
 
 
 def test_no_command_needs_the_servers_the_daemon_speaks_to() -> None:

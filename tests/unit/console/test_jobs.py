@@ -28,6 +28,7 @@ from qcompute.miner.placement import Candidate, Placement, Policy, Rejection
 from qcompute.testing.ledger_records import ALICE, BOB, START_OF_TIME, accepted, brought_to, succeeded
 from qcompute.units import DeviceId, Money, ProviderJobId, ProviderKey
 from tests.ledger.postgres_server import ledger_database, shared_server
+from tests.terminal import Terminal
 from tests.unit.console.ledgers import Command, fill_ledger, filled
 
 PLACEMENT = Placement(
@@ -183,6 +184,19 @@ def test_a_held_job_is_explained_with_its_choices_and_the_money_at_stake(qcomput
     assert "\x1b" not in out
 
 
+def test_the_choices_can_be_pasted_from_a_narrow_terminal(tmp_path: Path) -> None:
+    """They were broken at its edge, in a frame: the first line, pasted, ran without the flags, on another ledger."""
+    folder = tmp_path / "a folder whose name is longer than a narrow terminal is wide"
+    folder.mkdir()
+    flags = ["--ledger.path", str(filled(folder / "ledger.sqlite3", fill))]
+    words = ["-m", "qcompute.console", "jobs", "show", "held-1", *flags]
+    with Terminal(*words, environ={"HOME": str(tmp_path)}, columns=50) as terminal:
+        assert terminal.ends() == 0, terminal.screen
+    commands = [line.strip() for line in terminal.screen.splitlines() if line.startswith("  qcompute ")]
+    assert len(commands) == 4
+    assert all(shlex.split(command)[-2:] == flags for command in commands)
+
+
 def test_the_keys_of_a_job_stay(qcompute: Command) -> None:
     """Programs rely on them: a key may come, none may go."""
     keys = {
@@ -287,7 +301,8 @@ def test_a_narrow_terminal_gets_lists_that_fit(
         code, out, _ = qcompute(*command)
         assert code == 0
         assert not COLOURED.search(out)
-        assert max(len(line) for line in STYLED.sub("", out).splitlines()) <= int(width), command
+        lines = [line for line in STYLED.sub("", out).splitlines() if not line.startswith("  qcompute ")]
+        assert max(map(len, lines)) <= int(width), command
     out = STYLED.sub("", qcompute("jobs", "list")[1])
     assert ("ID " in out.splitlines()[0] and "STATE" in out.splitlines()[0]) is is_table
 
