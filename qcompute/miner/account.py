@@ -48,7 +48,7 @@ LONGEST_PAUSE_SECONDS: Final = 300.0
 """A vendor that asks for a longer pause is asked again after this: a result must not wait a day for one header."""
 
 LOOK_SECONDS: Final = 30.0
-"""An account whose health check gives no answer for so long is offline: some never do, and others must be looked at."""
+"""An account that gives no answer for so long is offline: some never do, and others must be looked at."""
 
 AVAILABILITY_SECONDS: Final = 15.0
 """Routing a burst of jobs must not ask the vendor once for each."""
@@ -58,6 +58,9 @@ FIRST_POLL_SECONDS: Final = 0.5
 
 TOLD_POLL_SECONDS: Final = 2.0
 """Where the adapter tells of ends, a poll is for what it told while nobody heard."""
+
+_LEAST_CLOSE_SECONDS: Final = 1.0
+"""For closing an adapter that has used up its time with calls that do not come back."""
 
 _Call = tuple[Callable[[], Any], asyncio.Future[Any], asyncio.AbstractEventLoop]
 
@@ -233,26 +236,32 @@ class Account:
     async def look(self) -> None:
         """Check the account's health, and say when that has changed. Without a check it counts as healthy.
 
-        A check that does not answer in time is waited for at the next look, beside which no second one is begun.
+        One that is healthy is asked for its devices too, until it has named them once. What does not answer in time is
+        waited for at the next look, beside which no second one is begun.
         """
         if self._health is None:
             return
         if self._looking is None:
-            self._looking = asyncio.create_task(caught(self.ask(Verb.DESCRIBE, self._health)))
+            self._looking = asyncio.create_task(self._asked(self._health))
         looking = self._looking
         await asyncio.wait({looking}, timeout=LOOK_SECONDS)
         if self._looking is not looking:  # another adapter has taken its place
             return
         if not looking.done():
-            self._found(f"its health check has not answered for {LOOK_SECONDS:.0f} s")
+            self._found(f"it has not answered for {LOOK_SECONDS:.0f} s")
             return
         self._looking = None
         answer = looking.result()
         if answer is not None and not isinstance(answer, QComputeError):
             raise answer
         self._found(None if answer is None else answer.message)
+
+    async def _asked(self, health: Callable[[], None]) -> Exception | None:
+        """What the health check raised; None when the account is well, whatever it says of its devices."""
+        answer = await caught(self.ask(Verb.DESCRIBE, health))
         if answer is None and not self.device_names:
             await caught(self.ask(Verb.DESCRIBE, self.devices))
+        return answer
 
     def _found(self, offline_because: str | None) -> None:
         before, self.offline_because = self.offline_because, offline_because
@@ -364,8 +373,10 @@ class Account:
         """Go on with another adapter of the same account, one with a new key, from the next call on.
 
         ``health`` asks the new one; an account that was made without a health check goes on without.
-        The old one is closed once the calls that it is in have come back, and after the limit in any case.
+        The old one is closed once the calls that it is in have come back, and after the limit in any case. One that is
+        not closed by then is left to its thread.
         """
+        until = time.monotonic() + limit_seconds
         if self.tells_ends:
             adapter.on_end(self._ends.tell)
         old, self.adapter = self.adapter, adapter
@@ -373,21 +384,21 @@ class Account:
         self._availability.clear()
         if self._calls:
             await asyncio.wait(set(self._calls), timeout=limit_seconds)
-        closed = await caught(self.call("close", old.close))
-        if isinstance(closed, Exception):
-            name = type(closed).__name__
-            _log.warning("%s: closing failed: %s", self.key, name, extra={"action": "close"})
+        await self._close(old, limit_seconds=max(until - time.monotonic(), _LEAST_CLOSE_SECONDS))
 
     async def close(self, *, limit_seconds: float) -> None:
         """Close the adapter in a thread of its own, giving up after the limit."""
-        closing = asyncio.create_task(self.call("close", self.adapter.close))
+        await self._close(self.adapter, limit_seconds=limit_seconds)
+        self._threads.close()
+
+    async def _close(self, adapter: ProviderAdapter, *, limit_seconds: float) -> None:
+        closing = asyncio.create_task(self.call("close", adapter.close))
         _, pending = await asyncio.wait({closing}, timeout=limit_seconds)
         if pending:
             closing.cancel()
             _log.warning("%s: the adapter did not close in time", self.key, extra={"action": "close"})
         elif (error := closing.exception()) is not None:
             _log.warning("%s: closing failed: %s", self.key, type(error).__name__, extra={"action": "close"})
-        self._threads.close()
 
 
 def _poll_many(adapter: ProviderAdapter, batch: list[JobHandle]) -> list[BaseExecutionStatus | Exception]:

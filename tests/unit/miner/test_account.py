@@ -16,7 +16,7 @@ from qcompute.miner.budget import Budgets
 from qcompute.miner.fleet import Fleet
 from qcompute.miner.heartbeat import Heartbeat, ask_vendor, backend_status
 from qcompute.miner.limits import MinerSettings
-from qcompute.miner.providers.base import BaseExecutionStatus, JobHandle, Limits, Rate, Verb
+from qcompute.miner.providers.base import BaseExecutionStatus, Device, JobHandle, Limits, Rate, Verb
 from qcompute.units import ProviderKey
 from tests.unit.miner.scripted import Scene, Server, Vendor
 
@@ -291,7 +291,7 @@ async def test_a_health_check_that_hangs_takes_its_account_offline_and_holds_up_
     watch = asyncio.create_task(Fleet([hangs, other], Budgets([])).watch())
     try:
         await until(lambda: other.offline_because == "switched off")
-        await until(lambda: hangs.offline_because == "its health check has not answered for 0 s")
+        await until(lambda: hangs.offline_because == "it has not answered for 0 s")
         is_well.set()
         await until(lambda: other.offline_because is None)
         assert hangs.offline_because is not None
@@ -303,6 +303,55 @@ async def test_a_health_check_that_hangs_takes_its_account_offline_and_holds_up_
         await asyncio.gather(watch, return_exceptions=True)
         for account in (hangs, other):
             await account.close(limit_seconds=1)
+
+
+async def test_a_list_of_devices_that_hangs_holds_up_no_other_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only the health check had a limit: an account that was well and did not name its devices stopped the watch.
+
+    No account was looked at again, and whoever gave it a new key waited for ever.
+    """
+    monkeypatch.setattr(account_module, "LOOK_SECONDS", 0.1)
+    stuck = threading.Event()
+
+    class Mute(Vendor):
+        def list_devices(self) -> list[Device]:
+            stuck.wait(30)
+            return super().list_devices()
+
+    account = Account(ProviderKey("mute"), Mute(), threads=2, health=lambda: None)
+    try:
+        async with asyncio.timeout(5):
+            await account.look()
+            await account.look()
+        assert (account.offline_because, account.device_names) == ("it has not answered for 0 s", ())
+        stuck.set()
+        async with asyncio.timeout(5):
+            while account.offline_because is not None:
+                await account.look()
+        assert account.device_names == ("dev",)
+    finally:
+        stuck.set()
+        await account.close(limit_seconds=1)
+
+
+async def test_an_old_adapter_that_does_not_close_is_left_behind(caplog: pytest.LogCaptureFixture) -> None:
+    """The calls it was in were waited for with a limit, and its `close` without: `rotate` stood still with it."""
+    stuck = threading.Event()
+
+    class Clinging(Vendor):
+        def close(self) -> None:
+            stuck.wait(30)
+
+    old, new = Clinging(), Vendor()
+    account = Account(ProviderKey("lab"), old, threads=2)
+    try:
+        async with asyncio.timeout(5):
+            await account.replace_adapter(new, limit_seconds=0.1)
+        assert account.adapter is new
+        assert "lab: the adapter did not close in time" in caplog.text
+    finally:
+        stuck.set()
+        await account.close(limit_seconds=1)
 
 
 async def test_a_device_takes_no_wider_circuits_than_its_operator_says(scene: Scene) -> None:
