@@ -44,6 +44,13 @@ OPEN_SECONDS: Final = 60.0
 
 CLOSE_SECONDS: Final = 30.0
 
+REOPEN_SECONDS: Final = 100.0
+"""How long an account's new adapters may take to be opened and tried, all together and with waiting for their turn.
+
+Whoever asked gives up after `qcompute.connections.operations.PATIENCE_SECONDS` and puts the old credential back, so
+nothing may be taken up after that: this and `CLOSE_SECONDS` together are less.
+"""
+
 _WHENEVER: Final = datetime(9000, 1, 1, tzinfo=UTC)
 _BATCH: Final = 200
 _LANES: Final = (State.SUBMITTING, State.WAITING)
@@ -226,23 +233,30 @@ class Switch:
         Raises:
             SwitchRefused, ConfigError: one does not work with them; all go on with the old ones.
         """
-        async with self._changing:
-            keys = await asyncio.to_thread(self._opener.accounts_of, name)
-            accounts = [account for key in keys if (account := self._fleet.get(key)) is not None]
-            fresh: list[Renewed] = []
-            try:
-                for account in accounts:
-                    fresh.append(await self._in_thread(name, partial(self._opener.renewed, account.key)))
-                    await self._check(name, fresh[-1].adapter)
-            except (ConfigError, SwitchRefused):
-                for one in fresh:
-                    await self._in_thread(name, one.adapter.close)
-                raise
-            for account, one in zip(accounts, fresh, strict=True):
-                await account.replace_adapter(one.adapter, limit_seconds=CLOSE_SECONDS, health=one.health)
-                _log.info("%s has its new credentials", account.key, extra={"action": "connections"})
-                await account.look()  # for its old key it may be offline
-            return bool(accounts)
+        fresh: list[tuple[Account, Renewed]] = []
+        try:
+            async with asyncio.timeout(REOPEN_SECONDS) as limit, self._changing:
+                await self._renew(name, fresh)
+                limit.reschedule(None)
+                await asyncio.gather(*(_take_up(account, one) for account, one in fresh))
+        except (ConfigError, SwitchRefused, TimeoutError) as error:
+            for _, one in fresh:
+                await self._in_thread(name, one.adapter.close)
+            if isinstance(error, TimeoutError):
+                raise SwitchRefused(f"{name} could not be opened anew within {REOPEN_SECONDS:.0f} s") from None
+            raise
+        if self._tasks is not None and not self._stopping.is_set():
+            for account, _ in fresh:  # for its old key it may be offline, and nobody is to wait for a slow answer
+                self._tasks.create_task(account.look(), name=f"look at {account.key}")
+        return bool(fresh)
+
+    async def _renew(self, name: str, fresh: list[tuple[Account, Renewed]]) -> None:
+        """Open and try new adapters of a connection's accounts, each put into ``fresh`` as soon as it is open."""
+        for key in await asyncio.to_thread(self._opener.accounts_of, name):
+            if (account := self._fleet.get(key)) is not None:
+                one = await self._in_thread(name, partial(self._opener.renewed, key))
+                fresh.append((account, one))
+                await self._check(name, one.adapter)
 
     async def _tend(self) -> None:
         lanes = await self._lanes()
@@ -388,3 +402,8 @@ class Switch:
         )
         with suppress(StaleRow):  # it was submitted, or ended, meanwhile
             await self._road.save(job, back)
+
+
+async def _take_up(account: Account, one: Renewed) -> None:
+    await account.replace_adapter(one.adapter, limit_seconds=CLOSE_SECONDS, health=one.health)
+    _log.info("%s has its new credentials", account.key, extra={"action": "connections"})

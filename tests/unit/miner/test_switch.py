@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Callable
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
@@ -11,11 +12,13 @@ from functools import partial
 
 import pytest
 
+from qcompute.connections.operations import PATIENCE_SECONDS
 from qcompute.errors import AuthFailed, ConfigError
 from qcompute.ledger.claims import Tenure
 from qcompute.miner import switch as switching
 from qcompute.miner.account import Account
 from qcompute.miner.budget import Budget
+from qcompute.miner.commands import ANSWER_SECONDS
 from qcompute.miner.duty import Duty, Shift
 from qcompute.miner.job import State, Verdict
 from qcompute.miner.limits import BudgetSettings
@@ -83,6 +86,19 @@ class Openable:
 
     def choose(self, name: str) -> None:
         self.chosen.append(name)
+
+
+class Closed(Vendor):
+    """Remembers that it was closed."""
+
+    is_closed = False
+
+    def close(self) -> None:
+        self.is_closed = True
+
+
+def _wait(event: threading.Event) -> None:
+    event.wait(30)
 
 
 class SwitchScene(Scene):
@@ -242,12 +258,50 @@ async def test_an_account_that_was_offline_for_its_old_key_is_back_with_the_new_
             raise answer
 
     scene.opener.health = health
+    scene.start()
     await scene.switch.use("lab", unchecked=False)
     [account] = scene.fleet.offered
     await account.look()
     assert account.offline_because == "the key has expired"
     assert await scene.switch.reopen("lab")
-    assert account.offline_because is None
+    await until_true(lambda: account.offline_because is None, what="the account is back", seconds=DEADLINE_SECONDS)
+
+
+async def test_a_new_key_is_told_as_taken_up_before_the_account_has_been_looked_at(scene: SwitchScene) -> None:
+    """The look came first: with all that may take its time before it, `rotate` gave up waiting.
+
+    It then put the old value back and said that the daemon goes on with it, which had the new one already.
+    """
+    looked = threading.Event()
+    scene.opener.health = lambda: _wait(looked)
+    scene.start()
+    await scene.switch.use("lab", unchecked=False)
+    try:
+        async with asyncio.timeout(5):
+            assert await scene.switch.reopen("lab")
+            assert await scene.switch.use("scripted", unchecked=False) == ["scripted"]
+    finally:
+        looked.set()
+
+
+async def test_a_new_key_is_not_taken_up_after_whoever_gave_it_stopped_waiting(
+    scene: SwitchScene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each step had a limit and their sum had none: a minute for each of a connection's accounts, and for its turn."""
+    assert switching.REOPEN_SECONDS + switching.CLOSE_SECONDS + ANSWER_SECONDS <= PATIENCE_SECONDS
+    await scene.switch.use("lab", unchecked=False)
+    [account] = scene.fleet.offered
+    old, new = scene.opener.written["lab"], Closed()
+    scene.opener.written["lab"] = new
+    tried = threading.Event()
+    monkeypatch.setattr(switching, "REOPEN_SECONDS", 0.1)
+    monkeypatch.setattr(scene.opener, "trouble", lambda _: _wait(tried))
+    try:
+        with pytest.raises(SwitchRefused, match="lab could not be opened anew within 0 s"):
+            await scene.switch.reopen("lab")
+    finally:
+        tried.set()
+    assert (account.adapter, new.is_closed) == (old, True)
 
 
 async def test_what_new_jobs_may_not_go_to_is_not_opened(scene: SwitchScene) -> None:
