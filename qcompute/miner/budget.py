@@ -112,6 +112,45 @@ class Budget:
             raise CannotRun(message, reason="over_budget")
         return estimate
 
+    def check_together(self, estimates: Iterable[Money | None]) -> None:
+        """See that parts of one job, of these estimates, cost no more together than one job may.
+
+        Raises:
+            CannotRun: they do, or one of them does; see `checked`.
+        """
+        amounts = [money.amount for one in estimates if (money := self.checked(one)) is not None]
+        if self.limits_jobs:
+            self.checked(Money(sum(amounts, Decimal(0)), self._settings.currency))
+
+    def check_beside(self, job: Job, parts: Iterable[Job]) -> None:
+        """See that ``job``, a part of one, costs no more than one job may with those of ``parts`` that are here too.
+
+        Parts that come here in the same moment see one another by what is reserved for them, so nothing may be awaited
+        between this and `reserve`.
+
+        Raises:
+            CannotRun: it does; see `checked`.
+        """
+        others = [part for part in parts if self._may_cost(part) and part.execution_id != job.execution_id]
+        reserved = [self._open.get(part.execution_id) for part in others]
+        costs = [part.estimate if own is None else own.money for part, own in zip(others, reserved, strict=True)]
+        known = [cost for cost in costs if cost is not None]  # one without is looked at when its own turn comes
+        if not known:
+            return
+        try:
+            self.check_together([job.estimate, *known])
+        except CannotRun as refusal:
+            raise CannotRun(f"with its other parts here, {refusal.message}", reason=refusal.reason) from None
+
+    def _may_cost(self, part: Job) -> bool:
+        """Whether a part of a job costs something here: it is at this account, and did not end unsubmitted."""
+        return part.provider == self.account and (part.verdict is None or part.submit_started_at is not None)
+
+    @property
+    def limits_jobs(self) -> bool:
+        """Whether there is a limit to what one job may cost."""
+        return self._settings.per_job is not None
+
     def require_room(self, estimate: Money | None, *, of: ExecutionId | None = None) -> None:
         """Say at once, without asking a vendor for the price, that a job must wait.
 

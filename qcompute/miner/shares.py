@@ -79,16 +79,12 @@ class Shares:
 
     def _check_together(self, parts: Sequence[Job]) -> None:
         """Raise `CannotRun` when an account's parts cost more together than it may spend on one job."""
-        totals: dict[tuple[ProviderKey, str], Money] = {}
+        estimates: dict[ProviderKey, list[Money | None]] = {}
         for part in parts:
-            account = self._account(part.provider).key
-            money = self._fleet.budgets.of(account).checked(part.estimate)
-            if money is not None:
-                key = (account, money.currency)
-                totals[key] = totals[key] + money if key in totals else money
-        for (account, _), total in totals.items():
+            estimates.setdefault(self._account(part.provider).key, []).append(part.estimate)
+        for account, ours in estimates.items():
             try:
-                self._fleet.budgets.of(account).checked(total)
+                self._fleet.budgets.of(account).check_together(ours)
             except CannotRun as refusal:
                 raise CannotRun(f"in {len(parts)} parts, {refusal.message}", reason=refusal.reason) from None
 

@@ -144,6 +144,9 @@ class SubmitStage(Stage):
             if self._dry_run:
                 await self._refuse_dry(job)
                 return
+            if job.parent_id is not None and self._budget.limits_jobs:
+                # It may have come from another account, where it was held to the limit beside other parts.
+                self._budget.check_beside(job, await self.road.ledger.parts(job.parent_id))
             # Only here, where one process at a time works on an account, do reservations add up.
             charge = self._budget.reserve(job.execution_id, job.estimate)
             await self._packer.join(job, ready.prepared, charge)

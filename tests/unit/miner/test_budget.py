@@ -430,3 +430,20 @@ async def test_another_account_has_a_budget_of_its_own(opened: Callable[..., Sce
 )
 def test_periods_are_those_of_utc(period: Period, day: date, first: date, following: datetime) -> None:
     assert (period.first_day(day), period.next_start(day)) == (first, following)
+
+
+async def test_parts_that_come_to_an_account_in_one_moment_see_what_is_reserved_for_each_other(
+    opened: Callable[..., Scene],
+) -> None:
+    """What a part that moved will cost at its new account is in no row before it is marked as submitted."""
+    scene = opened(per_job="2.00")
+    ready = replace(await scene.ready(), provider=scene.account.key)
+    one, two = (replace(ready, execution_id=ExecutionId(f"job-1~0{n}"), estimate=None) for n in range(2))
+    budget = scene.road.budgets.of(scene.account.key)
+    cost = Money(COST, "USD")
+    budget.check_beside(replace(one, estimate=cost), [one, two])
+    budget.reserve(one.execution_id, cost)
+    with pytest.raises(CannotRun, match=r"with its other parts here, the job is expected to cost 2\.60 USD"):
+        budget.check_beside(replace(two, estimate=cost), [one, two])
+    elsewhere = replace(one, provider=ProviderKey("another"))
+    budget.check_beside(replace(two, estimate=cost), [elsewhere, two])

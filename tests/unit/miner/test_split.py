@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from typing_extensions import override
 
-from qcompute.errors import Refused, StaleRow
+from qcompute.errors import AuthFailed, Refused, StaleRow
 from qcompute.ledger.contract import Ledger
 from qcompute.ledger.memory import MemoryLedger
 from qcompute.miner.account import Account
@@ -361,6 +361,29 @@ async def test_all_parts_together_cost_no_more_than_one_job_may() -> None:
     assert whole.error == (
         "in 6 parts, the job is expected to cost 3.50 USD, and this miner spends at most 2.50 USD on one job"
     )
+    await nodes.close()
+
+
+async def test_parts_that_move_to_another_account_cost_no_more_there_than_one_job_may() -> None:
+    """The sum was looked at when the parts were made: a part whose account failed was then held to the limit alone.
+
+    With 10 as the limit and a part of 8 at each of two accounts, the one that was left paid 16 for one job.
+    """
+    nodes = Nodes(budget=BudgetSettings(per_job=Decimal("2.50")))
+    for vendor in nodes.vendors.values():
+        vendor.get_pricing = lambda device_id=None: {"perTask": 1.0, "perShot": 0.01}  # noqa: ARG005 - as in base
+    nodes.vendors["left"].fail_submit = [AuthFailed("the account is closed")]
+    parts = await nodes.routed(split={"kind": "shots", "parts": 2})
+    assert [(part.provider, str(part.estimate)) for part in parts] == [("left", "1.50 USD"), ("right", "1.50 USD")]
+    await nodes.submit()
+    assert {name: vendor.created for name, vendor in nodes.vendors.items()} == {"left": 0, "right": 1}
+    moved, stayed = await nodes.ledger.parts(ExecutionId("job-1"))
+    assert (moved.provider, moved.verdict, moved.error_code) == ("right", Verdict.REFUSED, "over_budget")
+    assert moved.error == (
+        "with its other parts here, the job is expected to cost 3.00 USD, and this miner spends at most 2.50 USD on "
+        "one job"
+    )
+    assert stayed.state is State.WAITING
     await nodes.close()
 
 

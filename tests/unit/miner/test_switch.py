@@ -97,7 +97,7 @@ class Closed(Vendor):
         self.is_closed = True
 
 
-def _wait(event: threading.Event) -> None:
+def _wait(event: threading.Event, *_: object) -> None:
     event.wait(30)
 
 
@@ -295,7 +295,7 @@ async def test_a_new_key_is_not_taken_up_after_whoever_gave_it_stopped_waiting(
     scene.opener.written["lab"] = new
     tried = threading.Event()
     monkeypatch.setattr(switching, "REOPEN_SECONDS", 0.1)
-    monkeypatch.setattr(scene.opener, "trouble", lambda _: _wait(tried))
+    monkeypatch.setattr(scene.opener, "trouble", partial(_wait, tried))
     try:
         with pytest.raises(SwitchRefused, match="lab could not be opened anew within 0 s"):
             await scene.switch.reopen("lab")
