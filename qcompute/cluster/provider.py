@@ -77,6 +77,14 @@ class NodeProvider(ABC):
             self._program(setup)
             check_node_account(nodes, setup)
 
+    def waits_for(self, nodes: Sequence[QPUNodeSpec], setup: AccountSetup) -> str | None:
+        """Why an account that `open_adapter` opens would be offline all the same; None where nothing can be seen.
+
+        Asked after `check_setup`, of this machine only. May block for seconds.
+        """
+        del nodes, setup
+        return None
+
     def _program(self, setup: AccountSetup) -> NodeProgram:
         own = type(self)
         if own.execute is NodeProvider.execute:

@@ -14,6 +14,7 @@ from typing import Final
 from qcompute.circuits.sandbox import SandboxLimits, SandboxPool
 from qcompute.errors import CannotRun, SandboxUnavailable
 from qcompute.vendor.aer.methods import Method
+from qcompute.vendor.aer.settings import AerConfig, Processor
 
 CUSTATEVEC: Final = "custatevec"
 """The method ``statevector``, by cuQuantum's cuStateVec."""
@@ -44,6 +45,22 @@ def probe_gpu(method: str) -> str | None:
             known = _asked(method), time.monotonic() + REFUSAL_SECONDS
             _known[method] = known
         return known[0]
+
+
+def probed(config: AerConfig, method: Method) -> str:
+    """What `probe_gpu` is asked for a method of these settings."""
+    return CUSTATEVEC if config.custatevec and method is Method.STATEVECTOR else str(method)
+
+
+def why_no_gpu(config: AerConfig) -> str | None:
+    """Why no method of these settings runs on the GPU, by the first of them; None when one does, or none is to.
+
+    Blocks as `probe_gpu` does.
+    """
+    if config.device is Processor.CPU:
+        return None
+    reasons = [probe_gpu(probed(config, method)) for method in config.methods_offered]
+    return None if None in reasons else reasons[0]
 
 
 def _asked(method: str) -> str | None:

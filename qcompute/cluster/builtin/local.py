@@ -15,9 +15,12 @@ from qcompute.cluster.builtin.late import LateAdapter
 from qcompute.cluster.builtin.vendor import NodeArguments, VendorProvider
 from qcompute.cluster.spec import DEVICE, LOW_ENTANGLEMENT, NOTE, NodeType, QPUNodeSpec
 from qcompute.miner.providers.base import ProviderAdapter
+from qcompute.miner.providers.registry import missing_of
 from qcompute.units import ProviderKey
 from qcompute.vendor.aer.memory import machine_bytes
 from qcompute.vendor.aer.methods import LEAST_BYTES, OVERHEAD_BYTES, Method, max_qubits, statevector_bytes
+from qcompute.vendor.aer.settings import AerConfig
+from qcompute.vendor.aer_gpu import why_no_gpu
 
 
 class LocalCpuArguments(NodeArguments):
@@ -128,10 +131,22 @@ class _LocalGpu(VendorProvider[G]):
 
     @override
     def open_adapter(self, nodes: Sequence[QPUNodeSpec], setup: AccountSetup) -> ProviderAdapter:
-        """Never raises for a GPU that is not there: the account then has no device, until a health check finds one."""
+        """Raises for a wrong setting, and never for what may come: a GPU that is not there, or Aer itself.
+
+        The account then has no device, until a health check finds that it can be opened.
+        """
+        self.check_settings(setup)
         at_once = self.arguments(setup.arguments).n_nodes
         self._adapter = LateAdapter(partial(super().open_adapter, nodes, setup), at_once=at_once)
         return self._adapter
+
+    @override
+    def check_setup(self, nodes: Sequence[QPUNodeSpec], setup: AccountSetup) -> None:
+        self.check_settings(setup)
+
+    @override
+    def waits_for(self, nodes: Sequence[QPUNodeSpec], setup: AccountSetup) -> str | None:
+        return missing_of(self.vendor) or why_no_gpu(AerConfig.model_validate(self.table(setup)))
 
     @override
     def check_health(self, adapter: ProviderAdapter) -> None:

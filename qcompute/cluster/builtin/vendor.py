@@ -94,18 +94,30 @@ class VendorProvider(NodeProvider, Generic[A]):
 
     @override
     def open_adapter(self, nodes: Sequence[QPUNodeSpec], setup: AccountSetup) -> ProviderAdapter:
-        table = self.config(self.arguments(setup.arguments)) | dict(setup.settings)
         try:
-            self._adapter = open_adapter(self.vendor, table, directory=setup.directory)
+            self._adapter = open_adapter(self.vendor, self.table(setup), directory=setup.directory)
         except ConfigError as error:
             raise ConfigError(f"cluster account {setup.name!r}: {self._as_written(error.message, setup)}") from None
         return self._adapter
 
     @override
     def check_setup(self, nodes: Sequence[QPUNodeSpec], setup: AccountSetup) -> None:
-        table = self.config(self.arguments(setup.arguments)) | dict(setup.settings)
-        if (problem := missing_of(self.vendor) or settings_problem(self.vendor, table)) is not None:
+        if (problem := missing_of(self.vendor)) is not None:
+            raise ConfigError(f"cluster account {setup.name!r}: {problem}")
+        self.check_settings(setup)
+
+    def check_settings(self, setup: AccountSetup) -> None:
+        """Whether the adapter takes the account's settings, and has the secrets they name.
+
+        Raises:
+            ConfigError: it does not; the message names the setting as it is written.
+        """
+        if (problem := settings_problem(self.vendor, self.table(setup))) is not None:
             raise ConfigError(f"cluster account {setup.name!r}: {self._as_written(problem, setup)}")
+
+    def table(self, setup: AccountSetup) -> dict[str, Any]:
+        """The adapter's settings: what follows from the account's arguments, and its own over it."""
+        return self.config(self.arguments(setup.arguments)) | dict(setup.settings)
 
     def _as_written(self, text: str, setup: AccountSetup) -> str:
         """``text`` with each setting of the adapter called what stands in the account's table."""

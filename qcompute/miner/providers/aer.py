@@ -44,7 +44,7 @@ from qcompute.vendor.aer.memory import BASE_BYTES, MACHINE, safe_bytes, simulati
 from qcompute.vendor.aer.methods import OVERHEAD_BYTES, Method, basis_gates_of, check_gates, max_qubits
 from qcompute.vendor.aer.settings import AerConfig, Processor
 from qcompute.vendor.aer.spool import Spool
-from qcompute.vendor.aer_gpu import CUDA_ENVIRONMENT, CUSTATEVEC, probe_gpu
+from qcompute.vendor.aer_gpu import CUDA_ENVIRONMENT, probe_gpu, probed
 from qcompute.vendor.spooled import job_id_of, timestamps
 
 _log = logging.getLogger(__name__)
@@ -241,7 +241,7 @@ class AerAdapter(KeepingAdapter):
             return {f"aer_{_SHORT.get(method, method)}": method for method in config.methods_offered}
         usable: dict[str, Method] = {}
         for method in config.methods_offered:
-            what = CUSTATEVEC if config.custatevec and method is Method.STATEVECTOR else str(method)
+            what = probed(config, method)
             name = f"aer_gpu_{_SHORT.get(method, what)}"
             if (reason := probe_gpu(what)) is None:
                 usable[name] = method

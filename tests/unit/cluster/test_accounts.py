@@ -17,6 +17,7 @@ from qcompute.cluster.builtin.late import LateAdapter
 from qcompute.cluster.connected import credentials_of
 from qcompute.errors import ConfigError, Unavailable, VendorError
 from qcompute.miner.limits import BudgetSettings
+from qcompute.miner.providers import aer
 from qcompute.miner.providers.aer import AerAdapter
 from qcompute.miner.settings_load import load_from
 
@@ -135,13 +136,27 @@ def test_health_is_asked_of_each_account_and_says_why_not(tmp_path: Path) -> Non
     closed([plan])
 
 
-def test_a_gpu_that_is_not_there_does_not_keep_the_others_from_starting(tmp_path: Path) -> None:
+def no_gpu(method: str) -> str | None:
+    return f"there is no GPU for {method}"
+
+
+def test_a_wrong_setting_of_a_gpu_keeps_the_miner_from_starting(tmp_path: Path) -> None:
+    """It made the account offline for ever, as a GPU that is not there does: nobody was told at the start."""
+    text = '[[cluster.nodes]]\nprovider="local_gpu_aer"\nn_nodes=2\nsettings={nonsense=1}'
+    with pytest.raises(ConfigError, match=r"^cluster account 'local_gpu_aer': settings\.nonsense: Extra inputs"):
+        open_cluster(read(text), tmp_path)
+
+
+def test_a_gpu_that_is_not_there_does_not_keep_the_others_from_starting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Its account has no device, so nothing is advertised, and its health check says why."""
-    text = '[[cluster.nodes]]\nprovider="local_cpu"\n[[cluster.nodes]]\nprovider="local_gpu_aer"\nsettings={nonsense=1}'
+    monkeypatch.setattr(aer, "probe_gpu", no_gpu)
+    text = '[[cluster.nodes]]\nprovider="local_cpu"\n[[cluster.nodes]]\nprovider="local_gpu_aer"'
     cpu, gpu = plans = open_cluster(read(text), tmp_path)
     assert isinstance(gpu.adapter, LateAdapter)
     assert gpu.adapter.list_devices() == []
-    with pytest.raises(ConfigError, match="cluster account 'local_gpu_aer': "):
+    with pytest.raises(ConfigError, match=r"cluster account 'local_gpu_aer': .*there is no GPU"):
         gpu.health_check()
     with pytest.raises(Unavailable):
         gpu.adapter.submit("circuit")
