@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial, reduce
 from pathlib import Path
@@ -89,16 +89,33 @@ def connected_slots(settings: ClusterSettings, directory: Path) -> tuple[Slot, .
     Raises:
         ConfigError: see `slots_of`; also when a connection cannot give an account.
     """
+    slots, faults = sound_slots(settings, directory)
+    if faults:
+        raise faults[0]
+    return slots
+
+
+def sound_slots(settings: ClusterSettings, directory: Path) -> tuple[tuple[Slot, ...], list[ConfigError]]:
+    """`connected_slots` without those that no connection can give, and why not: every reason, in the fleet's order.
+
+    Raises:
+        ConfigError: see `slots_of`.
+    """
     definitions = Definitions(directory / FILE)
     slots = slots_of(settings)
     if settings.builder is None:
         wheres = [f"cluster.nodes[{number}].connection" for number in range(len(slots))]
     else:
         wheres = [f"cluster account {slot.name!r}: connection" for slot in slots]
-    whole = tuple(connected(slot, definitions, where) for slot, where in zip(slots, wheres, strict=True))
-    _refuse_shared_budgets(slots, whole, wheres)
-    _refuse_shared_spools(whole)
-    return whole
+    faults: list[ConfigError] = []
+    whole: list[tuple[Slot, Slot, str]] = []
+    for slot, where in zip(slots, wheres, strict=True):
+        try:
+            whole.append((slot, connected(slot, definitions, where), where))
+        except ConfigError as error:
+            faults.append(error)
+    sound = tuple(one for _, one, _ in whole)
+    return sound, [*faults, *_shared_budgets(whole), *_shared_spools(sound)]
 
 
 def words_of_nodes(nodes: Sequence[QPUNodeSpec]) -> dict[str, frozenset[str]] | None:
@@ -109,27 +126,30 @@ def words_of_nodes(nodes: Sequence[QPUNodeSpec]) -> dict[str, frozenset[str]] | 
     return words or None
 
 
-def _refuse_shared_spools(whole: Sequence[Slot]) -> None:
+def _shared_spools(whole: Sequence[Slot]) -> Iterator[ConfigError]:
     """Jobs of one account would be found and run by the other as well."""
     has_it: dict[Path, str] = {}
     for slot in whole:
         if isinstance(spool := slot.settings.get("spool"), str):
             folder = Path(spool).expanduser().resolve()
             if (first := has_it.setdefault(folder, slot.name)) != slot.name:
-                raise ConfigError(
+                yield ConfigError(
                     f"cluster account {slot.name!r}: settings.spool is that of {first} already, and each would run the "
                     "other's jobs: take it out, then each has a folder of its own"
                 )
 
 
-def _refuse_shared_budgets(slots: Sequence[Slot], whole: Sequence[Slot], wheres: Sequence[str]) -> None:
-    """Two accounts with a connection's budget each could spend twice what was allowed."""
+def _shared_budgets(whole: Sequence[tuple[Slot, Slot, str]]) -> Iterator[ConfigError]:
+    """Two accounts with a connection's budget each could spend twice what was allowed.
+
+    Each is given as it is written, with what its connection gives, and as errors call the setting.
+    """
     has_it: dict[str, str] = {}
-    for slot, one, where in zip(slots, whole, wheres, strict=True):
+    for slot, one, where in whole:
         if slot.connection is None or one.budget == slot.budget:
             continue
         if (first := has_it.setdefault(slot.connection, slot.name)) != slot.name:
-            raise ConfigError(
+            yield ConfigError(
                 f"{where}: the budget of {slot.connection} is that of {first} already: write a budget here"
             )
 

@@ -11,7 +11,7 @@ from typing import Final
 from qcompute import cluster
 from qcompute.cluster.accounts import words_of_nodes
 from qcompute.connections.checks import looked_at, open_connection
-from qcompute.connections.definitions import CHOICE, FILE, Choice, Definitions
+from qcompute.connections.definitions import CHOICE, FILE, Choice, Definition, Definitions
 from qcompute.connections.findings import Grade
 from qcompute.connections.store import CredentialStore
 from qcompute.errors import ConfigError
@@ -83,13 +83,15 @@ class AccountOpener:
         try:
             opened = [make() for _, make in self.open(first)]
         except ConfigError as error:
-            if first == self.home:
-                raise
-            back = f"go back with `qcompute connections use {self.home}`"
-            raise ConfigError(
-                f"{error.message}; it was chosen with `qcompute connections use`: mend it, or {back}"
-            ) from None
+            raise ConfigError(self.with_way_back(first, error.message)) from None
         return Fleet([one.account for one in opened], Budgets([one.budget for one in opened]))
+
+    def with_way_back(self, first: str, problem: str) -> str:
+        """What keeps the group to start with closed; of one that was chosen, with how to go back."""
+        if first == self.home:
+            return problem
+        back = f"go back with `qcompute connections use {self.home}`"
+        return f"{problem}; it was chosen with `qcompute connections use`: mend it, or {back}"
 
     def group_of(self, lane: str) -> str | None:
         """The group that has the account of this name."""
@@ -141,14 +143,24 @@ class AccountOpener:
         """
         if name == self.home and name == CLUSTER:
             return self._cluster()
-        if name == self.home and not self._home_is_connection():
+        if (definition := self.definition_of(name)) is None:
             adapter = open_adapter(name, self._settings.provider_table, directory=self._folder)
             return [(adapter, partial(self._account, ProviderKey(name), adapter, self._settings.budget, None))]
-        definition = self.definitions.get(name)
-        refuse_provider_name(name)
         budget = definition.own_budget(name) or self._settings.budget
         adapter = open_connection(name, definition, self._folder)
         return [(adapter, partial(self._account, ProviderKey(name), adapter, budget, ProviderKey(definition.provider)))]
+
+    def definition_of(self, name: str) -> Definition | None:
+        """The connection that a group is; None for the provider of the settings.
+
+        Raises:
+            ConfigError: there is no such group, or its name is a provider's.
+        """
+        if name == self.home and not self._home_is_connection():
+            return None
+        definition = self.definitions.get(name)
+        refuse_provider_name(name)
+        return definition
 
     def trouble(self, adapter: ProviderAdapter) -> str | None:
         """What is wrong at an account; None when it can be used."""

@@ -12,11 +12,13 @@ from pathlib import Path
 
 import pytest
 
+from qcompute.cluster.builtin import local
 from qcompute.console.__main__ import main
 from qcompute.console.doctor.accounts import accounts
 from qcompute.console.doctor.findings import Level
 from qcompute.console.output import duration_text
 from qcompute.miner.settings_load import load_from
+from qcompute.vendor import aer_gpu
 
 SERVERS = ("--jobserver.url", "https://jobs.example", "--jobserver.tensorauth_url", "https://auth.example")
 
@@ -141,6 +143,141 @@ def test_every_account_of_a_fleet_is_checked(capsys: pytest.CaptureFixture[str],
         strict=True,
     ):
         assert problem.startswith(words)
+
+
+CONNECTIONS = """
+[connections.lab]
+provider = "ionq"
+settings = { api_key = "nowhere_set" }
+[connections.desk]
+provider = "mock"
+settings = { nonsense = 1 }
+[connections.sound]
+provider = "mock"
+[connections.odd]
+provider = "nobody"
+[connections.dear]
+provider = "mock"
+budget = { per_day = "much" }
+"""
+
+
+def connections(folder: Path, chosen: str = "") -> tuple[str, ...]:
+    folder.mkdir()
+    (folder / "connections.toml").write_text(CONNECTIONS)
+    (folder / "connection").write_text(chosen)
+    return ("--neuron.full_path", str(folder))
+
+
+def checked(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[list[str], list[str]]:
+    code, out = ran(capsys, "config", "check", *SERVERS, *arguments, "--json")
+    document = json.loads(out)
+    assert (code, document["is_sound"]) == (int(bool(document["problems"])), not document["problems"])
+    return document["problems"], document["warnings"]
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("lab", "connection lab: providers.ionq.api_key: the secret 'nowhere_set' is not set"),
+        ("desk", "connection desk: providers.mock.nonsense: Extra inputs are not permitted"),
+        ("odd", "connection odd: 'nobody' is none of aer, azure,"),
+        ("dear", "connections.dear.budget.per_day: "),
+        ("gone", "there is no connection 'gone'; there are dear, desk, lab, odd, sound"),
+    ],
+)
+def test_a_connection_that_the_daemon_would_start_with_is_checked(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, name: str, words: str
+) -> None:
+    """A connection's name as PROVIDER was looked up as a provider's, and one that was chosen was not looked at."""
+    where = connections(tmp_path / "miner", name)
+    ((problem,), warnings) = checked(capsys, *where, "--provider", "mock")
+    assert problem.startswith(words)
+    assert problem.endswith(
+        "; it was chosen with `qcompute connections use`: mend it, or go back with `qcompute connections use mock`"
+    )
+    assert warnings == []
+    (tmp_path / "miner" / "connection").unlink()
+    ((problem,), _) = checked(capsys, *where, "--provider", name)
+    assert problem.startswith("provider: 'gone' is none of aer" if name == "gone" else words)
+    assert "connections use" not in problem
+
+
+def test_the_settings_own_account_is_a_warning_while_another_connection_is_chosen(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """The daemon starts without it: nothing is wrong before somebody goes back to it."""
+    where = (*connections(tmp_path / "miner", "sound"), "--provider", "ionq")
+    (problems, (warning,)) = checked(capsys, *where)
+    assert problems == []
+    assert warning.startswith("ionq, which no new jobs go to now: providers.ionq.api_key: the secret")
+
+
+def test_a_stand_in_that_is_no_account_is_told_of_one_provider_too(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """Only a fleet was asked whether it has what ``routing.fallback`` names; the daemon asks all it starts with."""
+    fallback = ("--routing.fallback", "nonsense")
+    ((problem,), _) = checked(capsys, "--provider", "mock", *fallback)
+    assert problem.startswith("routing.fallback: 'nonsense' is no account, tag or device; this miner has mock")
+    where = connections(tmp_path / "miner")
+    ((problem,), _) = checked(capsys, *where, "--provider", "sound", *fallback)
+    assert problem.startswith("routing.fallback: 'nonsense' is no account, tag or device; this miner has sound")
+    assert checked(capsys, *where, "--provider", "sound", "--routing.fallback", "sound/dev") == ([], [])
+
+
+def fleet_of(tmp_path: Path, text: str) -> tuple[str, ...]:
+    (tmp_path / "fleet.toml").write_text(f'provider = "cluster"\n{text}')
+    return ("--config", str(tmp_path / "fleet.toml"))
+
+
+def test_a_tag_of_an_account_with_a_fault_is_no_second_fault(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """An account that lacked a secret lost its tags with it: the stand-in that names one was called misspelt."""
+    text = (
+        '[routing]\nfallback = ["tag:cloudy"]\n[[cluster.nodes]]\nprovider = "local_cpu"\n'
+        '[[cluster.nodes]]\nprovider = "ibm_quantum"\nibm_token = "nowhere_set"\nbackends = ["ibm_one"]\n'
+        'instance = "crn:v1:bluemix:public:quantum-computing:us-east:a/0:1::"\ntags = ["cloudy"]\n'
+    )
+    ((problem,), _) = checked(capsys, *fleet_of(tmp_path, text))
+    assert problem.startswith("cluster account 'ibm_quantum': ibm_token: the secret 'nowhere_set' is not set")
+
+
+def test_every_account_whose_connection_does_not_fit_is_told(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """The first of them was told alone, and the next after that was mended."""
+    text = '[routing]\nfallback = ["tag:perhaps"]\n' + "".join(
+        f'[[cluster.nodes]]\nprovider = "ibm_quantum"\nconnection = "{name}"\n' for name in ("gone", "sound")
+    )
+    where = (*connections(tmp_path / "miner"), *fleet_of(tmp_path, text))
+    ((first, second), _) = checked(capsys, *where)
+    assert first.startswith("cluster.nodes[0].connection: there is no connection 'gone'")
+    assert second.startswith("cluster.nodes[1].connection: sound is of the provider mock")
+
+
+def test_a_gpu_that_is_not_there_is_a_warning_and_a_wrong_setting_of_it_a_fault(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both were told as what ends the start, which went on with the account offline in either case."""
+
+    def no_gpu(method: str) -> str | None:
+        return f"there is no GPU for {method}"
+
+    def not_installed(key: str) -> str | None:
+        return f"{key} is not installed"
+
+    monkeypatch.setattr(aer_gpu, "probe_gpu", no_gpu)
+    gpu = '[[cluster.nodes]]\nprovider = "local_gpu_cuquantum"\n'
+    told = "cluster account 'local_gpu_cuquantum' will be offline: there is no GPU for custatevec"
+    assert checked(capsys, *fleet_of(tmp_path, gpu)) == ([], [told])
+    monkeypatch.setattr(local, "missing_of", not_installed)
+    (problems, (warning,)) = checked(capsys, *fleet_of(tmp_path, gpu))
+    assert (problems, warning) == ([], f"{told.partition(':')[0]}: aer is not installed")
+    ((problem,), warnings) = checked(capsys, *fleet_of(tmp_path, f"{gpu}settings = {{ nonsense = 1 }}\n"))
+    assert problem.startswith("cluster account 'local_gpu_cuquantum': settings.nonsense: Extra inputs")
+    assert warnings == []
 
 
 def test_what_the_accounts_of_a_fleet_use_is_marked_as_chosen(
