@@ -149,6 +149,8 @@ class Account:
         """What `devices` said last; nothing before it was asked once."""
         self._pace = Pace(self.limits.rates, clock)
         self._threads = ProviderThreads(key, threads)
+        # Its own, for behind the others' calls it would count as hanging where the vendor is only slow.
+        self._look_thread = self._threads if health is None else ProviderThreads(f"{key}-look", 1)
         self._polls = PollQueue(
             size=self.limits.max_poll_batch, turn=partial(self._pace.turn, Verb.POLL), ask=self._poll_batch
         )
@@ -192,17 +194,20 @@ class Account:
         It is not cut short: a call that may have been processed cannot be undone by not waiting for it. A vendor that
         asks for a pause gets it from the whole account.
         """
+        return await self._call(what, lambda: function(*args, **kwargs), self._threads)
+
+    async def _call(self, what: Verb | str, work: Callable[[], T], threads: ProviderThreads) -> T:
         try:
-            return await self._run(what, lambda: function(*args, **kwargs))
+            return await self._run(what, work, threads)
         except Unavailable as error:
             if isinstance(what, Verb) and error.retry_after_seconds is not None:
                 self._pace.pause(what, min(error.retry_after_seconds, LONGEST_PAUSE_SECONDS))
             raise
 
-    async def _run(self, what: str, work: Callable[[], T]) -> T:
+    async def _run(self, what: str, work: Callable[[], T], threads: ProviderThreads) -> T:
         started = time.monotonic()
         slow = asyncio.get_running_loop().call_later(SLOW_CALL_SECONDS, self._warn_slow, what, started)
-        call = self._threads.submit(partial(self._measured, what, work))
+        call = threads.submit(partial(self._measured, what, work))
         self._calls.add(call)
         try:
             return await call
@@ -258,10 +263,14 @@ class Account:
 
     async def _asked(self, health: Callable[[], None]) -> Exception | None:
         """What the health check raised; None when the account is well, whatever it says of its devices."""
-        answer = await caught(self.ask(Verb.DESCRIBE, health))
+        answer = await caught(self._ask_aside(health))
         if answer is None and not self.device_names:
-            await caught(self.ask(Verb.DESCRIBE, self.devices))
+            await caught(self._ask_aside(self.devices))
         return answer
+
+    async def _ask_aside(self, function: Callable[[], T]) -> T:
+        await self._pace.turn(Verb.DESCRIBE)
+        return await self._call(Verb.DESCRIBE, function, self._look_thread)
 
     def _found(self, offline_because: str | None) -> None:
         before, self.offline_because = self.offline_because, offline_because
@@ -390,6 +399,7 @@ class Account:
         """Close the adapter in a thread of its own, giving up after the limit."""
         await self._close(self.adapter, limit_seconds=limit_seconds)
         self._threads.close()
+        self._look_thread.close()
 
     async def _close(self, adapter: ProviderAdapter, *, limit_seconds: float) -> None:
         closing = asyncio.create_task(self.call("close", adapter.close))

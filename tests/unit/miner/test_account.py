@@ -305,6 +305,25 @@ async def test_a_health_check_that_hangs_takes_its_account_offline_and_holds_up_
             await account.close(limit_seconds=1)
 
 
+async def test_an_account_whose_threads_are_all_at_work_is_not_taken_for_one_that_hangs() -> None:
+    """Its health check waited for a thread behind slow submits, and the 30 s for its answer were over before it began.
+
+    The account was told to be offline, and its jobs went elsewhere.
+    """
+    busy = threading.Event()
+    account = Account(ProviderKey("busy"), Vendor(), threads=1, health=lambda: None)
+    submit = asyncio.create_task(account.call(Verb.SUBMIT, busy.wait, 30))
+    try:
+        async with asyncio.timeout(5):
+            await account.look()
+        assert (account.offline_because, account.device_names) == (None, ("dev",))
+        assert not submit.done()
+    finally:
+        busy.set()
+        await submit
+        await account.close(limit_seconds=1)
+
+
 async def test_a_list_of_devices_that_hangs_holds_up_no_other_look(monkeypatch: pytest.MonkeyPatch) -> None:
     """Only the health check had a limit: an account that was well and did not name its devices stopped the watch.
 
