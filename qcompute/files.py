@@ -6,10 +6,14 @@ import fcntl
 import json
 import os
 import secrets
+import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
+
+_LOOK_SECONDS: Final = 1.0
+"""Whoever only looks whether a lock is held has it for less than that."""
 
 
 def sync_folder(folder: Path) -> None:
@@ -96,3 +100,41 @@ def locked(path: Path) -> Generator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def hold(path: Path) -> int:
+    """Take the lock that this file stands for, until the descriptor that is returned is closed, or this process ends.
+
+    No two have it at once, also not in one process. A child does not get it.
+
+    Raises:
+        BlockingIOError: another has it.
+        OSError: the file cannot be made.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    deadline = time.monotonic() + _LOOK_SECONDS
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            if time.monotonic() > deadline:
+                os.close(descriptor)
+                raise
+            time.sleep(_LOOK_SECONDS / 20)
+        else:
+            return descriptor
+
+
+def is_held(path: Path) -> bool:
+    """Whether anybody has the lock of `hold` now, also this process."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False

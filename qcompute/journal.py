@@ -31,7 +31,7 @@ class _Place(NamedTuple):
 
 
 class Journal:
-    """Documents by name, which has no space; thread-safe. One process at a time has the file.
+    """Documents by name, which has no space; thread-safe. One at a time has the file, also in one process.
 
     A document outlasts the process after `append`, and a power cut after a `sync` that began later. After a sync that
     failed nothing can be told of what the file holds, so the next `append` writes it anew first.
@@ -166,7 +166,7 @@ class Journal:
 
     def _load(self) -> None:
         broken = 0
-        with open(self._descriptor, "rb", closefd=False) as lines:  # closing another would drop the lock
+        with open(self._descriptor, "rb", closefd=False) as lines:
             lines.seek(0)
             for line in lines:
                 head = _head(line)
@@ -192,7 +192,7 @@ def _open_locked(file: Path) -> int:
     while True:
         descriptor = os.open(file, _FLAGS, 0o600)
         try:
-            fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)  # lockf would let this process in twice
             if os.fstat(descriptor).st_ino == file.stat().st_ino:
                 return descriptor
         except FileNotFoundError:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from qcompute import files
-from qcompute.files import create_private, read_document, write_document
+from qcompute.files import create_private, hold, is_held, read_document, write_document
 
 
 def test_a_document_is_read_as_it_was_written_and_none_is_none(tmp_path: Path) -> None:
@@ -67,3 +67,15 @@ def test_what_is_there_is_not_replaced_by_who_only_creates(tmp_path: Path) -> No
         create_private(file, b"second")
     assert (file.read_bytes(), file.stat().st_mode & 0o777) == (b"first", 0o600)
     assert list(tmp_path.iterdir()) == [file]
+
+
+def test_a_lock_is_held_once_and_seen_by_whoever_looks(tmp_path: Path) -> None:
+    lock = tmp_path / "lock"
+    assert not is_held(lock)
+    descriptor = hold(lock)
+    assert is_held(lock)
+    with pytest.raises(BlockingIOError):
+        hold(lock)
+    os.close(descriptor)
+    assert not is_held(lock)
+    os.close(hold(lock))

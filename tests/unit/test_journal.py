@@ -213,3 +213,15 @@ def test_a_draft_left_by_a_process_that_was_killed_is_in_nobodys_way(tmp_path: P
     assert len(texts(journal)) == 3
     assert [file.name for file in tmp_path.iterdir()] == ["journal"]
     journal.close()
+
+
+def test_one_process_has_it_once(tmp_path: Path) -> None:
+    """A process's own locks let it in again: two accounts of one spool would have written into each other's records."""
+    journal = Journal(tmp_path / "journal")
+    with pytest.raises(BlockingIOError):
+        Journal(tmp_path / "journal")
+    journal.append("a", {"n": 1}, at=1.0)
+    journal.close()
+    again = Journal(tmp_path / "journal")
+    assert again.read("a") == {"n": 1}
+    again.close()
