@@ -54,6 +54,8 @@ _log = logging.getLogger(__name__)
 _UNLIMITED_BYTES: Final = 1 << 50
 _OPEN_FILES: Final = 1024
 _MAX_REPLY_BYTES: Final = 64 << 20
+_CLOSE_SECONDS: Final = 5.0
+"""For a run to end whose process was ended."""
 _MAY_HAVE_RUN: Final = "it may have run; look at the machine, then fail or release the job"
 
 
@@ -71,7 +73,7 @@ class NodeSettings(BaseModel):
     idle_seconds: float = Field(default=120.0, gt=0)
     """A process without work ends after this."""
     keep_days: float = Field(default=3.0, gt=0)
-    """Results are fetched and stored at once; this is for looking at them by hand."""
+    """Days a result is kept after it was fetched, for looking at it by hand; one that was not is kept for 90."""
     prices: Prices | None = None
     """What a job costs. Unknown when not set."""
     spool: Path | None = None
@@ -113,15 +115,10 @@ def open_node_adapter(program: NodeProgram, nodes: Sequence[QPUNodeSpec], setup:
     """The adapter that runs ``program`` on ``nodes``, each a device, one circuit at a time on each.
 
     Raises:
-        ConfigError: a wrong setting, a secret that is not set, or a spool that cannot be used.
+        ConfigError: a wrong setting, or a secret that is not set.
     """
     settings, secrets = check_node_account(nodes, setup)
-    spool = settings.spool or setup.directory / "nodes"
-    try:
-        return NodeAdapter(program, nodes, settings, spool, secrets)
-    except OSError as error:
-        reason = f"settings.spool = {spool} cannot be used: {error.strerror}"
-        raise ConfigError(f"cluster account {setup.name!r}: {reason}") from None
+    return NodeAdapter(program, nodes, settings, settings.spool or setup.directory / "nodes", secrets)
 
 
 def check_node_account(nodes: Sequence[QPUNodeSpec], setup: AccountSetup) -> tuple[NodeSettings, list[Secret]]:
@@ -154,31 +151,40 @@ class NodeAdapter(KeepingAdapter):
         self._program = program
         self._settings = settings
         self._nodes = {str(node.device_id): node for node in nodes}
-        self._spool = Spool(spool)
-        self._pool = SandboxPool(
-            "qcompute.cluster.node_child:work",
-            limits=SandboxLimits(
-                memory_bytes=settings.memory_bytes or _UNLIMITED_BYTES,
-                cpu_seconds=settings.cpu_seconds,
-                wall_seconds=settings.wall_seconds,
-                max_reply_bytes=_MAX_REPLY_BYTES,
-                open_files=_OPEN_FILES,
-                trusted=True,
-            ),
-            size=len(self._nodes),
-            idle_seconds=settings.idle_seconds,
-            name="execute",
-            environment={"PATH": os.defpath} | {variable_of(one.name): one.reveal() for one in secrets},
-        )
+        self._spool = Spool(spool, settings.keep_days)
+        self.secrets = secrets
+        """Those of the processes to come."""
+        self._pool = self._new_pool()
+        self._old_pools: list[SandboxPool] = []
         self._path = [str(Path(entry).resolve()) for entry in sys.path]
         self._lock = threading.Lock()
         self._cancels: dict[str, threading.Event] = {}
         self._running: set[str] = set()
         self._closed = False
         self._queues: dict[str, queue.SimpleQueue[str | None]] = {name: queue.SimpleQueue() for name in self._nodes}
+        self._workers: list[threading.Thread] = []
+
+    @override
+    def take_jobs(self) -> None:
+        self._spool.take()
         self._recover()
-        for name, waiting in self._queues.items():
-            threading.Thread(target=self._work, args=(waiting,), name=f"node-{name}", daemon=True).start()
+        self._workers = [
+            threading.Thread(target=self._work, args=(waiting,), name=f"node-{name}", daemon=True)
+            for name, waiting in self._queues.items()
+        ]
+        for worker in self._workers:
+            worker.start()
+
+    @override
+    def renewed_by(self, fresh: ProviderAdapter) -> ProviderAdapter:
+        """This one: what runs goes on in the process that has the old secrets, and what comes next has the new ones."""
+        if not isinstance(fresh, NodeAdapter):
+            return super().renewed_by(fresh)
+        self.secrets = fresh.secrets
+        with self._lock:
+            self._old_pools.append(self._pool)  # its idle processes end by themselves
+            self._pool = self._new_pool()
+        return self
 
     @override
     def list_devices(self) -> list[Device]:
@@ -213,6 +219,7 @@ class NodeAdapter(KeepingAdapter):
         node = self._node(device_id)
         if node is None:
             raise Refused(f"{self._program.display_name} has no node {str(device_id)[:64]!r}")
+        self.begin()
         job_id = job_id_of(token)
         mine = circuit_data.startswith('{"node"')
         source = json.loads(circuit_data)["node"]["source"] if mine else circuit_data
@@ -229,6 +236,7 @@ class NodeAdapter(KeepingAdapter):
 
     @override
     def cancel(self, handle: JobHandle) -> None:
+        self.begin()
         job_id = handle.provider_job_id
         with self._lock:
             if job_id in self._running:
@@ -239,7 +247,10 @@ class NodeAdapter(KeepingAdapter):
 
     @override
     def get_job_receipt(self, handle: JobHandle) -> JobReceipt:
+        self.begin()
         job, result = self._spool.job(handle.provider_job_id), self._spool.result(handle.provider_job_id) or {}
+        if result:
+            self._spool.mark_fetched(handle.provider_job_id)
         status = ProviderStatus(self.status_of(handle.provider_job_id).status)
         counts, shots = result.get("counts"), job["shots"] if job else None
         prices = self._settings.prices
@@ -287,10 +298,35 @@ class NodeAdapter(KeepingAdapter):
 
     @override
     def close(self) -> None:
-        self._closed = True
+        with self._lock:
+            self._closed = True
+            pools = [*self._old_pools, self._pool]
         for waiting in self._queues.values():
             waiting.put(None)
-        self._pool.close()
+        for pool in pools:
+            pool.close()
+        for worker in self._workers:
+            worker.join(_CLOSE_SECONDS)
+        if not any(worker.is_alive() for worker in self._workers):  # else it may still write: nobody else gets it
+            self._spool.release()
+
+    def _new_pool(self) -> SandboxPool:
+        settings = self._settings
+        return SandboxPool(
+            "qcompute.cluster.node_child:work",
+            limits=SandboxLimits(
+                memory_bytes=settings.memory_bytes or _UNLIMITED_BYTES,
+                cpu_seconds=settings.cpu_seconds,
+                wall_seconds=settings.wall_seconds,
+                max_reply_bytes=_MAX_REPLY_BYTES,
+                open_files=_OPEN_FILES,
+                trusted=True,
+            ),
+            size=len(self._nodes),
+            idle_seconds=settings.idle_seconds,
+            name="execute",
+            environment={"PATH": os.defpath} | {variable_of(one.name): one.reveal() for one in self.secrets},
+        )
 
     def _node(self, device_id: str | None) -> QPUNodeSpec | None:
         return self._nodes.get(device_id) if device_id else next(iter(self._nodes.values()))
@@ -299,6 +335,8 @@ class NodeAdapter(KeepingAdapter):
         while (job_id := waiting.get()) is not None:
             job = self._spool.job(job_id)
             with self._lock:
+                if self._closed:
+                    return  # before it is marked as one that may have run
                 event = self._cancels.get(job_id)
                 if event is None or job is None:
                     continue
@@ -314,6 +352,7 @@ class NodeAdapter(KeepingAdapter):
             self._running.discard(job_id)
             self._cancels.pop(job_id, None)
         self.tell_end(job_id)
+        self._spool.remove_old()
 
     def _ran(self, job_id: str, job: dict[str, Any], cancel: threading.Event) -> dict[str, Any] | None:
         """What is written down of the run; None when this process is closing and the run ended with it."""
@@ -352,7 +391,7 @@ class NodeAdapter(KeepingAdapter):
 
     def _recover(self) -> None:
         """Run what was not started yet; of what was, say that nobody knows."""
-        for job_id, job in self._spool.unfinished(self._settings.keep_days):
+        for job_id, job in self._spool.unfinished():
             if job["node"] not in self._nodes:
                 message = f"there is no node {job['node']!r} any more"
                 status = ProviderStatus.UNKNOWN if self._spool.is_started(job_id) else ProviderStatus.FAILED

@@ -101,6 +101,8 @@ class Daemon:
         await self._parts.commands.start()
         for one in self._surroundings:
             await one.start()
+        # Last: what begins to run is interrupted by a start that fails, and an own machine's job is then held.
+        await asyncio.to_thread(self._parts.fleet.begin)
         try:
             await self._serve()
         except BaseExceptionGroup as failures:

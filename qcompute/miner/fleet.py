@@ -58,6 +58,18 @@ class Fleet:
         """See that each entry of ``routing.fallback`` can mean something here; see the function."""
         check_fallback(entries, {account.key: account.named_devices for account in self.accounts})
 
+    def begin(self) -> None:
+        """Let all adapters take up the jobs they keep; see `ProviderAdapter.begin`. Blocks.
+
+        Raises:
+            ConfigError: another process has those of an account, which is named.
+        """
+        for account in self.accounts:
+            try:
+                account.adapter.begin()
+            except ConfigError as error:
+                raise ConfigError(f"account {account.key}: {error.message}") from None
+
     async def watch(self) -> None:
         """Look again and again which accounts can be used, until cancelled."""
         while True:

@@ -237,8 +237,9 @@ class Switch:
         try:
             async with asyncio.timeout(REOPEN_SECONDS) as limit, self._changing:
                 await self._renew(name, fresh)
+                going_on = [account.adapter.renewed_by(one.adapter) for account, one in fresh]
                 limit.reschedule(None)
-                await asyncio.gather(*(_take_up(account, one) for account, one in fresh))
+                await asyncio.gather(*(_take_up(*one, adapter) for one, adapter in zip(fresh, going_on, strict=True)))
         except (ConfigError, SwitchRefused, TimeoutError) as error:
             for _, one in fresh:
                 await self._in_thread(name, one.adapter.close)
@@ -302,7 +303,9 @@ class Switch:
                     await self._check(name, adapter)
             opened = [make() for _, make in made]
             self._refuse_twins({one.account.key for one in opened})
-        except SwitchRefused:
+            for adapter, _ in made:
+                await self._in_thread(name, adapter.begin)
+        except (ConfigError, SwitchRefused):
             for adapter, _ in made:
                 await self._in_thread(name, adapter.close)
             raise
@@ -404,6 +407,9 @@ class Switch:
             await self._road.save(job, back)
 
 
-async def _take_up(account: Account, one: Renewed) -> None:
-    await account.replace_adapter(one.adapter, limit_seconds=CLOSE_SECONDS, health=one.health)
+async def _take_up(account: Account, one: Renewed, adapter: ProviderAdapter) -> None:
+    if adapter is account.adapter:  # it keeps its jobs, and has the new credentials for those to come
+        await asyncio.to_thread(one.adapter.close)
+    else:
+        await account.replace_adapter(adapter, limit_seconds=CLOSE_SECONDS, health=one.health)
     _log.info("%s has its new credentials", account.key, extra={"action": "connections"})

@@ -1,4 +1,4 @@
-"""Prices an operator sets where a vendor has no price list."""
+"""What a job costs by a price list: the vendor's, or the operator's where a vendor has none."""
 
 from __future__ import annotations
 
@@ -36,3 +36,11 @@ class Prices(BaseModel):
             "perShot": float(self.per_shot),
             "perMinute": float(self.per_minute),
         }
+
+
+def estimate_from_prices(prices: dict[str, float] | None, shots: int, currency: str = "USD") -> Money | None:
+    """``perTask + perShot * shots``; None without either (``perMinute`` alone says nothing beforehand)."""
+    if not prices or not ({"perTask", "perShot"} & prices.keys()):
+        return None
+    task, shot = (Decimal(str(prices.get(key, 0))) for key in ("perTask", "perShot"))
+    return Money(task + shot * shots, currency)

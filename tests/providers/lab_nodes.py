@@ -48,6 +48,8 @@ class LabSimulator(NodeProvider):
         if "log" in node_spec.metadata:
             with Path(node_spec.metadata["log"]).open("a", encoding="utf-8") as log:
                 log.write(f"{node_spec.node_id} {shots}\n")
+        while "waits_for" in node_spec.metadata and not Path(node_spec.metadata["waits_for"]).exists():
+            time.sleep(0.02)
         return _answer(str(node_spec.metadata.get("answer", "")), circuit, shots)
 
 

@@ -23,6 +23,7 @@ from qcompute import journal
 from qcompute.circuits.compiler import CircuitCompiler
 from qcompute.circuits.program import JobOptions
 from qcompute.circuits.settings import CircuitSettings
+from qcompute.connections.checks import is_usable, looked_at
 from qcompute.errors import CannotRun, ConfigError, Refused, Unavailable
 from qcompute.local.demo_jobs import ASYMMETRIC, BELL, GHZ
 from qcompute.miner.providers.base import Found, JobHandle, ProviderAdapter, ProviderStatus
@@ -254,17 +255,21 @@ def test_jobs_of_a_release_that_kept_files_are_taken_over(tmp_path: Path) -> Non
 def test_a_spool_that_another_daemon_uses_is_an_error_that_names_the_setting(tmp_path: Path) -> None:
     script = (
         "import sys\nfrom qcompute.miner.providers.registry import open_adapter\n"
-        "adapter = open_adapter('aer', {'spool': sys.argv[1]})\nprint('open', flush=True)\nsys.stdin.read()\n"
+        "adapter = open_adapter('aer', {'spool': sys.argv[1]})\nadapter.begin()\n"
+        "print('open', flush=True)\nsys.stdin.read()\n"
     )
     with subprocess.Popen(  # noqa: S603 - our own words
         [sys.executable, "-c", script, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as other:
         assert other.stdout is not None
         assert other.stdout.readline() == "open\n"
-        with pytest.raises(ConfigError, match=r"providers\.aer\.spool = .* cannot be used: another process has it"):
-            open_adapter("aer", {"spool": tmp_path})
+        adapter = open_adapter("aer", {"spool": tmp_path})
+        with pytest.raises(ConfigError, match=r"the spool .* cannot be used \(setting spool\): another process has it"):
+            adapter.begin()
+        assert is_usable(looked_at(adapter)), "a well account is not ill because the daemon has its jobs"
         other.kill()
-    open_adapter("aer", {"spool": tmp_path}).close()
+    adapter.begin()
+    adapter.close()
 
 
 @pytest.mark.parametrize("job_id", ["../../etc/passwd", "", "a/b", "x" * 65, "nul\0"])

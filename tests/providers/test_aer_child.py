@@ -195,6 +195,7 @@ def test_the_next_one_is_simulated_while_the_end_of_the_last_is_written(
 ) -> None:
     """A process waited for the disk after each job: short simulations had four fifths of Aer's own throughput."""
     adapter = aer.AerAdapter(AerConfig(spool=tmp_path, processes=1))
+    adapter.begin()
     begin, end, both_there = adapter._pool.begin, adapter._spool.end, threading.Event()
     seen: list[str] = []
 

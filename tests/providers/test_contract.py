@@ -68,5 +68,6 @@ class TestImmediate(ProviderContract):
 
 def test_a_spool_of_its_own_is_given_unless_told(tmp_path: Path) -> None:
     adapter = open_adapter("aer", directory=tmp_path)
+    adapter.begin()
     adapter.close()
     assert (tmp_path / "aer").is_dir()

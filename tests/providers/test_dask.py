@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,12 +17,14 @@ from typing import Any
 import psutil
 import pytest
 
+from qcompute.connections.checks import is_usable, looked_at
 from qcompute.errors import CannotRun, ConfigError, Refused, Unavailable
 from qcompute.local.demo_jobs import BELL
 from qcompute.miner.providers.base import JobHandle, ProviderAdapter, ProviderStatus
 from qcompute.miner.providers.dask import DaskAdapter
 from qcompute.miner.providers.registry import open_adapter
 from qcompute.testing.provider_contract import ASYMMETRIC, ProviderContract
+from qcompute.vendor import spooled
 from qcompute.vendor.aer.methods import OVERHEAD_BYTES, max_qubits
 from qcompute.vendor.dask.programs import DEVICES, needed_bytes
 from tests.providers.dask_scene import SLOW, certificates, end_of, in_time, submitted, wait_for
@@ -48,6 +51,44 @@ def adapter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DaskAdapter]:
 
 class TestDaskLocal(ProviderContract):
     """One worker process on this machine."""
+
+
+def test_whoever_looks_gets_no_driver_beside_another_process_and_no_jobs(tmp_path: Path) -> None:
+    """`connections test` beside the daemon started a second driver and gave it all unfinished orders.
+
+    Circuits ran twice, and of SLURM a second allocation could be asked for.
+    """
+    with opened(tmp_path) as first, opened(tmp_path) as second:
+        first.begin()
+        first._spool.add("waits", {"text": "nobody runs it"})
+        findings = looked_at(second)
+        assert is_usable(findings)
+        assert findings[-1].fix == "ask that miner: qcompute devices"
+        assert second.get_availability() is not None
+        assert second._link._thread is None
+        with pytest.raises(ConfigError, match="another process has it"):
+            second.begin()
+    with opened(tmp_path) as third:
+        assert not list(third._orders())
+        assert third._link._thread is None
+
+
+def test_a_result_that_was_not_fetched_is_kept_and_one_that_was_goes_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A start dropped what had ended by the age of its job, whether or not the daemon had its counts."""
+    monkeypatch.setattr(spooled, "REMOVE_SECONDS", 0.0)
+    with opened(tmp_path) as adapter:
+        adapter.begin()
+        handles = [JobHandle(provider_job_id=job_id, device_id="dask_automatic") for job_id in ("kept", "fetched")]
+        for handle in handles:
+            adapter._spool.add(handle.provider_job_id, {"shots": 1})
+            adapter._spool.end(handle.provider_job_id, {"status": "COMPLETED", "counts": {"0": 1}})
+        adapter.get_job_receipt(handles[1])
+        for file in tmp_path.iterdir():
+            os.utime(file, (1e9, time.time() - 7 * 86400))
+        adapter._end("another", {"status": "COMPLETED"})
+        assert [adapter.get_job_receipt(handle).results is None for handle in handles] == [False, True]
 
 
 def words_of(process: psutil.Process) -> str:

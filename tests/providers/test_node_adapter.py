@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -14,10 +15,12 @@ from typing import Any
 import pytest
 
 from qcompute.cluster import AccountSetup, NodeProvider
+from qcompute.connections.checks import is_usable, looked_at
 from qcompute.errors import ConfigError
 from qcompute.miner.providers.base import JobHandle, JobReceipt, ProviderAdapter, ProviderStatus
 from qcompute.testing.provider_contract import ASYMMETRIC, ProviderContract
 from qcompute.units import IdempotencyToken
+from qcompute.vendor import spooled
 from tests.providers.lab_nodes import LabMachine, LabSimulator, LabWithoutExecute
 
 SOURCE = ASYMMETRIC.source
@@ -219,6 +222,107 @@ def test_after_a_kill_what_may_be_repeated_runs_again(tmp_path: Path) -> None:
     adapter.close()
 
 
+def files_of(folder: Path) -> dict[str, str]:
+    return {file.name: file.read_text() for file in (folder / "nodes").iterdir()}
+
+
+def test_whoever_only_looks_touches_no_job(tmp_path: Path) -> None:
+    """`devices` between stop and start, and `connections test` at any time, recovered the spool.
+
+    They wrote "the miner stopped while it ran" of the job that was running, and started the next one.
+    """
+    killed_while_running(LabMachine, tmp_path, tmp_path / "log")
+    before = files_of(tmp_path)
+    adapter = opened(tmp_path, log=str(tmp_path / "log"))
+    assert is_usable(looked_at(adapter))
+    adapter.close()
+    assert files_of(tmp_path) == before
+    assert (tmp_path / "log").read_text() == "lab-0 10\n"
+
+
+def test_two_never_have_one_spool(tmp_path: Path) -> None:
+    """With two adapters on it a job that may run once ran twice: each found it unfinished, or took it from a queue."""
+    arguments: dict[str, Any] = {"answer": "never ends", "log": str(tmp_path / "log")}
+    first = opened(tmp_path, **arguments)
+    running, queued = submitted(first, "running"), submitted(first, "queued")
+    wait_for(first, running, ProviderStatus.RUNNING)
+    second = opened(tmp_path, **arguments)
+    with pytest.raises(ConfigError, match=r"the spool .* cannot be used \(setting spool\): another process has it"):
+        second.begin()
+    with pytest.raises(ConfigError, match="another process has it"):
+        submitted(second, "queued")
+    second.close()
+    assert [first.poll(one).status for one in (running, queued)] == [ProviderStatus.RUNNING, ProviderStatus.QUEUED]
+    first.close()
+    third = opened(tmp_path, **arguments)
+    third.begin()
+    third.close()
+
+
+def test_new_credentials_are_for_the_next_job_and_the_one_that_runs_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`connections rotate` put a second adapter in the place of this one.
+
+    It ran the waiting jobs too, and closing the first killed the job that ran, which was then held.
+    """
+    monkeypatch.setenv("QCOMPUTE_SECRET_LAB_KEY", "an-old-key")
+    go_on = tmp_path / "go-on"
+    more: dict[str, Any] = {"answer": "environment", "credentials": {"key": "lab_key"}, "waits_for": str(go_on)}
+    adapter = opened(tmp_path, log=str(tmp_path / "log"), **more)
+    running = submitted(adapter, "running")
+    deadline = time.monotonic() + ENDED_SECONDS
+    while not (tmp_path / "log").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    monkeypatch.setenv("QCOMPUTE_SECRET_LAB_KEY", "a-lab-key")
+    fresh = opened(tmp_path, **more)
+    assert adapter.renewed_by(fresh) is adapter
+    fresh.close()
+    assert adapter.poll(running).status == ProviderStatus.RUNNING
+    go_on.touch()
+    wait_for(adapter, running, ProviderStatus.COMPLETED)
+    assert adapter.get_job_receipt(running).results == {"measurementCounts": {"000": 10}}
+    assert ended(adapter, "next").results == {"measurementCounts": {"001": 10}}
+    adapter.close()
+
+
+def test_a_result_that_was_not_fetched_outlives_a_long_stop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was dropped at the start, three days after its job was made.
+
+    A paid run was held without its counts, and a job whose submit had not been heard of was run again.
+    """
+    adapter = opened(tmp_path)
+    handle = submitted(adapter, "job")
+    wait_for(adapter, handle, ProviderStatus.COMPLETED)
+    adapter.close()
+    week_ago = time.time() - 7 * 86400
+    job_file = tmp_path / "nodes" / "job.job.json"
+    job_file.write_text(json.dumps(json.loads(job_file.read_text()) | {"created": week_ago}))
+    for file in (tmp_path / "nodes").iterdir():
+        os.utime(file, (week_ago, week_ago))
+    monkeypatch.setattr(spooled, "REMOVE_SECONDS", 0.0)
+    adapter = opened(tmp_path)
+    ended(adapter, "another")
+    assert adapter.get_job_receipt(handle).results
+    adapter.close()
+
+
+def test_a_fetched_result_goes_after_keep_days_also_while_the_daemon_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only a start removed anything: a daemon that ran for months kept three files of every job."""
+    monkeypatch.setattr(spooled, "REMOVE_SECONDS", 0.0)
+    adapter = opened(tmp_path)
+    ended(adapter, "old")
+    week_ago = time.time() - 7 * 86400
+    os.utime(tmp_path / "nodes" / "old.fetched", (week_ago, week_ago))
+    ended(adapter, "next")
+    adapter.close()
+    names = sorted(file.name for file in (tmp_path / "nodes").iterdir())
+    assert names == ["lock", "next.fetched", "next.job.json", "next.result.json", "next.started"]
+
+
 def test_a_job_of_a_node_that_is_gone_is_not_given_to_another(tmp_path: Path) -> None:
     killed_while_running(LabMachine, tmp_path, tmp_path / "log")
     _, other = LabMachine().build_nodes(n_nodes=2)
@@ -259,7 +363,7 @@ def test_wrong_settings_are_named(tmp_path: Path) -> None:
 def test_a_spool_that_cannot_be_used_is_named(tmp_path: Path) -> None:
     """The daemon ended with a line of Python's own ``pathlib``, and left out which folder and which setting it was."""
     (tmp_path / "taken").write_text("")
-    with pytest.raises(
-        ConfigError, match=r"^cluster account 'lab': settings\.spool = \S+/taken cannot be used: File ex"
-    ):
-        opened(tmp_path, settings={"spool": str(tmp_path / "taken")})
+    adapter = opened(tmp_path, settings={"spool": str(tmp_path / "taken")})
+    with pytest.raises(ConfigError, match=r"^the spool \S+/taken cannot be used \(setting spool\): File ex"):
+        adapter.begin()
+    adapter.close()

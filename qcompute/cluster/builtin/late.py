@@ -50,6 +50,7 @@ class LateAdapter(ProviderAdapter):
         self._inner: ProviderAdapter | None = None
         self._reason = ""
         self._closed = False
+        self._begun = False
         self._tell_end: Callable[[str], None] = lambda _: None
         try:
             self.open_now()
@@ -65,11 +66,22 @@ class LateAdapter(ProviderAdapter):
         with self._lock:
             if self._inner is None and not self._closed:
                 try:
-                    self._inner = self._make()
-                    self._inner.on_end(self._tell_end)
+                    inner = self._make()
+                    self._take(inner)
                 except ConfigError as error:
                     self._reason = error.message
                     raise
+
+    def _take(self, inner: ProviderAdapter) -> None:
+        """Let it be the real one, which has its jobs where this one has. Raises `ConfigError`; then it is closed."""
+        inner.on_end(self._tell_end)
+        if self._begun:
+            try:
+                inner.begin()
+            except ConfigError:
+                inner.close()
+                raise
+        self._inner = inner
 
     def _opened(self) -> ProviderAdapter:
         if self._inner is None:
@@ -159,6 +171,21 @@ class LateAdapter(ProviderAdapter):
             self._tell_end = tell
             if self._inner is not None:
                 self._inner.on_end(tell)
+
+    @override
+    def begin(self) -> None:
+        """What opens later begins then, and what cannot begin counts as not open yet."""
+        with self._lock:
+            inner, self._inner, self._begun = self._inner, None, True
+            if inner is not None:
+                try:
+                    self._take(inner)
+                except ConfigError as error:
+                    self._reason = error.message
+
+    @override
+    def renewed_by(self, fresh: ProviderAdapter) -> ProviderAdapter:
+        return fresh if self._inner is None else self._inner.renewed_by(fresh)
 
     @override
     def limits(self) -> Limits:

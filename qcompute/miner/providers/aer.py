@@ -25,7 +25,7 @@ from typing_extensions import override
 
 from qcompute.circuits.program import CompiledCircuit, JobOptions
 from qcompute.circuits.sandbox import SandboxCancelled, SandboxLimits, SandboxPool
-from qcompute.errors import CannotRun, ConfigError, Refused, SandboxUnavailable, SubmitUnknown, Unavailable
+from qcompute.errors import Bug, CannotRun, ConfigError, Refused, SandboxUnavailable, SubmitUnknown, Unavailable
 from qcompute.miner.providers.base import (
     AvailabilityStatus,
     BaseExecutionStatus,
@@ -45,7 +45,7 @@ from qcompute.vendor.aer.methods import OVERHEAD_BYTES, Method, basis_gates_of, 
 from qcompute.vendor.aer.settings import AerConfig, Processor
 from qcompute.vendor.aer.spool import Spool
 from qcompute.vendor.aer_gpu import CUDA_ENVIRONMENT, probe_gpu, probed
-from qcompute.vendor.spooled import job_id_of, timestamps
+from qcompute.vendor.spooled import job_id_of, timestamps, unusable
 
 _log = logging.getLogger(__name__)
 
@@ -68,7 +68,7 @@ class AerAdapter(KeepingAdapter):
         self._device_ids = [*self._methods, *(f"aer_{name}" for name in self._config.noise_backends)]
         self._total_bytes = self._config.memory_total_bytes or safe_bytes()
         self._state_bytes, self._limiting_setting = self._bytes_for_one()
-        self._spool = self._open_spool()
+        self._kept: Spool | None = None
         self._pool = self._new_pool()
         self._lock = threading.Lock()
         self._cancels: dict[str, threading.Event] = {}
@@ -77,8 +77,17 @@ class AerAdapter(KeepingAdapter):
         self._waiting: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self._described: dict[str, dict[str, Any]] = {}
         self._closed = False
+        self._workers: list[threading.Thread] = []
         self._describe_all()
-        for job_id in self._spool.unfinished():
+
+    @override
+    def take_jobs(self) -> None:
+        folder = self._config.spool.expanduser()
+        try:
+            self._kept = Spool(folder, keep_days=self._config.keep_days)
+        except OSError as error:
+            raise unusable(folder, error) from None
+        for job_id in self._kept.unfinished():
             self._enqueue(job_id)
         self._workers = [
             threading.Thread(target=self._work, name=f"aer-{number}", daemon=True)
@@ -147,6 +156,7 @@ class AerAdapter(KeepingAdapter):
         if device not in self._device_ids:
             why = f": {self._refused[device]}" if device in self._refused else ""
             raise Refused(f"aer has no device {device[:64]!r}{why}")
+        self.begin()
         job_id = job_id_of(token)
         # Our own payload, or plain OpenQASM as an adapter of the reference is given it.
         ours = circuit_data.startswith('{"aer"')
@@ -167,6 +177,7 @@ class AerAdapter(KeepingAdapter):
 
     @override
     def cancel(self, handle: JobHandle) -> None:
+        self.begin()
         job_id = handle.provider_job_id
         with self._lock:
             event = self._cancels.get(job_id)
@@ -179,6 +190,7 @@ class AerAdapter(KeepingAdapter):
 
     @override
     def get_job_receipt(self, handle: JobHandle) -> JobReceipt:
+        self.begin()
         job = self._spool.job(handle.provider_job_id) or {}
         result = self._spool.result(handle.provider_job_id)
         status = ProviderStatus(self.status_of(handle.provider_job_id).status)
@@ -232,7 +244,14 @@ class AerAdapter(KeepingAdapter):
         for _ in self._workers:
             self._waiting.put(None)
         self._pool.close()
-        self._spool.close()
+        if self._kept is not None:
+            self._kept.close()
+
+    @property
+    def _spool(self) -> Spool:
+        if self._kept is None:
+            raise Bug("a job was asked for before the spool was taken")
+        return self._kept
 
     def _usable_methods(self) -> dict[str, Method]:
         """Devices by id, without those that the GPU turned out not to run."""
@@ -259,13 +278,6 @@ class AerAdapter(KeepingAdapter):
         machine = self._total_bytes - BASE_BYTES, "providers.aer.memory_total_bytes"
         return one if on_gpu else min(one, machine)
 
-    def _open_spool(self) -> Spool:
-        folder = self._config.spool.expanduser()
-        try:
-            return Spool(folder, keep_days=self._config.keep_days)
-        except OSError as error:
-            raise ConfigError(f"providers.aer.spool = {folder} cannot be used: {error.strerror}") from None
-
     def _new_pool(self) -> SandboxPool:
         limits = SandboxLimits(
             # Not more than it can be let in with, whatever an estimate said.
@@ -291,7 +303,6 @@ class AerAdapter(KeepingAdapter):
                 self._describe(backend)
             except CannotRun as refusal:
                 self._pool.close()
-                self._spool.close()
                 raise ConfigError(f"providers.aer.noise_backends: {refusal.message}") from None
             except SandboxUnavailable as error:
                 _log.warning("%s is described later: %s", backend, error.message, extra={"action": "aer_describe"})

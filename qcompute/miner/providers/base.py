@@ -12,12 +12,12 @@ needs a timeout of its own. They hold no job state: what is needed later is in t
 from __future__ import annotations
 
 import inspect
+import threading
 import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from decimal import Decimal
 from enum import StrEnum
 from typing import Any, ClassVar, Final
 
@@ -28,8 +28,9 @@ from qcompute.circuits.measurement import MeasurementMap
 from qcompute.circuits.program import CompiledCircuit, JobOptions
 from qcompute.circuits.target import Target
 from qcompute.connections.findings import Finding, Grade, Subject, good, notice
-from qcompute.errors import Bug, CannotRun, Refused
+from qcompute.errors import Bug, CannotRun, ConfigError, Refused
 from qcompute.units import Counts, IdempotencyToken, Money
+from qcompute.vendor.prices import estimate_from_prices
 
 NINE_METHODS = (
     "list_devices",
@@ -374,6 +375,23 @@ class ProviderAdapter(ABC):
         another ``tell`` in the place of this one. Whatever is not told is found by polling, which then may be slower.
         """
 
+    def begin(self) -> None:  # noqa: B027 - most keep no jobs
+        """Take up the jobs this adapter keeps itself; a second call does nothing.
+
+        The daemon says so; commands that only look never do, so jobs are neither touched nor run before.
+
+        Raises:
+            ConfigError: another process has them; the setting to change is named.
+        """
+
+    def renewed_by(self, fresh: ProviderAdapter) -> ProviderAdapter:
+        """The adapter to go on with when ``fresh`` was opened with new credentials; the other one is then closed.
+
+        Raises:
+            ConfigError: a restart alone can take them up; both are as they were.
+        """
+        return fresh
+
     def check_connection(self) -> Iterable[Finding]:
         """Look at the account without spending: whether it is reached, who we are there, what may be used and spent.
 
@@ -402,13 +420,35 @@ class ProviderAdapter(ABC):
 class KeepingAdapter(ProviderAdapter):
     """An adapter that keeps its jobs itself, each named by its token, and tells when one has ended.
 
-    Write `status_of` and `device_of`, and call `tell_end` with a job's id once its end can be seen.
+    Write `status_of` and `device_of`, and call `tell_end` with a job's id once its end can be seen. Jobs are taken up
+    in `take_jobs`, not in ``__init__``. Call `begin` first in `submit`, `cancel` and `get_job_receipt`.
     """
 
     idempotency: ClassVar[Idempotency] = Idempotency.CLIENT_ID
 
     def __init__(self) -> None:
         self._tell: Callable[[str], None] | None = None
+        self._taking = threading.Lock()
+        self.has_jobs = False  # taken up
+
+    def take_jobs(self) -> None:
+        """Take up the jobs that are kept, so that no other process can, and start what runs them. Called once.
+
+        Raises:
+            ConfigError: another process has them; nothing was started.
+        """
+
+    @override
+    def begin(self) -> None:
+        if not self.has_jobs:
+            with self._taking:
+                if not self.has_jobs:
+                    self.take_jobs()
+                    self.has_jobs = True
+
+    @override
+    def renewed_by(self, fresh: ProviderAdapter) -> ProviderAdapter:
+        raise ConfigError("its jobs would end with this adapter: stop the miner, change the credential, and start it")
 
     @abstractmethod
     def status_of(self, job_id: str) -> BaseExecutionStatus:
@@ -430,6 +470,7 @@ class KeepingAdapter(ProviderAdapter):
     @override
     def find(self, token: IdempotencyToken, since: datetime) -> Found | Absent | CannotTell:
         del since  # a name is exact
+        self.begin()
         device = self.device_of(token)
         if device is None:
             return Absent()
@@ -437,10 +478,12 @@ class KeepingAdapter(ProviderAdapter):
 
     @override
     def poll(self, handle: JobHandle) -> BaseExecutionStatus:
+        self.begin()
         return self.status_of(handle.provider_job_id)
 
     @override
     def poll_many(self, handles: Sequence[JobHandle]) -> list[BaseExecutionStatus]:
+        self.begin()
         return [self.status_of(handle.provider_job_id) for handle in handles]
 
 
@@ -541,14 +584,6 @@ def check_width(circuit: CompiledCircuit, device: Device, capability: Capability
         raise CannotRun(
             f"the circuit has {circuit.num_qubits} qubits and {device.device_id} has {width}", reason="too_wide"
         )
-
-
-def estimate_from_prices(prices: dict[str, float] | None, shots: int, currency: str = "USD") -> Money | None:
-    """``perTask + perShot * shots``; None without either (``perMinute`` alone says nothing beforehand)."""
-    if not prices or not ({"perTask", "perShot"} & prices.keys()):
-        return None
-    task, shot = (Decimal(str(prices.get(key, 0))) for key in ("perTask", "perShot"))
-    return Money(task + shot * shots, currency)
 
 
 def tells_ends(adapter: ProviderAdapter) -> bool:

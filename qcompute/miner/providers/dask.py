@@ -12,13 +12,14 @@ daemon, the driver or a worker died runs again, which costs nothing. The daemon 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, ClassVar, Final
 
 from pydantic import BaseModel
 from typing_extensions import override
 
 from qcompute.circuits.program import CompiledCircuit, JobOptions
+from qcompute.connections.findings import Finding, Subject, notice
 from qcompute.errors import Refused, Unavailable
 from qcompute.miner.providers.base import (
     AvailabilityStatus,
@@ -60,10 +61,19 @@ class DaskAdapter(KeepingAdapter):
         self._config = settled(config if isinstance(config, DaskConfig) else DaskConfig())
         self._spool = Spool(self._config.spool, self._config.keep_days)
         self._lock = threading.Lock()
-        self._open = dict.fromkeys(self._spool.unfinished(), ProviderStatus.QUEUED)
+        self._open: dict[str, ProviderStatus] = {}
         self._link = DriverLink(self._config, self._spool.folder, self._orders, self._hear)
-        if self._open:
+
+    @override
+    def take_jobs(self) -> None:
+        self._spool.take()
+        unfinished = self._spool.unfinished()
+        with self._lock:
+            self._open = dict.fromkeys(unfinished, ProviderStatus.QUEUED)
+        if unfinished:
             self._link.start()
+        for order in list(self._orders()):  # for a driver that only looked so far; another is told at its start
+            self._link.send(order)
 
     @classmethod
     @override
@@ -121,6 +131,7 @@ class DaskAdapter(KeepingAdapter):
         device = device_id or _FIRST
         if device not in DEVICES:
             raise Refused(f"dask has no device {device[:64]!r}")
+        self.begin()
         job_id = job_id_of(token)
         job = job_of(circuit_data, device) | {"device_id": device, "shots": shots or 1024}
         if self._spool.job(job_id) is None:
@@ -133,6 +144,7 @@ class DaskAdapter(KeepingAdapter):
 
     @override
     def cancel(self, handle: JobHandle) -> None:
+        self.begin()
         job_id = handle.provider_job_id
         with self._lock:
             word = self._open.get(job_id)
@@ -143,8 +155,11 @@ class DaskAdapter(KeepingAdapter):
 
     @override
     def get_job_receipt(self, handle: JobHandle) -> JobReceipt:
+        self.begin()
         job = self._spool.job(handle.provider_job_id) or {}
         result = self._spool.result(handle.provider_job_id) or {}
+        if result:
+            self._spool.mark_fetched(handle.provider_job_id)
         status = ProviderStatus(self.status_of(handle.provider_job_id).status)
         counts = result.get("counts")
         metadata = {name: result.get(name) for name in ("message", *_OF_A_REPLY[1:])}
@@ -164,8 +179,9 @@ class DaskAdapter(KeepingAdapter):
     def get_availability(self, device_id: str | None = None) -> AvailabilityStatus | None:
         if (device_id or _FIRST) not in DEVICES:
             return None
-        self._link.start()
-        report = self._link.report(self._config.connect_seconds + _START_SECONDS)
+        if self._is_anothers():
+            return AvailabilityStatus(status_msg="another process has its spool and its cluster: ask that miner")
+        report = self._asked()
         up = report is not None and report.up
         with self._lock:
             pending = len(self._open)
@@ -175,6 +191,13 @@ class DaskAdapter(KeepingAdapter):
             is_available=up,
             status_msg=report.note if report is not None else "the cluster has not answered yet",
         )
+
+    @override
+    def check_connection(self) -> Iterable[Finding]:
+        yield from super().check_connection()
+        if self._is_anothers():
+            fix = "ask that miner: qcompute devices"
+            yield notice(Subject.REACHABLE, "a running miner has this cluster, so it was not asked here", fix)
 
     @override
     def get_pricing(self, device_id: str | None = None) -> dict[str, float] | None:
@@ -187,11 +210,21 @@ class DaskAdapter(KeepingAdapter):
     @override
     def close(self) -> None:
         self._link.close()
+        self._spool.release()
+
+    def _is_anothers(self) -> bool:
+        """Whether a driver of ours would be a second one beside another process's, with workers of its own."""
+        return not self.has_jobs and self._spool.is_elsewhere()
+
+    def _asked(self) -> ClusterReport | None:
+        """What the cluster says; waits for its first word. None when it says none in time."""
+        self._spool.folder.mkdir(parents=True, exist_ok=True)  # the driver's log is there
+        self._link.start()
+        return self._link.report(self._config.connect_seconds + _START_SECONDS)
 
     def _need_cluster(self) -> None:
         """Raise `Unavailable` when no worker can be had; waits for the first word of the cluster."""
-        self._link.start()
-        report = self._link.report(self._config.connect_seconds + _START_SECONDS)
+        report = self._asked()
         if report is None:
             raise Unavailable("the cluster has not answered yet (providers.dask.connect_seconds)")
         if not report.up:
@@ -244,6 +277,7 @@ class DaskAdapter(KeepingAdapter):
         with self._lock:
             self._open.pop(job_id, None)
         self.tell_end(job_id)
+        self._spool.remove_old()
 
     @override
     def device_of(self, job_id: str) -> str | None:
@@ -268,9 +302,8 @@ class DaskAdapter(KeepingAdapter):
 
     def _report(self) -> ClusterReport | None:
         """What is known of the cluster; of a running scheduler nothing is before it was asked."""
-        if self._config.mode is ClusterMode.SCHEDULER:
-            self._link.start()
-            return self._link.report(self._config.connect_seconds + _START_SECONDS)
+        if self._config.mode is ClusterMode.SCHEDULER and not self._is_anothers():
+            return self._asked()
         return self._link.report()
 
     def _largest_simulation(self, report: ClusterReport | None) -> int | None:

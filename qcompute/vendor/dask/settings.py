@@ -111,10 +111,10 @@ class DaskConfig(BaseModel):
     environment: dict[str, str] = Field(default_factory=dict[str, str])
     """Variables of the driver, which has none of the miner's own: ``PATH``, ``SSH_AUTH_SOCK``, ``SLURM_CONF`` …"""
     spool: Path = Path("~/.qcompute/dask")
-    """Where jobs and results lie until they are ``keep_days`` old, and the driver's log. The daemon sets it to ``dask``
+    """Where jobs and results lie, and the driver's log. The daemon sets it to ``dask``
     in the miner's own folder unless told otherwise; two miners must not share one."""
     keep_days: float = Field(default=3.0, gt=0)
-    """Results are fetched and stored at once; this is for looking at them by hand."""
+    """Days a result is kept after it was fetched, for looking at it by hand; one that was not is kept for 90."""
     price_per_task: float = Field(default=0.0, ge=0)
     """USD charged per job."""
     price_per_shot: float = Field(default=0.0, ge=0)

@@ -104,6 +104,8 @@ def test_so_are_its_accounts(tmp_path: Path) -> None:
 
 def test_an_account_has_its_own_adapter_budget_and_folder(tmp_path: Path) -> None:
     plans = open_cluster(read(FLEET), tmp_path)
+    for plan in plans:
+        plan.adapter.begin()
     desk, forge, lab = closed(plans)
     assert [(plan.name, plan.vendor) for plan in plans] == [
         ("local_cpu", "aer"),

@@ -169,5 +169,10 @@ def test_an_empty_cluster_is_no_cluster() -> None:
 
 
 def test_each_account_has_its_own_folder(tmp_path: Path) -> None:
-    ClusterBuilder().add("local_cpu").add("local_cpu").build(tmp_path).close()
+    built = ClusterBuilder().add("local_cpu").add("local_cpu").build(tmp_path)
+    assert not list(tmp_path.iterdir()), "nothing was asked to run"
+    for account in built._accounts:
+        assert account.adapter is not None
+        account.adapter.begin()
+    built.close()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["local_cpu", "local_cpu_2"]

@@ -15,6 +15,7 @@ import pytest
 from aiohttp import web
 from typing_extensions import override
 
+from qcompute.cluster import open_account
 from qcompute.connections.definitions import Choice, Definition, Definitions
 from qcompute.connections.findings import Grade
 from qcompute.connections.operations import ConnectionRefused, Connections, Unusable, parsed_settings
@@ -406,6 +407,28 @@ provider = "tests.providers.lab_nodes:LabMachine"
 def in_cluster(folder: Path) -> Settings:
     (folder / "fleet.toml").write_text(FLEET)
     return settings(folder, provider="cluster", config=str(folder / "fleet.toml"))
+
+
+@pytest.mark.parametrize("provider", ["local_cpu", "tests.providers.lab_nodes:LabMachine"])
+def test_an_account_whose_jobs_the_daemon_has_is_well(tmp_path: Path, provider: str) -> None:
+    """Beside the daemon a simulator's account was FAILED, since its spool was locked.
+
+    Jobs of own nodes, whose spool was not, were marked as ones that may have run.
+    """
+    (tmp_path / "fleet.toml").write_text(f'[[cluster.nodes]]\nprovider = "{provider}"\nname = "ours"\n')
+    told = settings(tmp_path, provider="cluster", config=str(tmp_path / "fleet.toml"))
+    plan = open_account(told.cluster, tmp_path, "ours")
+    assert plan is not None
+    plan.adapter.begin()
+    for name in ("runs.job.json", "runs.started"):
+        if (folder := tmp_path / "ours" / "nodes").exists():
+            (folder / name).write_text('{"created": 1.0, "node": "lab-0", "source": "", "shots": 1}')
+    before = sorted(tmp_path.rglob("*"))
+    findings = Connections(told).test("ours")
+    after = sorted(tmp_path.rglob("*"))
+    plan.adapter.close()
+    assert [one.grade for one in findings] == [Grade.OK] * len(findings)
+    assert before == after
 
 
 def test_with_a_cluster_its_accounts_are_listed_with_their_credentials(

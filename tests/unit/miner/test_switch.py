@@ -7,10 +7,12 @@ import threading
 from collections.abc import AsyncIterator, Callable
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
+from dataclasses import dataclass
 from decimal import Decimal
 from functools import partial
 
 import pytest
+from typing_extensions import override
 
 from qcompute.connections.operations import PATIENCE_SECONDS
 from qcompute.errors import AuthFailed, ConfigError
@@ -247,6 +249,60 @@ async def test_a_new_key_is_tried_before_it_is_used(scene: SwitchScene) -> None:
     scene.opener.troubles = []
     assert await scene.switch.reopen("lab")
     assert scene.fleet.offered[0].adapter is new
+
+
+@dataclass
+class Keeper(Vendor):
+    """Has jobs of its own, of which two adapters must not both have charge."""
+
+    in_place: bool = True
+    trouble: ConfigError | None = None
+    begun: int = 0
+    closed: int = 0
+
+    @override
+    def begin(self) -> None:
+        self.begun += 1
+        if self.trouble is not None:
+            raise self.trouble
+
+    @override
+    def renewed_by(self, fresh: ProviderAdapter) -> ProviderAdapter:
+        if not self.in_place:
+            raise ConfigError("stop the miner first")
+        return self
+
+    @override
+    def close(self) -> None:
+        self.closed += 1
+
+
+async def test_an_adapter_that_has_jobs_is_not_replaced_by_one_with_a_new_key(scene: SwitchScene) -> None:
+    """The new one had the same spool: for a moment both ran its jobs, and closing the old one killed what ran there."""
+    old, fresh = Keeper(), Keeper()
+    scene.opener.written["lab"] = old
+    await scene.switch.use("lab", unchecked=False)
+    scene.opener.written["lab"] = fresh
+    assert await scene.switch.reopen("lab")
+    assert scene.fleet.offered[0].adapter is old
+    old.in_place = False
+    with pytest.raises(ConfigError, match="stop the miner first"):
+        await scene.switch.reopen("lab")
+    assert scene.fleet.offered[0].adapter is old
+    assert [(one.begun, one.closed) for one in (old, fresh)] == [(1, 0), (0, 2)]
+
+
+async def test_a_connection_whose_jobs_another_process_has_is_not_opened(scene: SwitchScene) -> None:
+    scene.opener.written["lab"] = taken = Keeper(trouble=ConfigError("another process has it"))
+    with pytest.raises(ConfigError, match="another process has it"):
+        await scene.switch.use("lab", unchecked=True)
+    assert (taken.closed, scene.switch.in_use) == (1, "scripted")
+
+
+async def test_a_start_names_the_account_whose_jobs_another_process_has(scene: SwitchScene) -> None:
+    scene.fleet.accounts[0].adapter = Keeper(trouble=ConfigError("another process has it"))
+    with pytest.raises(ConfigError, match="account scripted: another process has it"):
+        scene.fleet.begin()
 
 
 async def test_an_account_that_was_offline_for_its_old_key_is_back_with_the_new_one(scene: SwitchScene) -> None:
