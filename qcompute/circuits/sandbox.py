@@ -282,20 +282,29 @@ class SandboxPool:
         Raises:
             SandboxUnavailable: no child could be started; nothing is known about any request.
         """
+        return self.begin_many(requests, shared=shared)()
+
+    def begin_many(
+        self, requests: Sequence[dict[str, Any]], *, shared: Mapping[str, Any] | None = None
+    ) -> Callable[[], list[dict[str, Any] | CannotRun]]:
+        """`call_many` in two, as `begin` is `call` in two."""
         shared = dict(shared or {})
         if len(requests) == 1:
-            return [_or_refusal(partial(self.call, {**shared, **requests[0]}))]
+            answer = self.begin({**shared, **requests[0]})
+            return lambda: [_or_refusal(answer)]
         cpu = min(self._limits.cpu_seconds, TOGETHER_SECONDS)
         wall = min(self._limits.wall_seconds, TOGETHER_SECONDS * _BUSY_MACHINE)
-        try:
-            answers = self._asked(_Exchange(requests, cpu, wall, shared=shared))
-        except CannotRun:
-            return []
-        return [_or_refusal(partial(self._understood, one)) for one in answers]
+        what = _Exchange(requests, cpu, wall, shared=shared)
+        child = self._told(what)
 
-    def _asked(self, what: _Exchange) -> list[dict[str, Any]]:
-        """What a child says to the first of the requests: to all, unless it is worn before."""
-        return self._heard(self._told(what), what)
+        def answers() -> list[dict[str, Any] | CannotRun]:
+            try:
+                told = self._heard(child, what)
+            except CannotRun:
+                return []
+            return [_or_refusal(partial(self._understood, one)) for one in told]
+
+        return answers
 
     def _told(self, what: _Exchange) -> _Child:
         """The child that has the requests; whoever gets it calls `_heard`."""

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import json
 import logging
-import queue
 import threading
 import time
 from contextlib import ExitStack
@@ -40,17 +39,18 @@ from qcompute.miner.providers.base import (
     check_width,
 )
 from qcompute.units import IdempotencyToken
-from qcompute.vendor.aer.memory import BASE_BYTES, MACHINE, safe_bytes, simulation_bytes
+from qcompute.vendor.aer.memory import BASE_BYTES, MACHINE, gib, safe_bytes, simulation_bytes
 from qcompute.vendor.aer.methods import OVERHEAD_BYTES, Method, basis_gates_of, check_gates, max_qubits
 from qcompute.vendor.aer.settings import AerConfig, Processor
 from qcompute.vendor.aer.spool import Spool
+from qcompute.vendor.aer.waiting import Due, WaitingLine, is_short
 from qcompute.vendor.aer_gpu import CUDA_ENVIRONMENT, probe_gpu, probed
 from qcompute.vendor.spooled import job_id_of, timestamps, unusable
 
 _log = logging.getLogger(__name__)
 
 _SHORT: Final = {Method.MATRIX_PRODUCT_STATE: "mps"}
-_GIB: Final = 1 << 30
+_NOT_STARTED: Final = {"status": ProviderStatus.CANCELLED, "message": "cancelled before it started"}
 
 
 class AerAdapter(KeepingAdapter):
@@ -74,7 +74,7 @@ class AerAdapter(KeepingAdapter):
         self._cancels: dict[str, threading.Event] = {}
         self._running: set[str] = set()
         self._short_of: dict[str, int] = {}
-        self._waiting: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        self._waiting = WaitingLine(self._config.simulations_at_once)
         self._described: dict[str, dict[str, Any]] = {}
         self._closed = False
         self._workers: list[threading.Thread] = []
@@ -88,7 +88,7 @@ class AerAdapter(KeepingAdapter):
         except OSError as error:
             raise unusable(folder, error) from None
         for job_id in self._kept.unfinished():
-            self._enqueue(job_id)
+            self._enqueue(job_id, is_short=False)
         self._workers = [
             threading.Thread(target=self._work, name=f"aer-{number}", daemon=True)
             for number in range(self._config.simulations_at_once)
@@ -128,7 +128,7 @@ class AerAdapter(KeepingAdapter):
         except CannotRun as refusal:
             if self._methods.get(device.device_id) not in (Method.STATEVECTOR, Method.AUTOMATIC, Method.DENSITY_MATRIX):
                 raise
-            has = f"in {_gib(self._state_bytes)} of memory ({self._limiting_setting})"
+            has = f"in {gib(self._state_bytes)} of memory ({self._limiting_setting})"
             raise CannotRun(f"{refusal.message} {has}", reason=refusal.reason) from None
         check_gates(circuit, self._methods.get(device.device_id), device.device_id)
         self._check_memory(circuit, device.device_id, shots)
@@ -140,6 +140,7 @@ class AerAdapter(KeepingAdapter):
             "memory_bytes": self._needed_bytes(circuit, device.device_id, shots),
             "seed": options.seed,
             "optimization_level": options.optimization_level,
+            "is_short": self._is_short(circuit, device.device_id, shots),
         }
         return Prepared(payload=json.dumps({"aer": job}), compiled=circuit, options=options)
 
@@ -168,7 +169,7 @@ class AerAdapter(KeepingAdapter):
                     self._spool.add(job_id, document)
                 except OSError as error:
                     raise Unavailable(f"aer's spool cannot be written: {error.strerror}") from None
-                self._enqueue(job_id)
+                self._enqueue(job_id, is_short=job.get("is_short", False))
         try:
             self._spool.sync()  # while it is simulated: nobody is told of the job or its result before
         except OSError as error:
@@ -186,7 +187,7 @@ class AerAdapter(KeepingAdapter):
             if event is None or job_id in self._running:
                 return  # it has ended, or its worker will write how it ended
         MACHINE.look_again()
-        self._end(job_id, {"status": ProviderStatus.CANCELLED, "message": "cancelled before it started"})
+        self._end(job_id, _NOT_STARTED)
 
     @override
     def get_job_receipt(self, handle: JobHandle) -> JobReceipt:
@@ -241,8 +242,7 @@ class AerAdapter(KeepingAdapter):
     def close(self) -> None:
         self._closed = True
         MACHINE.look_again()
-        for _ in self._workers:
-            self._waiting.put(None)
+        self._waiting.close()
         self._pool.close()
         if self._kept is not None:
             self._kept.close()
@@ -323,13 +323,16 @@ class AerAdapter(KeepingAdapter):
             return self._config.memory_bytes
         return BASE_BYTES + min(self._simulation_bytes(circuit, device_id, shots), self._state_bytes)
 
+    def _is_short(self, circuit: CompiledCircuit, device_id: str, shots: int) -> bool:
+        return self._config.device is Processor.CPU and is_short(circuit, self._methods.get(device_id), shots)
+
     def _check_memory(self, circuit: CompiledCircuit, device_id: str, shots: int) -> None:
         """Raises `CannotRun` for what can never fit."""
         needed = self._simulation_bytes(circuit, device_id, shots)
         if needed > self._state_bytes:
             raise CannotRun(
-                f"{circuit.num_qubits} qubits and {shots} shots need {_gib(needed)} of memory on {device_id}, which has"
-                f" {_gib(self._state_bytes)} ({self._limiting_setting})",
+                f"{circuit.num_qubits} qubits and {shots} shots need {gib(needed)} of memory on {device_id}, which has"
+                f" {gib(self._state_bytes)} ({self._limiting_setting})",
                 reason="memory",
             )
 
@@ -346,75 +349,104 @@ class AerAdapter(KeepingAdapter):
         }
 
     def _work(self) -> None:
-        """Simulate one job after the other.
+        """Simulate one job after the other, short ones several in one exchange with their process.
 
         What is to be kept of one is written while the next is simulated: processes that wait for the disk in between
         have a fifth less throughput with short jobs. ``ends`` holds what is not written yet, and writes it when closed.
         """
         with ExitStack() as ends:
-            while (job_id := self._next(ends)) is not None:
-                event = self._cancels.get(job_id)
-                job = self._spool.job(job_id)
-                if event is None or job is None or self._spool.result(job_id) is not None:
-                    continue
-                # How much a plain text needs was not estimated: as much as it can get.
-                needed = min(job.get("memory_bytes") or self._config.memory_bytes, self._total_bytes)
-                if not self._let_in(job_id, needed, event, ends):
-                    continue
-                try:
-                    if self._begin(job_id, event):
-                        self._run(job_id, job, event, ends)
-                finally:
-                    MACHINE.leave(needed)
+            while job_ids := self._next(ends):
+                jobs = [one for job_id in job_ids if (one := self._due(job_id)) is not None]
+                if len(jobs) > 1:
+                    self._run_together(jobs, ends)
+                elif jobs:
+                    self._run_alone(jobs[0], ends)
 
-    def _next(self, ends: ExitStack) -> str | None:
-        try:
-            return self._waiting.get_nowait()
-        except queue.Empty:
+    def _next(self, ends: ExitStack) -> list[str]:
+        if not (job_ids := self._waiting.take(waits=False)):
             ends.close()
-            return self._waiting.get()
+            job_ids = self._waiting.take(waits=True)
+        return job_ids
 
-    def _let_in(self, job_id: str, needed: int, event: threading.Event, ends: ExitStack) -> bool:
-        if MACHINE.enter_at_once(needed, self._total_bytes):
+    def _due(self, job_id: str) -> Due | None:
+        event, job = self._cancels.get(job_id), self._spool.job(job_id)
+        if event is None or job is None or self._spool.result(job_id) is not None:
+            return None
+        # How much a plain text needs was not estimated: as much as it can get.
+        needed = min(job.get("memory_bytes") or self._config.memory_bytes, self._total_bytes)
+        return Due(job_id, job | {"task": "simulate", "max_memory_mb": self._state_bytes >> 20}, event, needed)
+
+    def _run_together(self, jobs: list[Due], ends: ExitStack) -> None:
+        needed = max(one.needed for one in jobs)
+        if not (self._pool.has_idle and MACHINE.enter_at_once(needed, self._total_bytes)):
+            self._waiting.put_back([one.job_id for one in jobs])  # what has to wait waits alone
+            return
+        began, answers = time.time(), list[dict[str, Any] | CannotRun]()
+        begun = [one for one in jobs if self._begin(one)]
+        try:
+            answer = self._pool.begin_many([one.request for one in begun])
+            ends.close()
+            answers = answer()
+        except SandboxUnavailable:
+            pass  # alone each is told, or stays where the adapter is closing
+        finally:
+            MACHINE.leave(needed)
+        self._not_run(begun[len(answers) :], ends)
+        for one, reply in reversed(list(zip(begun, answers, strict=False))):  # what comes last is written first
+            ends.callback(self._end, one.job_id, _result(reply, began))
+
+    def _not_run(self, jobs: list[Due], ends: ExitStack) -> None:
+        """Back into the line with them, but for those that were cancelled while it was to be this worker's."""
+        with self._lock:
+            self._running.difference_update(one.job_id for one in jobs)
+            cancelled = [one.job_id for one in jobs if one.cancel.is_set()]
+        for job_id in cancelled:
+            ends.callback(self._end, job_id, _NOT_STARTED)
+        self._waiting.put_back([one.job_id for one in jobs if one.job_id not in cancelled])
+
+    def _run_alone(self, one: Due, ends: ExitStack) -> None:
+        if not self._let_in(one, ends):
+            return
+        try:
+            if self._begin(one) and (result := self._simulated(one, ends)) is not None:
+                ends.callback(self._end, one.job_id, result)
+        finally:
+            MACHINE.leave(one.needed)
+
+    def _let_in(self, one: Due, ends: ExitStack) -> bool:
+        if MACHINE.enter_at_once(one.needed, self._total_bytes):
             return True
         ends.close()
-        self._short_of[job_id] = needed
+        self._short_of[one.job_id] = one.needed
         try:
-            return MACHINE.enter(needed, self._total_bytes, lambda: self._closed or event.is_set())
+            return MACHINE.enter(one.needed, self._total_bytes, lambda: self._closed or one.cancel.is_set())
         finally:
-            del self._short_of[job_id]
+            del self._short_of[one.job_id]
 
-    def _begin(self, job_id: str, event: threading.Event) -> bool:
+    def _begin(self, one: Due) -> bool:
         with self._lock:
-            if event.is_set():
+            if one.cancel.is_set():
                 return False  # whoever cancelled it has written how it ended
-            self._running.add(job_id)
+            self._running.add(one.job_id)
         return True
 
-    def _run(self, job_id: str, job: dict[str, Any], event: threading.Event, ends: ExitStack) -> None:
-        try:
-            result = self._simulate(job, event, ends)
-        except SandboxUnavailable:
-            if self._closed:
-                return  # the job stays: the next start runs it
-            result = {"status": ProviderStatus.FAILED, "message": "no process could be started to simulate it"}
-        ends.callback(self._end, job_id, {"ended": time.time()} | result)
-
-    def _simulate(self, job: dict[str, Any], cancel: threading.Event, ends: ExitStack) -> dict[str, Any]:
+    def _simulated(self, one: Due, ends: ExitStack) -> dict[str, Any] | None:
+        """How it ended; None where the adapter is closing, and the next start runs it."""
         if not self._pool.has_idle:
             ends.close()
         began = time.time()
-        request = job | {"task": "simulate", "max_memory_mb": self._state_bytes >> 20}
         try:
-            answer = self._pool.begin(request, cancel=cancel)
+            answer = self._pool.begin(one.request, cancel=one.cancel)
             ends.close()
-            reply = answer()
+            return _result(answer(), began)
         except SandboxCancelled:
-            reply = {"status": ProviderStatus.CANCELLED, "message": "cancelled while it ran"}
+            text = "cancelled while it ran"
+            return {"status": ProviderStatus.CANCELLED, "message": text, "started": began, "ended": time.time()}
         except CannotRun as refusal:
-            hint = " (providers.aer.memory_bytes)" if refusal.reason == "sandbox_memory" else ""
-            reply = {"status": ProviderStatus.FAILED, "message": f"{refusal.message}{hint}"}
-        return {"status": ProviderStatus.COMPLETED, "started": began, "ended": time.time()} | reply
+            return _result(refusal, began)
+        except SandboxUnavailable:
+            text = "no process could be started to simulate it"
+            return None if self._closed else {"status": ProviderStatus.FAILED, "message": text, "ended": time.time()}
 
     def _end(self, job_id: str, result: dict[str, Any]) -> None:
         self._spool.end(job_id, {"ended": time.time()} | result)
@@ -423,9 +455,9 @@ class AerAdapter(KeepingAdapter):
             self._cancels.pop(job_id, None)
         self.tell_end(job_id)
 
-    def _enqueue(self, job_id: str) -> None:
+    def _enqueue(self, job_id: str, *, is_short: bool) -> None:
         self._cancels[job_id] = threading.Event()
-        self._waiting.put(job_id)
+        self._waiting.add(job_id, is_short=is_short)
 
     @override
     def device_of(self, job_id: str) -> str | None:
@@ -439,7 +471,7 @@ class AerAdapter(KeepingAdapter):
                 return BaseExecutionStatus(status=ProviderStatus.RUNNING)
             if job_id in self._cancels:
                 short_of = self._short_of.get(job_id)
-                message = None if short_of is None else f"waits for {_gib(short_of)} of memory"
+                message = None if short_of is None else f"waits for {gib(short_of)} of memory"
                 return BaseExecutionStatus(status=ProviderStatus.QUEUED, message=message)
         # A result is kept before its job leaves both.
         result = self._spool.result(job_id)
@@ -457,5 +489,10 @@ class AerAdapter(KeepingAdapter):
         return self._described[backend]
 
 
-def _gib(size: int) -> str:
-    return f"{size / _GIB:.3g} GiB"
+def _result(answer: dict[str, Any] | CannotRun, began: float) -> dict[str, Any]:
+    """What is kept of a simulation; ``began`` where its process does not say when."""
+    result: dict[str, Any] = {"status": ProviderStatus.COMPLETED, "started": began, "ended": time.time()}
+    if not isinstance(answer, CannotRun):
+        return result | answer
+    hint = " (providers.aer.memory_bytes)" if answer.reason == "sandbox_memory" else ""
+    return result | {"status": ProviderStatus.FAILED, "message": f"{answer.message}{hint}"}

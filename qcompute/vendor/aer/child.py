@@ -12,6 +12,7 @@ not used. Checked against qiskit 2.6 and qiskit-aer 0.18.
 
 from __future__ import annotations
 
+import time
 from functools import cache, lru_cache
 from typing import Any, Final
 
@@ -52,6 +53,7 @@ def work(request: dict[str, Any]) -> dict[str, Any]:
 
 
 def _simulate(request: dict[str, Any]) -> dict[str, Any]:
+    began = time.time()
     facts: Facts = (
         request["method"],
         request["noise_backend"],
@@ -74,6 +76,8 @@ def _simulate(request: dict[str, Any]) -> dict[str, Any]:
         "device": str(experiment.metadata.get("device")),
         "seed": int(experiment.seed_simulator),
         "simulation_seconds": float(experiment.time_taken),
+        "started": began,
+        "ended": time.time(),
         "versions": {"qiskit": qiskit.__version__, "qiskit-aer": qiskit_aer.__version__},
     }
 

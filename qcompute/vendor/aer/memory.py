@@ -77,6 +77,11 @@ def _sample_bytes(circuit: CompiledCircuit, shots: int) -> int:
     return shots * (8 * len(circuit.measured) + 64)
 
 
+def gib(size: int) -> str:
+    """Bytes in words, with three digits."""
+    return f"{size / (1 << 30):.3g} GiB"
+
+
 def machine_bytes() -> int:
     """Memory this process and its children may have: the machine's, or a control group's where that is less."""
     limits = [_meminfo("MemTotal"), *(_number(file) for file in _group_limits())]
