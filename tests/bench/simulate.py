@@ -89,7 +89,7 @@ def cases() -> list[Case]:
         Case("18 qubits, depth 20", layered(18, 20, _any_gate), "aer_statevector", "statevector", 12, 8),
         Case("28-qubit GHZ, MPS", ghz(28), "aer_mps", "matrix_product_state", 10, 16),
         Case("100-qubit Clifford", layered(100, 10, _clifford), "aer_stabilizer", "stabilizer", 12, 16),
-        Case("200-qubit shallow, MPS", layered(200, 2, _any_gate), "aer_mps", "matrix_product_state", 8, 6),
+        Case("200-qubit shallow, MPS", layered(200, 2, _any_gate), "aer_mps", "matrix_product_state", 8, 12),
     ]
 
 
