@@ -31,15 +31,3 @@ class Spool(SpoolFolder):
     def put_result(self, job_id: str, result: dict[str, Any]) -> None:
         """See `keep_result`."""
         self.keep_result(job_id, result, action="node_result")
-
-    def unfinished(self) -> list[tuple[str, dict[str, Any]]]:
-        """Jobs without a result, oldest first. A file that is no job is removed."""
-        found: list[tuple[float, str, dict[str, Any]]] = []
-        for file in self.folder.glob(f"*{JOB}"):
-            job_id = file.name.removesuffix(JOB)
-            job = self.job(job_id)
-            if job is None:
-                self.remove(job_id)
-            elif self.result(job_id) is None:
-                found.append((job["created"], job_id, job))
-        return [(job_id, job) for _, job_id, job in sorted(found, key=lambda one: one[:2])]

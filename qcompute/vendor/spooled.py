@@ -133,6 +133,18 @@ class SpoolFolder:
             _log.error("a result cannot be written: %s", error.strerror, extra={"action": action})
             self._unsaved[job_id] = result
 
+    def unfinished(self) -> list[tuple[str, dict[str, Any]]]:
+        """Jobs without a result, the oldest first. A file that is no job is removed."""
+        found: list[tuple[float, str, dict[str, Any]]] = []
+        for file in self.folder.glob(f"*{JOB}"):
+            job_id = file.name.removesuffix(JOB)
+            job = self.job(job_id)
+            if job is None:
+                self.remove(job_id)
+            elif self.result(job_id) is None:
+                found.append((job["created"], job_id, job))
+        return [(job_id, job) for _, job_id, job in sorted(found, key=lambda one: one[:2])]
+
     def mark_fetched(self, job_id: str) -> None:
         """Its result was read by whoever stores it: from now on it is kept for ``keep_days``."""
         with contextlib.suppress(OSError):  # then it is kept longer

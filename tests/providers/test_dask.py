@@ -209,7 +209,7 @@ def test_a_driver_that_hangs_stops_nobody(adapter: DaskAdapter) -> None:
     threading.Thread(target=submit_many, daemon=True).start()
     assert done.wait(20)
     os.kill(pid, signal.SIGKILL)
-    handles = [JobHandle(provider_job_id=job_id, device_id="") for job_id in adapter._spool.unfinished()]
+    handles = [JobHandle(provider_job_id=job_id, device_id="") for job_id, _ in adapter._spool.unfinished()]
     assert len(handles) == 5
     assert {end_of(adapter, handle).status for handle in handles} == {ProviderStatus.COMPLETED}
 

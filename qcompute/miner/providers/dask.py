@@ -67,7 +67,7 @@ class DaskAdapter(KeepingAdapter):
     @override
     def take_jobs(self) -> None:
         self._spool.take()
-        unfinished = self._spool.unfinished()
+        unfinished = [job_id for job_id, _ in self._spool.unfinished()]
         with self._lock:
             self._open = dict.fromkeys(unfinished, ProviderStatus.QUEUED)
         if unfinished:

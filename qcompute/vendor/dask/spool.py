@@ -30,15 +30,3 @@ class Spool(SpoolFolder):
         with self._lock:
             if self.result(job_id) is None:
                 self.keep_result(job_id, {"ended": time.time()} | result, action="dask_result")
-
-    def unfinished(self) -> list[str]:
-        """Jobs without an end, the oldest first. A file that is no job is removed."""
-        found: list[tuple[float, str]] = []
-        for file in self.folder.glob(f"*{JOB}"):
-            job_id = file.name.removesuffix(JOB)
-            job = self.job(job_id)
-            if job is None:
-                self.remove(job_id)
-            elif self.result(job_id) is None:
-                found.append((job["created"], job_id))
-        return [job_id for _, job_id in sorted(found)]
